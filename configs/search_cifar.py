@@ -1,0 +1,61 @@
+"""SD-DARTS on CIFAR-10: the paper's search (Zhu et al. 2023, section 4.1).
+
+  python launch.py --config=configs/search_cifar.py --workdir=runs/cifar
+
+Every number is the paper's (its Table 1 and section 4.1) or, where the paper
+says "as DARTS", that of DARTS. Published: a cell with 2.58 +- 0.11 % test
+error on CIFAR-10, found in 0.37 days on one GTX 3090. Fields of `distill`,
+`order` and `warmup` settle what the paper leaves open: see docs/decisions.md.
+"""
+
+from ml_collections import ConfigDict
+
+
+def get_config() -> ConfigDict:
+  """The experiment."""
+  config = ConfigDict()
+  config.task = 'search'
+  config.space = 'darts'
+  config.method = 'darts'  # first order; second: 'darts2'
+  config.seed = 0
+  config.epochs = 50
+  config.batch_size = 64
+  config.steps_per_call = 0  # 0: what takes about a second
+
+  config.data = data = ConfigDict()
+  data.name = 'cifar10'
+  data.dir = ''  # '': TFDS_DATA_DIR, or TFDS's own default
+  data.examples = 0  # 0: all; else the first so many
+  data.pad = 4
+  data.flip = True
+  data.cutout = 0
+
+  config.model = model = ConfigDict()
+  model.channels = 16
+  model.layers = 8
+  model.depthwise = 'auto'  # or 'grouped', 'shifted'
+
+  config.weights = weights = ConfigDict()
+  weights.lr = 0.025
+  weights.lr_min = 0.001
+  weights.momentum = 0.9
+  weights.decay = 3e-4
+  weights.clip = 5.0
+
+  config.alphas = alphas = ConfigDict()
+  alphas.lr = 3e-4
+  alphas.b1 = 0.5
+  alphas.b2 = 0.999
+  alphas.decay = 1e-3
+  alphas.scale = 1e-3  # of the first values
+  alphas.warmup = 0  # epochs before they move
+
+  config.distill = distill = ConfigDict()
+  distill.warmup = 25
+  distill.weight = 1.0  # lambda; 0: plain DARTS
+  distill.teachers = 2  # K
+  distill.metric = 'kl'  # reverse_kl, euclidean, manhattan, cosine
+  distill.temperature = 1.0
+  distill.vote = 'mean'  # or 'average': decayed exponential
+  distill.decay = 0.5  # of 'average'
+  return config

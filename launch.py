@@ -1,0 +1,90 @@
+"""Runs an experiment: flags -> config -> one task.
+
+  python launch.py --config=configs/search_digits.py --workdir=runs/digits
+
+Any field of the config can be set from the command line, for example
+--config.distill.teachers=3. The same command on the same folder resumes.
+"""
+
+import difflib
+import pathlib
+import sys
+
+from absl import flags
+from ml_collections import config_flags
+
+CONFIG = config_flags.DEFINE_config_file(
+  'config', None, 'The experiment: a file that defines get_config().'
+)
+WORKDIR = flags.DEFINE_string(
+  'workdir', None, 'Where everything goes; by default runs/<config name>.'
+)
+DRY_RUN = flags.DEFINE_bool(
+  'dry_run', False, 'Build from shapes alone, write plan.json, and stop.'
+)
+
+
+def main(argv: list[str]) -> int:
+  """Returns the exit code: 0, 1 (failed), 2 (bad input), 128 + signal."""
+  try:
+    name = parse(argv)
+  except Exception as error:  # Whatever a flag or a config file may raise.
+    return _refuse(_sentence(error))
+  from sdnas_jax import errors  # heavy: after the flags are known to be good
+  from sdnas_jax import loop
+  from sdnas_jax.tasks import TASKS
+
+  workdir = pathlib.Path(WORKDIR.value or f'runs/{name}')
+  try:
+    config = CONFIG.value
+    errors.pick('task', config.get('task', ''), TASKS)
+    TASKS[config.task].run(config, workdir, DRY_RUN.value)
+  except errors.BadInput as error:
+    return _refuse(str(error))
+  except errors.Diverged as error:
+    print(f'{error}', file=sys.stderr)
+    return 1
+  except loop.Interrupted as stop:
+    print(f'{stop}; run the same command to go on', file=sys.stderr)
+    return 128 + stop.number
+  except KeyboardInterrupt:
+    print('stopped before anything was to save', file=sys.stderr)
+    return 130
+  return 0
+
+
+def parse(argv: list[str]) -> str:
+  """Parses the flags; returns the config file's name without its ending.
+
+  Raises:
+    Exception: of whatever type the flag or the config file that is wrong.
+  """
+  rest = flags.FLAGS(argv)
+  path = config_flags.get_config_filename(flags.FLAGS['config'])
+  if not path:
+    raise ValueError('name an experiment, as --config=configs/search_digits.py')
+  file = pathlib.Path(path)
+  if not file.is_file():
+    known = [str(other) for other in sorted(file.parent.glob('*.py'))]
+    near = difflib.get_close_matches(path, known, n=1)
+    hint = f'did you mean {near[0]}?' if near else 'see configs/'
+    raise ValueError(f'no config file {path}: {hint}')
+  if len(rest) > 1:
+    raise ValueError(f'unexpected argument {rest[1]!r}: flags begin with --')
+  CONFIG.value.get('task')  # a file that failed to load says so only now
+  return file.stem
+
+
+def _sentence(error: Exception) -> str:
+  # ml_collections quotes a KeyError's quoted message.
+  text = str(error).replace('\\n', ' ').replace("\\'", "'")
+  return ' '.join(text.strip('"\'').split()) or type(error).__name__
+
+
+def _refuse(sentence: str) -> int:
+  print(f'error: {sentence}', file=sys.stderr)
+  return 2
+
+
+if __name__ == '__main__':
+  sys.exit(main(sys.argv))

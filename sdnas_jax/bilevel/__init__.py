@@ -1,0 +1,1 @@
+"""The mathematics of bilevel search, knowing no network and no file."""

@@ -1,0 +1,79 @@
+"""SGD for the weights, Adam for the alphas, split by `optax.multi_transform`.
+
+Parameters are {'weights': ..., 'alphas': ...}: the two groups' names are the
+transforms' labels.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+Tree = Any
+
+
+def cosine(
+  lr: float, lr_min: float, epochs: int, steps: int
+) -> Callable[[jax.Array], jax.Array]:
+  """Cosine annealing, constant within an epoch of so many steps."""
+
+  def schedule(count):
+    angle = jnp.pi * (count // steps) / epochs
+    return lr_min + 0.5 * (lr - lr_min) * (1 + jnp.cos(angle))
+
+  return schedule
+
+
+def sgd(
+  schedule: Callable[[jax.Array], jax.Array] | float,
+  momentum: float,
+  decay: float,
+  clip: float,
+) -> optax.GradientTransformation:
+  """Clips the raw gradient, then adds the decay, then the momentum."""
+  return optax.chain(
+    optax.clip_by_global_norm(clip),
+    optax.add_decayed_weights(decay),
+    optax.trace(momentum),
+    optax.scale_by_learning_rate(schedule),
+  )
+
+
+def adam(
+  lr: float, b1: float, b2: float, decay: float
+) -> optax.GradientTransformation:
+  """Adam with L2 regularisation: the decay enters the moments, unlike AdamW."""
+  return optax.chain(
+    optax.add_decayed_weights(decay),
+    optax.scale_by_adam(b1, b2),
+    optax.scale_by_learning_rate(lr),
+  )
+
+
+def split(
+  weights: optax.GradientTransformation, alphas: optax.GradientTransformation
+) -> optax.GradientTransformation:
+  """One transformation of both groups."""
+  groups = {'weights': weights, 'alphas': alphas}
+  return optax.multi_transform(groups, {name: name for name in groups})
+
+
+def update(
+  tx: optax.GradientTransformation,
+  group: str,
+  grads: Tree,
+  opt: optax.MultiTransformState,
+  params: dict[str, Tree],
+) -> tuple[dict[str, Tree], optax.MultiTransformState]:
+  """Updates one group and leaves the other, and its state, bit for bit.
+
+  `multi_transform` would move the other group even for a gradient of zero, by
+  its momentum and decay; so only this group's part of its answer is taken.
+  """
+  zeros = jax.tree.map(jnp.zeros_like, params)
+  updates, new = tx.update({**zeros, group: grads}, opt, params)
+  moved = optax.apply_updates(params[group], updates[group])
+  inner = {**opt.inner_states, group: new.inner_states[group]}
+  return {**params, group: moved}, opt._replace(inner_states=inner)

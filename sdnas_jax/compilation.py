@@ -1,0 +1,17 @@
+"""Keeps compiled programs on disk, so that a second run starts at once."""
+
+import os
+import pathlib
+
+import jax
+
+
+def keep() -> None:
+  """Turns JAX's persistent cache on, in the user's cache folder.
+
+  JAX_COMPILATION_CACHE_DIR names another place.
+  """
+  if jax.config.jax_compilation_cache_dir is None:
+    home = os.environ.get('XDG_CACHE_HOME') or pathlib.Path.home() / '.cache'
+    folder = pathlib.Path(home) / 'sdnas_jax' / 'xla'
+    jax.config.update('jax_compilation_cache_dir', str(folder))

@@ -1,0 +1,172 @@
+"""Where images come from. A user's own data set is one entry of `SOURCES`.
+
+  >>> source = sources.find('digits', '')
+  >>> images, labels = source.load()      # uint8 [N, H, W, C], int32 [N]
+
+or, without touching the code, a file written by
+`np.savez('mine.npz', images=..., labels=...)`, given as
+`--config.data.name=arrays --config.data.dir=mine.npz`.
+"""
+
+from collections.abc import Callable
+import functools
+import os
+from typing import NamedTuple
+
+import numpy as np
+
+from sdnas_jax import errors
+
+
+class Source(NamedTuple):
+  """A data set's training images: what is known before loading, and how to."""
+
+  examples: int
+  shape: tuple[int, int, int]  # height, width, channels
+  classes: int
+  mean: tuple[float, ...]  # of each channel, pixels in [0, 1]
+  std: tuple[float, ...]
+  load: Callable[[], tuple[np.ndarray, np.ndarray]]
+
+
+def cifar(name: str, classes: int, mean, std, folder: str) -> Source:
+  """CIFAR-10 or CIFAR-100 through TFDS, in the order of the original files."""
+  load = functools.partial(_load_tfds, name, folder)
+  return Source(50_000, (32, 32, 3), classes, mean, std, load)
+
+
+def _load_tfds(name, folder):
+  from sdnas_jax import tf  # noqa: F401, before TFDS imports it loudly
+  import tensorflow_datasets as tfds
+
+  try:
+    table = tfds.load(
+      name, split='train', batch_size=-1, data_dir=folder or None
+    )
+  except Exception as error:
+    where = folder or os.environ.get('TFDS_DATA_DIR') or '~/tensorflow_datasets'
+    reason = str(error).strip().splitlines()[0][:200] if str(error) else ''
+    raise errors.BadInput(
+      f'{name} is neither in {where} nor can it be downloaded '
+      f'({type(error).__name__}: {reason}); point --config.data.dir or '
+      f'TFDS_DATA_DIR at a folder that holds {name}/ prepared by TFDS'
+    ) from error
+  table = tfds.as_numpy(table)
+  order = np.argsort(table['id'])
+  return table['image'][order], table['label'][order].astype(np.int32)
+
+
+def digits(folder: str) -> Source:
+  """The 1,797 handwritten 8x8 digits that come with scikit-learn."""
+  del folder
+
+  def load():
+    from sklearn.datasets import load_digits
+
+    table = load_digits()
+    images = np.round(table.images * (255 / 16)).astype(np.uint8)
+    return images[..., None], table.target.astype(np.int32)
+
+  return Source(1797, (8, 8, 1), 10, (0.3053,), (0.3759,), load)
+
+
+def arrays(folder: str) -> Source:
+  """A .npz file with `images` uint8 [N, H, W, C] and `labels` [N]."""
+  try:
+    with np.load(folder) as file:
+      images, labels = file['images'], file['labels']
+  except (OSError, KeyError, ValueError) as error:
+    raise errors.BadInput(
+      f'cannot read images and labels from {folder!r} ({error}); point '
+      '--config.data.dir at a file written by np.savez(path, images=, labels=)'
+    ) from error
+  return from_arrays(images, labels)
+
+
+def from_arrays(images: np.ndarray, labels: np.ndarray) -> Source:
+  """A source of arrays in memory.
+
+  Args:
+    images: uint8 [N, height, width, channels].
+    labels: integers [N], counted from 0.
+
+  Raises:
+    BadInput: if they are not.
+  """
+  images, labels = np.asarray(images), np.asarray(labels)
+  if images.dtype != np.uint8 or images.ndim != 4 or not images.size:
+    raise errors.BadInput(
+      'images must be uint8 [N, height, width, channels], not '
+      f'{images.dtype} {list(images.shape)}: rescale or reshape them'
+    )
+  if labels.shape != images.shape[:1] or labels.dtype.kind not in 'iu':
+    raise errors.BadInput(
+      f'labels must be integers [{len(images)}], one an image, not '
+      f'{labels.dtype} {list(labels.shape)}'
+    )
+  if labels.min() < 0:
+    raise errors.BadInput(
+      f'labels must count from 0, but the smallest is {labels.min()}'
+    )
+  pixels = images.reshape(-1, images.shape[-1]) / np.float32(255)
+  return Source(
+    len(images),
+    images.shape[1:],
+    int(labels.max()) + 1,
+    tuple(pixels.mean(0).tolist()),
+    tuple(np.maximum(pixels.std(0), 1e-6).tolist()),
+    lambda: (images, labels.astype(np.int32)),
+  )
+
+
+# The constants of DARTS's code for CIFAR-10.
+SOURCES: dict[str, Callable[[str], Source]] = {
+  'arrays': arrays,
+  'cifar10': functools.partial(
+    cifar,
+    'cifar10',
+    10,
+    (0.49139968, 0.48215827, 0.44653124),
+    (0.24703233, 0.24348505, 0.26158768),
+  ),
+  'cifar100': functools.partial(
+    cifar,
+    'cifar100',
+    100,
+    (0.5071, 0.4865, 0.4409),
+    (0.2673, 0.2564, 0.2762),
+  ),
+  'digits': digits,
+}
+
+
+def find(name: str, folder: str) -> Source:
+  """The source of that name; `folder` is where it looks, '' its default."""
+  errors.pick('data set', name, SOURCES)
+  return SOURCES[name](folder)
+
+
+def load(source: Source, examples: int) -> tuple[np.ndarray, np.ndarray]:
+  """Loads a source's first `examples`, and checks what it delivers.
+
+  Raises:
+    BadInput: if the images' shape or type, or a label, is not as declared.
+  """
+  images, labels = source.load()
+  images, labels = images[:examples], labels[:examples]
+  if images.dtype != np.uint8 or images.shape != (examples, *source.shape):
+    raise errors.BadInput(
+      f'the images are {images.dtype} {list(images.shape)}, but uint8 '
+      f'{[examples, *source.shape]} was declared: correct the source'
+    )
+  if labels.shape != (examples,) or labels.dtype.kind not in 'iu':
+    raise errors.BadInput(
+      f'labels must be integers [{examples}], not {labels.dtype} '
+      f'{list(labels.shape)}'
+    )
+  if labels.min() < 0 or labels.max() >= source.classes:
+    raise errors.BadInput(
+      f'labels must lie in [0, {source.classes}), but they span '
+      f'[{labels.min()}, {labels.max()}]: correct them or the class count'
+    )
+  return images, labels

@@ -1,0 +1,76 @@
+"""The two halves of bilevel search, on the device, and batches of them.
+
+The first half of the training images, in their order, trains the weights, the
+rest the alphas (DARTS). A batch is an array of indices into a half; an index
+equal to the half's length only pads the batch.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from sdnas_jax import parallel
+from sdnas_jax.data import augment
+
+
+class Split(NamedTuple):
+  """A half of the data: resident on the device, or its shapes alone."""
+
+  images: jax.Array  # uint8 [N, H, W, C]
+  labels: jax.Array  # int32 [N]
+
+
+class Batch(NamedTuple):
+  """Images ready for the network."""
+
+  image: jax.Array  # float32 [B, H, W, C]
+  label: jax.Array  # int32 [B]
+  index: jax.Array  # int32 [B], in the half
+  present: jax.Array  # bool [B], false for padding
+
+
+def batches(examples: int, batch_size: int) -> int:
+  """How many batches visit every example once, the last filled by padding."""
+  return -(-examples // batch_size)
+
+
+def order(key: jax.Array, half: Split, batch_size: int) -> jax.Array:
+  """An epoch's batches [steps, batch_size]: each example once, shuffled."""
+  examples = len(half.labels)
+  return blocks(jax.random.permutation(key, examples), examples, batch_size)
+
+
+def blocks(index: jax.Array, examples: int, batch_size: int) -> jax.Array:
+  """Cuts [examples] indices into batches, padded with `examples`."""
+  steps = batches(examples, batch_size)
+  index = jnp.pad(
+    index, (0, steps * batch_size - examples), constant_values=examples
+  )
+  return index.reshape(steps, batch_size)
+
+
+def sample(key: jax.Array, half: Split, batch_size: int) -> jax.Array:
+  """One batch drawn without replacement, independent of all others."""
+  return jax.random.permutation(key, len(half.labels))[:batch_size]
+
+
+def take(
+  half: Split,
+  index: jax.Array,
+  mean: tuple[float, ...],
+  std: tuple[float, ...],
+  how: augment.Augment | None = None,
+  key: jax.Array | None = None,
+) -> Batch:
+  """Gathers a batch, split over the devices, augmented if `how` is given."""
+  index = parallel.split(index)
+  images = half.images.at[index].get(mode='clip')
+  if how is not None:
+    vary, cut = jax.random.split(key)
+    images = augment.vary(vary, images, how)
+  images = augment.normalize(images, mean, std)
+  if how is not None and how.cutout:
+    images = augment.cutout(cut, images, how.cutout)
+  labels = half.labels.at[index].get(mode='clip')
+  return Batch(images, labels, index, index < len(half.labels))

@@ -1,0 +1,138 @@
+"""The one host loop: dispatches steps, shows progress, leaves when told to."""
+
+from collections.abc import Callable
+from collections.abc import Iterator
+import contextlib
+import signal
+import sys
+import time
+from typing import Any
+
+import tqdm
+
+from sdnas_jax import errors
+
+Tree = Any
+
+
+class Interrupted(Exception):
+  """A signal asked the run to stop; the state has been saved."""
+
+  def __init__(self, number: int, step: int):
+    super().__init__(f'stopped at step {step}, which is saved')
+    self.number = number
+
+
+class Pace:
+  """How many steps to dispatch at once: as asked, or what takes a second.
+
+  The number changes nothing but how often the host looks at the device.
+  """
+
+  def __init__(self, size: int = 0, seconds: float = 1.0):
+    self.fixed, self.seconds, self.size = size > 0, seconds, max(size, 1)
+
+  def see(self, steps: int, seconds: float) -> None:
+    """Learns from a dispatch; growth is gradual, for one may be lucky."""
+    if not self.fixed:
+      fitting = int(steps * self.seconds / max(seconds, 1e-6))
+      self.size = max(1, min(fitting, 4 * self.size))
+
+
+@contextlib.contextmanager
+def catching() -> Iterator[list[int]]:
+  """Collects SIGINT and SIGTERM; the second one has its usual effect."""
+  caught: list[int] = []
+  usual = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)}
+
+  def note(number, frame):
+    caught.append(number)
+    for n, handler in usual.items():
+      signal.signal(n, handler)
+
+  for number in usual:
+    signal.signal(number, note)
+  try:
+    yield caught
+  finally:
+    for number, handler in usual.items():
+      signal.signal(number, handler)
+
+
+def run(
+  state: Tree,
+  *,
+  epochs: int,
+  steps: int,
+  checks: int,
+  advance: Callable[[Tree, int], Tree],
+  validate: Callable[[Tree, Any, int, int], Any],
+  finish: Callable[[Tree, Any, float, float], tuple[Tree, str]],
+  save: Callable[[Tree], None],
+  pace: Pace,
+) -> Tree:
+  """Runs from a state's epoch and step to the last.
+
+  Args:
+    state: with counters `step` and `epoch`, and `sums.diverged`.
+    epochs: in all.
+    steps: updates an epoch.
+    checks: batches a validation.
+    advance: (state, stop) -> state after step number `stop`.
+    validate: (state, sums or None, start, stop) -> sums of those batches too.
+    finish: (state, sums, training seconds, seconds) -> next epoch's state,
+      saved, and a line to show.
+    save: saves a state within an epoch.
+    pace: how many steps to dispatch at once.
+
+  Raises:
+    Interrupted: after a signal; the state has been saved.
+    Diverged: if a loss is not finite; nothing was saved since it was.
+  """
+  at, first = int(state.step), int(state.epoch)
+  with catching() as caught, _bar(epochs, steps, at) as bar:
+    for epoch in range(first, epochs):
+      begun, end = time.monotonic(), steps * (epoch + 1)
+      bar.set_description(f'epoch {epoch + 1}/{epochs}')
+      while at < end:
+        stop, start = min(at + pace.size, end), time.monotonic()
+        state = advance(state, stop)
+        _check(int(state.sums.diverged), stop, epoch)
+        pace.see(stop - at, time.monotonic() - start)
+        bar.update(stop - at)
+        at = stop
+        if caught:
+          save(state)
+          raise Interrupted(caught[0], at)
+      trained, sums, n = time.monotonic() - begun, None, 0
+      while n < checks:
+        stop = min(n + pace.size, checks)
+        sums = validate(state, sums, n, stop)
+        int(sums.diverged)  # waits, so that signals are seen
+        n = stop
+        if caught:
+          save(state)
+          raise Interrupted(caught[0], at)
+      state, line = finish(state, sums, trained, time.monotonic() - begun)
+      bar.write(line, file=sys.stdout)
+  return state
+
+
+def _check(diverged, stop, epoch):
+  if diverged < stop:
+    raise errors.Diverged(
+      f'the loss is no longer finite at step {diverged} (epoch {epoch})'
+    )
+
+
+def _bar(epochs, steps, done):
+  interactive = sys.stderr.isatty()
+  return tqdm.tqdm(
+    total=epochs * steps,
+    initial=done,
+    unit='step',
+    mininterval=0.2 if interactive else 60.0,
+    maxinterval=1.0 if interactive else 60.0,
+    dynamic_ncols=interactive,
+    ncols=None if interactive else 79,
+  )

@@ -1,0 +1,9 @@
+"""The search methods; a new one is a file here and a line below."""
+
+from sdnas_jax.methods import darts
+from sdnas_jax.methods import darts2
+
+METHODS = {
+  'darts': darts.METHOD,
+  'darts2': darts2.METHOD,
+}

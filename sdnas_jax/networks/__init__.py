@@ -1,0 +1,1 @@
+"""Flax Linen modules: the operations, the supernet, and how they start."""

@@ -1,0 +1,98 @@
+"""The supernet: every edge of every cell carries a mixture of all primitives.
+
+The mixing weights are an argument; the supernet never sees the alphas.
+
+  >>> net = supernet.Supernet(spaces.get('darts'), classes=10)
+  >>> variables = net.init(key, images, mix)
+  >>> logits = net.apply(variables, images, mix)
+"""
+
+from collections.abc import Mapping
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from sdnas_jax.networks import ops
+from sdnas_jax.spaces import space as spaces
+
+Mix = Mapping[str, jax.Array]
+
+
+class Cell(nn.Module):
+  """A directed acyclic graph of mixed operations (DARTS, section 2.1)."""
+
+  space: spaces.Space
+  channels: int
+  reduction: bool
+  after_reduction: bool
+
+  @nn.compact
+  def __call__(
+    self, s0: jax.Array, s1: jax.Array, mix: jax.Array, ctx: ops.Context
+  ) -> jax.Array:
+    """From two [1, batch, ...] inputs to their cell's [1, batch, ...] output."""
+    shrink = ops.FactorizedReduce if self.after_reduction else ops.ReluConvNorm
+    states = {
+      0: shrink(1, self.channels, name='preprocess0')(s0, ctx),
+      1: ops.ReluConvNorm(1, self.channels, name='preprocess1')(s1, ctx),
+    }
+    for source in range(self.space.inputs + self.space.nodes - 1):
+      edges = self.space.leaving(source)
+      stride = 2 if self.reduction and source < self.space.inputs else 1
+      out = ops.MixedOp(
+        self.space.primitives, self.channels, stride, name=f'from{source}'
+      )(states[source], mix[jnp.array(edges)], ctx)
+      for edge, y in zip(edges, out):
+        target = self.space.edges[edge][1]
+        states[target] = states.get(target, 0.0) + y[None]
+    return jnp.concatenate([states[n] for n in self.space.outputs], axis=-1)
+
+
+class Supernet(nn.Module):
+  """Stem, cells, global average pooling, classifier.
+
+  Cells at 1/3 and 2/3 of the depth halve the resolution and double the
+  channels.
+  """
+
+  space: spaces.Space
+  classes: int
+  channels: int = 16
+  layers: int = 8
+  stem: int = 3
+  depthwise: str | None = None
+
+  @nn.compact
+  def __call__(
+    self,
+    images: jax.Array,
+    mix: Mix,
+    train: bool = False,
+    present: jax.Array | None = None,
+  ) -> jax.Array:
+    """Class logits.
+
+    Args:
+      images: [batch, height, width, channels] float.
+      mix: [edges, primitives] mixing weights for each kind of cell.
+      train: whether to normalise by the batch's own statistics.
+      present: [batch] bool, false for rows that only pad the batch.
+
+    Returns:
+      [batch, classes].
+    """
+    if present is None:
+      present = jnp.ones(len(images), bool)
+    share = (present / present.sum())[:, None, None, None]
+    ctx = ops.Context(train, share, self.depthwise)
+    s0 = s1 = ops.Stem(self.stem * self.channels, name='stem')(images, ctx)
+    channels, after = self.channels, False
+    for layer in range(self.layers):
+      reduction = layer in (self.layers // 3, 2 * self.layers // 3)
+      channels *= 1 + reduction
+      cell = Cell(self.space, channels, reduction, after, name=f'cell{layer}')
+      kind = 'reduce' if reduction else 'normal'
+      s0, s1 = s1, cell(s0, s1, mix[kind], ctx)
+      after = reduction
+    return ops.Classifier(self.classes, name='classifier')(s1)

@@ -1,0 +1,132 @@
+"""Refuses a config that cannot work, in a sentence that names the fix."""
+
+import math
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from sdnas_jax import errors
+from sdnas_jax.bilevel import distill
+from sdnas_jax.data import sources
+from sdnas_jax.methods import METHODS
+from sdnas_jax.networks import depthwise
+from sdnas_jax.spaces import SPACES
+
+# Every field of a search, with its type and the range of its numbers.
+ANY, NATURAL, WHOLE = (-math.inf, math.inf), (1, math.inf), (0, math.inf)
+SHARE = (0.0, 1.0)
+FIELDS = {
+  'task': (str, None),
+  'space': (str, None),
+  'method': (str, None),
+  'seed': (int, (0, 2**32 - 1)),
+  'epochs': (int, NATURAL),
+  'batch_size': (int, NATURAL),
+  'steps_per_call': (int, WHOLE),
+  'data.name': (str, None),
+  'data.dir': (str, None),
+  'data.examples': (int, WHOLE),
+  'data.pad': (int, WHOLE),
+  'data.flip': (bool, None),
+  'data.cutout': (int, WHOLE),
+  'model.channels': (int, (2, math.inf)),
+  'model.layers': (int, NATURAL),
+  'model.depthwise': (str, None),
+  'weights.lr': (float, WHOLE),
+  'weights.lr_min': (float, WHOLE),
+  'weights.momentum': (float, SHARE),
+  'weights.decay': (float, WHOLE),
+  'weights.clip': (float, WHOLE),
+  'alphas.lr': (float, WHOLE),
+  'alphas.b1': (float, SHARE),
+  'alphas.b2': (float, SHARE),
+  'alphas.decay': (float, WHOLE),
+  'alphas.scale': (float, WHOLE),
+  'alphas.warmup': (int, WHOLE),
+  'distill.warmup': (int, WHOLE),
+  'distill.weight': (float, WHOLE),
+  'distill.teachers': (int, NATURAL),
+  'distill.metric': (str, None),
+  'distill.temperature': (float, (1e-3, math.inf)),
+  'distill.vote': (str, None),
+  'distill.decay': (float, SHARE),
+}
+
+
+def search(config: ConfigDict) -> None:
+  """Checks what a config says by itself.
+
+  Raises:
+    BadInput: names the first field that is unknown, missing or out of range.
+  """
+  given = dict(_flat(config.to_dict()))
+  for name in given:
+    errors.pick('config field', name, FIELDS)
+  for name, (kind, limits) in FIELDS.items():
+    if name not in given:
+      raise errors.BadInput(f'the config lacks {name}: add it')
+    _field(name, given[name], kind, limits)
+  choices = {
+    'space': SPACES,
+    'method': METHODS,
+    'model.depthwise': ('auto', *depthwise.WAYS),
+    'distill.metric': distill.METRICS,
+    'distill.vote': distill.VOTES,
+  }
+  for name, known in choices.items():
+    errors.pick(name, given[name], known)
+  warmup, epochs = config.distill.warmup, config.epochs
+  if config.distill.weight and warmup > epochs:
+    raise errors.BadInput(
+      f'distill.warmup ({warmup}) is longer than the run ({epochs} epochs): '
+      'lower it, or set --config.distill.weight=0 for plain DARTS'
+    )
+
+
+def _field(name: str, value: Any, kind: type, limits: Any) -> None:
+  right = isinstance(value, kind) or (kind is float and type(value) is int)
+  if not right or (isinstance(value, bool) and kind is not bool):
+    raise errors.BadInput(
+      f'{name} must be of type {kind.__name__}, not {value!r}'
+    )
+  if limits and not limits[0] <= value <= limits[1]:
+    low, high = limits
+    span = f'at least {low}' if math.isinf(high) else f'in [{low}, {high}]'
+    raise errors.BadInput(f'{name} must be {span}, not {value}')
+
+
+def sizes(config: ConfigDict, source: sources.Source, devices: int) -> int:
+  """Checks the config against the data and the devices.
+
+  Returns:
+    How many examples the search uses, both halves together.
+
+  Raises:
+    BadInput: if they do not fit.
+  """
+  asked, batch = config.data.examples, config.batch_size
+  if asked > source.examples:
+    raise errors.BadInput(
+      f'data.examples is {asked}, but {config.data.name} has '
+      f'{source.examples}: lower it, or 0 for all'
+    )
+  examples = asked or source.examples
+  if batch > examples // 2:
+    raise errors.BadInput(
+      f'batch_size ({batch}) is larger than half the data ({examples // 2} of '
+      f'{examples} examples): lower it'
+    )
+  if batch % devices:
+    raise errors.BadInput(
+      f'batch_size ({batch}) does not divide over {devices} devices: make it '
+      f'a multiple, such as {batch // devices * devices or devices}'
+    )
+  return examples
+
+
+def _flat(tree, prefix=''):
+  for name, value in tree.items():
+    if isinstance(value, dict):
+      yield from _flat(value, f'{prefix}{name}.')
+    else:
+      yield prefix + name, value

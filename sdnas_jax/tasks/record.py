@@ -1,0 +1,121 @@
+"""Writes what a search found, an epoch at a time."""
+
+import pathlib
+from typing import Any
+
+import jax
+import numpy as np
+
+from sdnas_jax import artifacts
+from sdnas_jax import search
+from sdnas_jax.methods import method as methods
+from sdnas_jax.report import alphas
+from sdnas_jax.report import cells
+from sdnas_jax.spaces import space as spaces
+
+
+class Record:
+  """The files of one run.
+
+  It goes on after so many `done` epochs: what a killed run wrote beyond them
+  is dropped, since those epochs will be run again.
+  """
+
+  def __init__(
+    self,
+    workdir: pathlib.Path,
+    space: spaces.Space,
+    method: methods.Method,
+    epochs: int,
+    done: int,
+  ):
+    from sdnas_jax import tf  # noqa: F401, before clu imports it loudly
+    from clu import metric_writers
+
+    self.workdir, self.space, self.method = workdir, space, method
+    self.epochs = epochs
+    self.rows = artifacts.read_rows(workdir / 'metrics.csv', done)
+    self.history = artifacts.read_history(workdir / 'alphas.npz', done)
+    self.board = metric_writers.SummaryWriter(str(workdir / 'tensorboard'))
+
+  def epoch(
+    self, state: search.State, sums: search.Sums, seconds: float, rate: float
+  ) -> str:
+    """Writes an epoch's metrics, alphas, genotype and pictures.
+
+    Args:
+      state: after the epoch's training.
+      sums: of its validation.
+      seconds: that both took.
+      rate: training images a second.
+
+    Returns:
+      The epoch in one line, at most 79 characters.
+    """
+    epoch = int(state.epoch)
+    train, valid = search.averages(state.sums), search.averages(sums)
+    metrics = {
+      'train_loss': train['loss'],
+      'train_accuracy': train['accuracy'],
+      'distill_loss': train['distill'],
+      'valid_loss': valid['loss'],
+      'valid_accuracy': valid['accuracy'],
+      'seconds': round(seconds, 3),
+      'images_per_second': round(rate, 2),
+    }
+    self.rows.append({'epoch': epoch, **metrics})
+    artifacts.write_rows(self.workdir / 'metrics.csv', self.rows)
+    self.board.write_scalars(epoch, metrics)
+    self.board.flush()
+    self._remember(epoch, jax.device_get(state.params['alphas']))
+    self._draw(self.genotype(state))
+    distilled = train['distill']
+    return (
+      f'epoch {epoch + 1}/{self.epochs}: '
+      f'train {train["loss"]:.3f} {train["accuracy"]:.1%}, '
+      f'valid {valid["loss"]:.3f} {valid["accuracy"]:.1%}, '
+      f'distill {f"{distilled:.4f}" if distilled else "off"}, {rate:.0f} im/s'
+    )
+
+  def genotype(self, state: search.State) -> spaces.Genotype:
+    """What the alphas stand for now."""
+    # A method may sample; the key is fixed, so that a state has one genotype.
+    mix = self.method.relax(
+      jax.random.key(0),
+      state.params['alphas'],
+      state.mask,
+      state.epoch / self.epochs,
+    )
+    return self.method.discretize(self.space, jax.device_get(mix))
+
+  def conclusion(self, state: search.State) -> str:
+    """The genotype in words, and where everything lies."""
+    found = self.genotype(state)
+    lines = []
+    for kind in self.space.kinds:
+      pairs, concat = getattr(found, kind), getattr(found, f'{kind}_concat')
+      lines += ['', f'{kind} cell', cells.text(pairs, concat)]
+    lines += ['', f'in {self.workdir}:']
+    for name, what in artifacts.FILES.items():
+      if (self.workdir / name).exists():
+        lines.append(f'  {name:<14} {what}')
+    return '\n'.join(lines)
+
+  def _remember(self, epoch: int, now: dict[str, Any]) -> None:
+    for name, value in {'epoch': epoch, **now}.items():
+      past = self.history.get(name, np.empty((0, *np.shape(value))))
+      self.history[name] = np.concatenate(
+        [past.astype(np.asarray(value).dtype), np.asarray(value)[None]]
+      )
+    artifacts.write_history(self.workdir / 'alphas.npz', self.history)
+    picture = alphas.draw(
+      {kind: self.history[kind] for kind in self.space.kinds}, self.space
+    )
+    artifacts.write(self.workdir / 'alphas.png', picture)
+
+  def _draw(self, found: spaces.Genotype) -> None:
+    artifacts.write_json(self.workdir / 'genotype.json', found._asdict())
+    for kind in self.space.kinds:
+      pairs, concat = getattr(found, kind), getattr(found, f'{kind}_concat')
+      picture = cells.svg(pairs, concat, title=f'{kind} cell')
+      artifacts.write(self.workdir / f'{kind}.svg', picture)

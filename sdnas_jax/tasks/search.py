@@ -1,0 +1,218 @@
+"""The search task: from a config to a genotype, its picture and its record."""
+
+import functools
+import importlib.metadata
+import math
+import pathlib
+import platform
+import resource
+import time
+from typing import Any
+
+from clu import parameter_overview
+import jax
+import jax.numpy as jnp
+from ml_collections import ConfigDict
+import numpy as np
+
+from sdnas_jax import artifacts
+from sdnas_jax import checkpoints
+from sdnas_jax import compilation
+from sdnas_jax import loop
+from sdnas_jax import parallel
+from sdnas_jax import search
+from sdnas_jax.bilevel import distill
+from sdnas_jax.bilevel import optimizers
+from sdnas_jax.data import augment
+from sdnas_jax.data import sources
+from sdnas_jax.data import split
+from sdnas_jax.methods import METHODS
+from sdnas_jax.networks import start
+from sdnas_jax.networks import supernet
+from sdnas_jax.spaces import SPACES
+from sdnas_jax.spaces import space as spaces
+from sdnas_jax.tasks import check
+from sdnas_jax.tasks import record
+
+Tree = Any
+PACKAGES = ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'numpy')
+
+
+def run(config: ConfigDict, workdir: pathlib.Path, dry_run: bool) -> None:
+  """Searches, or with `dry_run` only says what a search would take."""
+  compilation.keep()
+  check.search(config)
+  source = sources.find(config.data.name, config.data.dir)
+  examples = check.sizes(config, source, jax.device_count())
+  space = SPACES[config.space]
+  halves = examples // 2, examples - examples // 2
+  setup = assemble(config, space, source, halves[0])
+  shapes = start.shapes(setup.net, source.shape, _mix(space))
+  if dry_run:
+    return _plan(config, setup, source, shapes, halves, workdir)
+
+  artifacts.claim(workdir, config.to_dict(), **_about())
+  print(f'{jax.device_count()} x {jax.devices()[0].device_kind}', end='; ')
+  print(f'{source.classes} classes, {halves[0]} + {halves[1]} examples')
+  print(_overview(shapes['params']), flush=True)
+  first = functools.partial(
+    _first, config, setup, space, source, shapes, halves[0]
+  )
+  images, labels = sources.load(source, examples)
+  cut = halves[0]
+  train = parallel.replicate(split.Split(images[:cut], labels[:cut]))
+  valid = parallel.replicate(split.Split(images[cut:], labels[cut:]))
+
+  kept = checkpoints.manager(workdir / 'checkpoints')
+  state = checkpoints.latest(kept, jax.eval_shape(first))
+  state = parallel.replicate(first()) if state is None else state
+  done = int(state.epoch)
+  log = record.Record(workdir, space, setup.method, config.epochs, done)
+  if done:
+    print(f'resuming after epoch {done} of {config.epochs}', flush=True)
+  if done < config.epochs:
+    state = _search(config, setup, state, train, valid, log, kept)
+  print(log.conclusion(state))
+  peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+  print(f'peak memory {peak:.2f} GB')
+
+
+def assemble(
+  config: ConfigDict, space: spaces.Space, source: sources.Source, half: int
+) -> search.Setup:
+  """The parts that the config names."""
+  w, a, data = config.weights, config.alphas, config.data
+  steps = split.batches(half, config.batch_size)
+  schedule = optimizers.cosine(w.lr, w.lr_min, config.epochs, steps)
+  sgd = optimizers.sgd(schedule, w.momentum, w.decay, w.clip)
+  depthwise = config.model.depthwise
+  return search.Setup(
+    net=supernet.Supernet(
+      space,
+      source.classes,
+      config.model.channels,
+      config.model.layers,
+      depthwise=None if depthwise == 'auto' else depthwise,
+    ),
+    tx=optimizers.split(sgd, optimizers.adam(a.lr, a.b1, a.b2, a.decay)),
+    method=METHODS[config.method],
+    distill=distill.make(**config.distill),
+    augment=augment.Augment(data.pad, data.flip, data.cutout),
+    mean=source.mean,
+    std=source.std,
+    batch_size=config.batch_size,
+    epochs=config.epochs,
+    alpha_warmup=a.warmup,
+  )
+
+
+def _mix(space):
+  return {k: jax.ShapeDtypeStruct(space.shape, jnp.float32) for k in space.kinds}
+
+
+def _first(config, setup, space, source, shapes, examples):
+  """The state before the first step, a function of the seed alone."""
+  variables = start.variables(shapes, config.seed)
+  rng = np.random.default_rng((config.seed, 1))
+  alphas = {
+    kind: np.float32(config.alphas.scale * rng.standard_normal(space.shape))
+    for kind in space.kinds
+  }
+  mask = {kind: np.ones(space.shape, bool) for kind in space.kinds}
+  return search.init(setup, variables, alphas, mask, examples, source.classes)
+
+
+def _search(config, setup, state, train, valid, log, kept):
+  """Compiles, then runs the host loop to the last epoch."""
+  seed = np.uint32(config.seed)
+  begun = time.monotonic()
+  print('compiling ...', end=' ', flush=True)
+  # Outputs are pinned to where inputs lie, so that a state can go round.
+  place = parallel.everywhere()
+
+  def advance(state, seed, train, valid, stop):
+    key = jax.random.key(seed)
+    return search.advance(state, key, train, valid, stop, setup=setup)
+
+  def validate(state, seed, valid, sums, begin, stop):
+    key = jax.random.fold_in(jax.random.key(seed), state.epoch)
+    return search.validate(state, key, valid, sums, begin, stop, setup=setup)
+
+  zero, n = parallel.replicate(search.zero()), np.int32(0)
+  go = jax.jit(advance, donate_argnums=0, out_shardings=place)
+  go = go.lower(state, seed, train, valid, n).compile()
+  look = jax.jit(validate, out_shardings=place)
+  look = look.lower(state, seed, valid, zero, n, n).compile()
+  print(f'{time.monotonic() - begun:.0f} s', flush=True)
+
+  def finish(state, sums, trained, seconds):
+    rate = len(train.labels) / trained
+    line = log.epoch(state, sums, seconds, rate)
+    state = state._replace(epoch=state.epoch + 1, sums=search.zero())
+    state = jax.device_put(state, place)
+    checkpoints.save(kept, state)
+    return state, line
+
+  return loop.run(
+    state,
+    epochs=config.epochs,
+    steps=split.batches(len(train.labels), config.batch_size),
+    checks=split.batches(len(valid.labels), config.batch_size),
+    advance=lambda s, stop: go(s, seed, train, valid, np.int32(stop)),
+    validate=lambda s, sums, i, j: look(
+      s, seed, valid, sums or zero, np.int32(i), np.int32(j)
+    ),
+    finish=finish,
+    save=functools.partial(checkpoints.save, kept),
+    pace=loop.Pace(config.steps_per_call),
+  )
+
+
+def _plan(config, setup, source, shapes, halves, workdir):
+  """Prints and writes what a search would take, from shapes alone."""
+  print(
+    parameter_overview.get_parameter_overview(
+      shapes['params'], include_stats=False
+    )
+  )
+  memory = jax.eval_shape(
+    lambda: setup.distill.memory.init(halves[0], source.classes)
+  )
+  net = setup.net.clone(depthwise='grouped')
+  plan = {
+    'supernet_parameters': _size(shapes['params']),
+    'macs_per_image': start.macs(net, source.shape, _mix(net.space)),
+    'train_examples': halves[0],
+    'valid_examples': halves[1],
+    'steps_per_epoch': split.batches(halves[0], config.batch_size),
+    'ring_bytes': sum(
+      x.size * x.dtype.itemsize for x in jax.tree.leaves(memory)
+    ),
+    'image_bytes': sum(halves) * math.prod(source.shape),
+  }
+  workdir.mkdir(parents=True, exist_ok=True)
+  artifacts.write_json(workdir / 'plan.json', plan)
+  for name, value in plan.items():
+    print(f'{name:<20} {value:>14,}')
+  print(f'{workdir / "plan.json"} is written; nothing was run')
+
+
+def _size(params):
+  return sum(x.size for x in jax.tree.leaves(params))
+
+
+def _overview(params):
+  rows = {
+    name: jax.ShapeDtypeStruct((_size(part),), 'f')
+    for name, part in params.items()
+  }
+  return parameter_overview.get_parameter_overview(rows, include_stats=False)
+
+
+def _about():
+  versions = {name: importlib.metadata.version(name) for name in PACKAGES}
+  devices = [f'{d.platform}: {d.device_kind}' for d in jax.devices()]
+  return {
+    'versions': {'python': platform.python_version(), **versions},
+    'devices': devices,
+  }

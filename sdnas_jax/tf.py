@@ -1,0 +1,28 @@
+"""TensorFlow, kept quiet and off the accelerator, for TFDS and TensorBoard.
+
+Import this inside the function that needs it: it takes seconds.
+"""
+
+from collections.abc import Iterator
+import contextlib
+import os
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+  """Hides what C++ writes to stderr, which no logging level does."""
+  kept, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+  os.dup2(null, 2)
+  try:
+    yield
+  finally:
+    os.dup2(kept, 2)
+    os.close(kept)
+    os.close(null)
+
+
+os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
+with _silence():
+  import tensorflow
+
+  tensorflow.config.set_visible_devices([], 'GPU')
