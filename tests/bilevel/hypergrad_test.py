@@ -1,0 +1,108 @@
+"""Hypergradients against a closed form and against finite differences."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from sdnas_jax.bilevel import hypergrad
+from sdnas_jax.bilevel import optimizers
+from sdnas_jax.networks import start
+from sdnas_jax.networks import supernet
+from tests import toys
+
+
+@pytest.fixture(autouse=True)
+def double():
+  with jax.enable_x64(True):
+    yield
+
+
+def test_second_order_on_a_quadratic():
+  rng = np.random.default_rng(0)
+  a_, b = rng.standard_normal((2, 4, 3))
+  w, a = jnp.asarray(rng.standard_normal(4)), jnp.asarray(rng.standard_normal(3))
+  target, lr = rng.standard_normal(4), 0.1
+
+  def train_loss(w, a):  # dL/dw = w - A a
+    return 0.5 * jnp.sum((w - a_ @ a) ** 2)
+
+  def valid_loss(w, a):
+    return 0.5 * jnp.sum((w + b @ a - target) ** 2)
+
+  grad = hypergrad.second_order(
+    train_loss, valid_loss, w, a, lambda g: w - lr * g
+  )
+  stepped = w - lr * (w - a_ @ a)
+  residual = stepped + b @ a - target
+  np.testing.assert_allclose(grad, (lr * a_ + b).T @ residual, rtol=1e-12)
+  plain = hypergrad.first_order(train_loss, valid_loss, w, a, None)
+  np.testing.assert_allclose(plain, b.T @ (w + b @ a - target), rtol=1e-12)
+
+
+def cell_losses(rng):
+  net = supernet.Supernet(toys.SPACE, toys.CLASSES, channels=2, layers=1)
+  images = jnp.asarray(rng.standard_normal((2, 5, *toys.IMAGE)))
+  labels = jnp.asarray(rng.integers(0, toys.CLASSES, (2, 5)))
+  zeros = {k: jnp.zeros(toys.SPACE.shape) for k in toys.SPACE.kinds}
+  variables = start.variables(start.shapes(net, toys.IMAGE, zeros), 0)
+  w, stats = jax.tree.map(
+    lambda x: jnp.asarray(x, jnp.float64),
+    (variables['params'], variables['batch_stats']),
+  )
+
+  def loss(half):
+    def at(w, a):
+      mix = jax.tree.map(jax.nn.softmax, a)
+      logits, _ = net.apply(
+        {'params': w, 'batch_stats': stats},
+        images[half],
+        mix,
+        train=True,
+        mutable=['batch_stats'],
+      )
+      chosen = jax.nn.log_softmax(logits)[jnp.arange(5), labels[half]]
+      return -jnp.mean(chosen)
+
+    return at
+
+  a = {
+    k: jnp.asarray(rng.standard_normal(toys.SPACE.shape))
+    for k in toys.SPACE.kinds
+  }
+  return loss(0), loss(1), w, a
+
+
+@pytest.mark.parametrize('order', ['first', 'second'])
+def test_a_cell_s_hypergradient_equals_central_differences(order):
+  train_loss, valid_loss, w, a = cell_losses(np.random.default_rng(1))
+  sgd = optimizers.sgd(0.5, 0.9, 3e-4, clip=0.1)  # tight, so that it clips
+  tx = optimizers.split(sgd, optimizers.adam(0.1, 0.5, 0.999, 1e-3))
+  params = {'weights': w, 'alphas': a}
+  opt = tx.init(params)
+  # One earlier step gives the virtual step a momentum to carry.
+  g = jax.grad(train_loss)(w, a)
+  params, opt = optimizers.update(tx, 'weights', g, opt, params)
+  w = params['weights']
+
+  def virtual(g):
+    return optimizers.update(tx, 'weights', g, opt, params)[0]['weights']
+
+  @jax.jit
+  def value(a):
+    if order == 'first':
+      return valid_loss(w, a)
+    return valid_loss(virtual(jax.grad(train_loss)(w, a)), a)
+
+  rule = {'first': hypergrad.first_order, 'second': hypergrad.second_order}
+  grad = jax.jit(
+    lambda a: rule[order](train_loss, valid_loss, w, a, virtual)
+  )(a)
+  rng, step = np.random.default_rng(2), 1e-5
+  for _ in range(4):
+    way = {k: jnp.asarray(rng.standard_normal(v.shape)) for k, v in a.items()}
+    up, down = (
+      value({k: a[k] + sign * step * way[k] for k in a}) for sign in (1, -1)
+    )
+    slope = sum(jnp.vdot(grad[k], way[k]) for k in a)
+    np.testing.assert_allclose(slope, (up - down) / (2 * step), rtol=1e-6)

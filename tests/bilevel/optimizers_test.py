@@ -1,0 +1,72 @@
+"""The optimisers against the formulas of PyTorch's, in NumPy."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from sdnas_jax.bilevel import optimizers
+
+
+def run(tx, group, gradients, params):
+  opt = tx.init(params)
+  for g in gradients:
+    params, opt = optimizers.update(tx, group, jnp.asarray(g), opt, params)
+  return params, opt
+
+
+@pytest.fixture
+def gradients():
+  return np.random.default_rng(0).standard_normal((6, 3)).astype(np.float32)
+
+
+@pytest.fixture
+def start():
+  return {
+    'weights': jnp.array([1.0, -2.0, 3.0]),
+    'alphas': jnp.array([0.1, 0.2, 0.3]),
+  }
+
+
+def make():
+  schedule = optimizers.cosine(0.1, 0.01, epochs=3, steps=2)
+  return optimizers.split(
+    optimizers.sgd(schedule, momentum=0.9, decay=0.02, clip=1.0),
+    optimizers.adam(0.01, 0.5, 0.999, decay=0.03),
+  )
+
+
+def test_sgd_clips_then_decays_then_has_momentum(gradients, start):
+  params, _ = run(make(), 'weights', gradients, start)
+  w, buffer = np.array([1.0, -2.0, 3.0]), 0.0
+  for n, g in enumerate(gradients):
+    g = g * min(1.0, 1.0 / np.linalg.norm(g)) + 0.02 * w
+    buffer = 0.9 * buffer + g
+    lr = 0.01 + 0.5 * 0.09 * (1 + np.cos(np.pi * (n // 2) / 3))
+    w = w - lr * buffer
+  np.testing.assert_allclose(params['weights'], w, rtol=1e-5)
+
+
+def test_adam_s_decay_enters_the_moments(gradients, start):
+  params, _ = run(make(), 'alphas', gradients, start)
+  a, m, v = np.array([0.1, 0.2, 0.3]), 0.0, 0.0
+  for n, g in enumerate(gradients, start=1):
+    g = g + 0.03 * a
+    m, v = 0.5 * m + 0.5 * g, 0.999 * v + 0.001 * g * g
+    step = (m / (1 - 0.5**n)) / (np.sqrt(v / (1 - 0.999**n)) + 1e-8)
+    a = a - 0.01 * step
+  np.testing.assert_allclose(params['alphas'], a, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+  'group, other', [('weights', 'alphas'), ('alphas', 'weights')]
+)
+def test_the_other_group_stays_bit_for_bit(group, other, gradients, start):
+  tx = make()
+  # Give the other group momentum first, which a zero gradient would spend.
+  params, opt = start, tx.init(start)
+  params, opt = optimizers.update(tx, other, gradients[0], opt, params)
+  moved, after = optimizers.update(tx, group, gradients[1], opt, params)
+  np.testing.assert_array_equal(moved[other], params[other])
+  before = str(opt.inner_states[other])
+  assert str(after.inner_states[other]) == before
+  assert not np.array_equal(moved[group], params[group])

@@ -1,0 +1,16 @@
+"""Settings of every test, made before jax is imported."""
+
+import os
+
+# Compilation is the cost of the suite: compile fast code only where it counts.
+os.environ['XLA_FLAGS'] = ' '.join(
+  [
+    os.environ.get('XLA_FLAGS', ''),
+    '--xla_backend_optimization_level=0',
+    '--xla_llvm_disable_expensive_passes=true',
+  ]
+)
+
+import jax  # noqa: E402
+
+jax.config.update('jax_numpy_rank_promotion', 'raise')

@@ -1,0 +1,101 @@
+"""The supernet's published sizes, and that it is the paper's formula."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from sdnas_jax.networks import ops
+from sdnas_jax.networks import start
+from sdnas_jax.networks import supernet
+from sdnas_jax.spaces import SPACES
+from tests import toys
+
+DARTS = SPACES['darts']
+MIX = {k: jax.ShapeDtypeStruct(DARTS.shape, jnp.float32) for k in DARTS.kinds}
+
+
+@pytest.mark.parametrize('classes, size', [(10, 1930618), (100, 1953748)])
+def test_supernet_has_the_published_size(classes, size):
+  net = supernet.Supernet(DARTS, classes)
+  params = start.shapes(net, (32, 32, 3), MIX)['params']
+  assert sum(p.size for p in jax.tree.leaves(params)) == size
+
+
+def test_supernet_of_five_cells_has_the_size_of_p_darts_first_stage():
+  net = supernet.Supernet(DARTS, 10, layers=5)
+  params = start.shapes(net, (32, 32, 3), MIX)['params']
+  assert sum(p.size for p in jax.tree.leaves(params)) == 1275834
+
+
+def test_multiply_adds():
+  net = supernet.Supernet(DARTS, 10, depthwise='grouped')
+  assert round(start.macs(net, (32, 32, 3), MIX) / 1e6, 2) == 300.26
+
+
+def test_first_values_are_distributed_as_init_s():
+  net = supernet.Supernet(toys.SPACE, toys.CLASSES, channels=16, layers=2)
+  mix = {k: jnp.zeros(toys.SPACE.shape) for k in toys.SPACE.kinds}
+  shapes = start.shapes(net, toys.IMAGE, mix)
+  ours = start.variables(shapes, seed=0)
+  theirs = net.init(jax.random.key(0), jnp.zeros((1, *toys.IMAGE)), mix)
+  assert jax.tree.structure(ours) == jax.tree.structure(theirs)
+
+  def alike(a, b):
+    if np.ptp(b) == 0:
+      np.testing.assert_array_equal(a, b)
+      return
+    for low, x in ((-1, a), (-1, b)):
+      assert abs(np.max(np.abs(x)) / ops.bound(x.shape) - 1) < 0.25
+      assert low * ops.bound(x.shape) <= np.min(x)
+      assert abs(np.std(x) * np.sqrt(3) / ops.bound(x.shape) - 1) < 0.35
+
+  jax.tree.map(alike, ours, theirs)
+  other = start.variables(shapes, seed=1)
+  assert not np.array_equal(
+    jax.tree.leaves(ours['params'])[-1], jax.tree.leaves(other['params'])[-1]
+  )
+
+
+def test_cell_equals_a_sum_edge_by_edge():
+  """The grouping by source node against one mixed operation an edge."""
+  rng = np.random.default_rng(0)
+  names, edges, channels = toys.SPACE.primitives, 3, 4
+  x = jnp.asarray(rng.standard_normal((1, 2, 6, 6, channels)), jnp.float32)
+  mix = jnp.asarray(rng.random((edges, len(names))), jnp.float32)
+  ctx = ops.Context(True, jnp.full((1, 2, 1, 1, 1), 0.5))
+  op = ops.MixedOp(names, channels, stride=2)
+  params = op.init(jax.random.key(0), x, mix, ctx)['params']
+  out = op.apply({'params': params}, x, mix, ctx, mutable=['batch_stats'])[0]
+  for edge in range(edges):
+    own = jax.tree.map(lambda p, e=edge: p[e : e + 1], params)
+    alone = ops.MixedOp(names, channels, stride=2)
+    expected = 0.0
+    for k in range(len(names)):
+      one = jnp.zeros((1, len(names))).at[0, k].set(1.0)
+      y = alone.apply({'params': own}, x, one, ctx, mutable=['batch_stats'])[0]
+      expected += mix[edge, k] * y[0]
+    np.testing.assert_allclose(out[edge], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_padding_changes_no_logit():
+  parts = toys.setup()
+  first = toys.state(parts)
+  images = jax.random.normal(jax.random.key(0), (4, *toys.IMAGE))
+  mix = jax.tree.map(jax.nn.softmax, first.params['alphas'])
+  variables = {'params': first.params['weights'], 'batch_stats': first.stats}
+
+  def logits(images, present):
+    return parts.net.apply(
+      variables, images, mix, True, present, mutable=['batch_stats']
+    )
+
+  padded = jnp.concatenate([images, 9 * images[:2]])
+  got, stats = logits(padded, jnp.arange(6) < 4)
+  expected, expected_stats = logits(images, None)
+  np.testing.assert_allclose(got[:4], expected, atol=1e-5)
+  jax.tree.map(
+    lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5),
+    stats,
+    expected_stats,
+  )

@@ -1,0 +1,268 @@
+"""The search step: a contract that every method keeps, and SD-DARTS's own."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from sdnas_jax import search
+from sdnas_jax.bilevel import distill
+from sdnas_jax.data import split
+from sdnas_jax.methods import METHODS
+from sdnas_jax.methods import method as methods
+from tests import toys
+
+STEPS = 3  # of an epoch: 20 examples in batches of 8
+
+
+@functools.cache
+def compiled(method='darts', **change):
+  parts = toys.setup(method, **change)
+  return parts, jax.jit(functools.partial(search.advance, setup=parts))
+
+
+def advance(state, stop, method='darts', **change):
+  train, valid = toys.halves()
+  _, run = compiled(method, **change)
+  return run(state, jax.random.key(0), train, valid, stop)
+
+
+def first(method='darts', **change):
+  return toys.state(compiled(method, **change)[0])
+
+
+def equal(a, b):
+  jax.tree.map(np.testing.assert_array_equal, a, b)
+
+
+@pytest.mark.parametrize('weight', [0.0, 1.0])
+@pytest.mark.parametrize('method', sorted(METHODS))
+def test_contract(method, weight):
+  """What holds for every method, with and without distillation."""
+  begin = first(method, weight=weight)
+  end = advance(begin, STEPS, method, weight=weight)
+  assert int(end.step) == STEPS and int(end.epoch) == 0
+  assert float(end.sums.rows) == 20  # padding does not count
+  assert int(end.sums.diverged) == search.NEVER
+  for leaf in jax.tree.leaves(end.params):
+    assert np.isfinite(leaf).all()
+  for group in ('weights', 'alphas'):
+    moved = jax.tree.map(
+      lambda a, b: not np.array_equal(a, b),
+      begin.params[group],
+      end.params[group],
+    )
+    assert any(jax.tree.leaves(moved))
+  jax.tree.map(
+    lambda a, b: np.testing.assert_equal((a.shape, a.dtype), (b.shape, b.dtype)),
+    begin,
+    end,
+  )
+  # Another way of dispatching the same steps changes no bit.
+  halfway = advance(begin, 1, method, weight=weight)
+  equal(advance(halfway, STEPS, method, weight=weight), end)
+  space = toys.SPACE
+  mix = METHODS[method].relax(
+    jax.random.key(0), end.params['alphas'], end.mask, 0.0
+  )
+  found = METHODS[method].discretize(space, jax.device_get(mix))
+  assert len(found.normal) == len(found.reduce) == 2 * space.nodes
+
+
+def reference(state, key, epochs):
+  """First-order DARTS without a word of distillation, step by step."""
+  parts, _ = compiled()
+  train, valid = toys.halves()
+  shuffle, draw, vary, _ = jax.random.split(key, 4)
+  w, a = state.params['weights'], state.params['alphas']
+  tx = parts.tx
+  opt = tx.init(state.params)
+  stats = state.stats
+
+  def loss(w, a, stats, batch):
+    mix = {k: jax.nn.softmax(v) for k, v in a.items()}
+    logits, new = parts.net.apply(
+      {'params': w, 'batch_stats': stats},
+      batch.image,
+      mix,
+      train=True,
+      present=batch.present,
+      mutable=['batch_stats'],
+    )
+    each = -jax.nn.log_softmax(logits)[jnp.arange(8), batch.label]
+    mean = jnp.sum(each * batch.present) / jnp.sum(batch.present)
+    return mean, new['batch_stats']
+
+  of_a = jax.jit(jax.grad(loss, 1, has_aux=True))
+  of_w = jax.jit(jax.value_and_grad(loss, has_aux=True))
+  losses = []
+  for step in range(STEPS * epochs):
+    order = split.order(jax.random.fold_in(shuffle, step // STEPS), train, 8)
+    keys = jax.random.split(jax.random.fold_in(vary, step))
+    take = functools.partial(
+      split.take, mean=parts.mean, std=parts.std, how=parts.augment
+    )
+    ours = take(train, order[step % STEPS], key=keys[0])
+    index = split.sample(jax.random.fold_in(draw, step), valid, 8)
+    g, _ = of_a(w, a, stats, take(valid, index, key=keys[1]))
+    zero = jax.tree.map(jnp.zeros_like, w)
+    params = {'weights': w, 'alphas': a}
+    move, new = tx.update({'weights': zero, 'alphas': g}, opt, params)
+    a = optax.apply_updates(a, move['alphas'])
+    opt.inner_states['alphas'] = new.inner_states['alphas']
+    (value, stats), g = of_w(w, a, stats, ours)
+    params = {'weights': w, 'alphas': a}
+    zero = jax.tree.map(jnp.zeros_like, a)
+    move, new = tx.update({'weights': g, 'alphas': zero}, opt, params)
+    w = optax.apply_updates(w, move['weights'])
+    opt.inner_states['weights'] = new.inner_states['weights']
+    losses.append(float(value))
+  return {'weights': w, 'alphas': a}, stats, losses
+
+
+def test_without_distillation_it_is_darts():
+  begin = first(weight=0.0)
+  end = advance(begin, STEPS, weight=0.0)
+  params, stats, losses = reference(begin, jax.random.key(0), 1)
+  close = functools.partial(np.testing.assert_allclose, rtol=1e-3, atol=1e-4)
+  jax.tree.map(close, end.params, params)
+  jax.tree.map(close, end.stats, stats)
+  rows = np.array([8, 8, 4])
+  np.testing.assert_allclose(float(end.sums.loss), rows @ losses, rtol=1e-4)
+
+
+@pytest.mark.parametrize('change', [{'warmup': 9}, {'weight': 1e-45}])
+def test_warm_up_is_darts_bit_for_bit(change):
+  """In warm-up the term is off; 1e-45 is 0 in the device's float32."""
+  plain, taught = first(weight=0.0), first(**change)
+  for epoch in range(2):
+    counters = {'epoch': jnp.int32(epoch)}
+    plain = advance(
+      plain._replace(**counters), STEPS * (epoch + 1), weight=0.0
+    )
+    taught = advance(taught._replace(**counters), STEPS * (epoch + 1), **change)
+  equal(plain.params, taught.params)
+  equal(plain.opt, taught.opt)
+  equal(plain.stats, taught.stats)
+
+
+def test_distillation_starts_at_its_epoch_and_changes_the_weights():
+  state, plain = first(warmup=1), first(weight=0.0)
+  seen = []
+  for epoch in range(3):
+    fresh = {'epoch': jnp.int32(epoch), 'sums': search.zero()}
+    state = advance(state._replace(**fresh), STEPS * (epoch + 1), warmup=1)
+    plain = advance(plain._replace(**fresh), STEPS * (epoch + 1), weight=0.0)
+    seen.append(float(state.sums.distill))
+  assert seen[0] == 0 and seen[1] > 0 and seen[2] > 0
+  difference = jax.tree.map(
+    lambda a, b: float(jnp.abs(a - b).max()), state.params, plain.params
+  )
+  assert max(jax.tree.leaves(difference)) > 1e-4
+
+
+def test_the_ring_holds_what_the_supernet_said():
+  parts, _ = compiled()
+  train, valid = toys.halves()
+  state, key = first(), jax.random.key(0)
+  order = split.order(
+    jax.random.fold_in(jax.random.split(key, 4)[0], 0), train, 8
+  )
+  end = advance(state, 1)
+  np.testing.assert_array_equal(
+    np.flatnonzero(end.memory.count), np.sort(order[0])
+  )
+  said = end.memory.probs[0, order[0]]
+  np.testing.assert_allclose(said.sum(-1), np.ones(8), rtol=1e-5)
+  # The mean of -log of the label's probability is the cross-entropy recorded.
+  labels = train.labels[order[0]]
+  loss = -np.log(np.asarray(said)[np.arange(8), labels]).mean()
+  np.testing.assert_allclose(float(end.sums.loss) / 8, loss, rtol=1e-5)
+  after = advance(end, STEPS)
+  np.testing.assert_array_equal(after.memory.count, np.ones(20))
+
+
+def test_alphas_rest_in_their_own_warm_up():
+  parts = toys.setup()._replace(alpha_warmup=1)
+  train, valid = toys.halves()
+  run = jax.jit(functools.partial(search.advance, setup=parts))
+  begin = toys.state(parts)
+  end = run(begin, jax.random.key(0), train, valid, 2)
+  equal(begin.params['alphas'], end.params['alphas'])
+  after = run(
+    end._replace(epoch=jnp.int32(1)), jax.random.key(0), train, valid, 3
+  )
+  assert not np.array_equal(
+    begin.params['alphas']['reduce'], after.params['alphas']['reduce']
+  )
+
+
+def test_each_hook_of_a_method_reaches_its_place():
+  """Hooks that stop what they touch, so that only the rest moves."""
+  only_edge = {k: jnp.zeros(toys.SPACE.shape).at[:, 2].set(1.0)
+               for k in toys.SPACE.kinds}  # fmt: skip
+  method = methods.Method(
+    hypergrad=lambda train, valid, w, a, virtual: jax.tree.map(
+      jnp.zeros_like, a
+    ),
+    perturb=lambda key, mix, loss, t: only_edge,
+  )
+  parts = toys.setup()._replace(method=method)
+  train, valid = toys.halves()
+  run = jax.jit(functools.partial(search.advance, setup=parts))
+  begin = toys.state(parts)
+  end = run(begin, jax.random.key(0), train, valid, 1)
+  adam = end.opt.inner_states['alphas'].inner_state[1]
+  decayed = jax.tree.map(lambda a: 0.5 * 1e-3 * a, begin.params['alphas'])
+  jax.tree.map(
+    lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5),
+    adam.mu['alphas'],
+    decayed,
+  )  # the architecture's gradient was 0 but for the decay
+  trace = end.opt.inner_states['weights'].inner_state[2].trace['weights']
+  cell = trace['cell0']['from0']
+  unused, used = cell['first']['Pointwise_0'], cell['skip']['Pointwise_0']
+  own = begin.params['weights']['cell0']['from0']['first']['Pointwise_0']
+  np.testing.assert_allclose(
+    unused['kernel'], 3e-4 * own['kernel'], rtol=1e-4, atol=1e-9
+  )  # a convolution that the perturbed mix leaves out decays only
+  assert np.abs(used['kernel']).max() > 1e-2
+
+
+def test_validate_equals_a_plain_pass():
+  parts, _ = compiled()
+  state = advance(first(), STEPS)
+  _, valid = toys.halves()
+  run = jax.jit(functools.partial(search.validate, setup=parts))
+  key, sums = jax.random.key(1), search.zero()
+  for start in range(3):
+    sums = run(state, key, valid, sums, start, start + 1)
+  pixels = np.asarray(valid.images) / 255
+  images = ((pixels - parts.mean) / parts.std).astype(np.float32)
+  mix = jax.tree.map(jax.nn.softmax, state.params['alphas'])
+  variables = {'params': state.params['weights'], 'batch_stats': state.stats}
+  logits = jax.nn.log_softmax(parts.net.apply(variables, images, mix))
+  labels = np.asarray(valid.labels)
+  got = search.averages(sums)
+  assert got['accuracy'] == np.mean(np.argmax(logits, -1) == labels)
+  expected = -np.mean(np.asarray(logits)[np.arange(18), labels])
+  np.testing.assert_allclose(got['loss'], expected, rtol=1e-4)
+
+
+def test_the_step_at_which_a_loss_is_lost_is_noted():
+  state = first()
+  poison = jax.tree.map(lambda w: w * jnp.nan, state.params['weights'])
+  state = state._replace(
+    params={**state.params, 'weights': poison}, step=jnp.int32(1)
+  )
+  assert int(advance(state, STEPS).sums.diverged) == 1
+
+
+def test_the_average_memory_composes_with_the_step():
+  end = advance(first(vote='average'), STEPS, vote='average')
+  assert isinstance(end.memory, distill.Ring)
+  assert end.memory.probs.shape == (1, 20, toys.CLASSES)
+  np.testing.assert_allclose(end.memory.probs.sum(-1), np.ones((1, 20)), 1e-5)
