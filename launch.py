@@ -8,6 +8,7 @@ Any field of the config can be set from the command line, for example
 
 import difflib
 import pathlib
+import re
 import sys
 
 from absl import flags
@@ -59,16 +60,17 @@ def parse(argv: list[str]) -> str:
   Raises:
     Exception: of whatever type the flag or the config file that is wrong.
   """
-  rest = flags.FLAGS(argv)
-  path = config_flags.get_config_filename(flags.FLAGS['config'])
-  if not path:
+  # A missing file makes every other flag fail first, so it is looked for here.
+  given = re.findall(r'^--?config[=\n](.*)$', '\n'.join(argv), re.MULTILINE)
+  if not given:
     raise ValueError('name an experiment, as --config=configs/search_digits.py')
-  file = pathlib.Path(path)
+  file = pathlib.Path(given[-1].split(':')[0])
   if not file.is_file():
     known = [str(other) for other in sorted(file.parent.glob('*.py'))]
-    near = difflib.get_close_matches(path, known, n=1)
+    near = difflib.get_close_matches(str(file), known, n=1)
     hint = f'did you mean {near[0]}?' if near else 'see configs/'
-    raise ValueError(f'no config file {path}: {hint}')
+    raise ValueError(f'no config file {file}: {hint}')
+  rest = flags.FLAGS(argv)
   if len(rest) > 1:
     raise ValueError(f'unexpected argument {rest[1]!r}: flags begin with --')
   CONFIG.value.get('task')  # a file that failed to load says so only now

@@ -1,6 +1,6 @@
 """SD-DARTS on CIFAR-100; otherwise `search_cifar`.
 
-  python launch.py --config=configs/search_cifar100.py
+python launch.py --config=configs/search_cifar100.py
 """
 
 from ml_collections import ConfigDict

@@ -4,7 +4,6 @@
 argument. `advance` and `validate` run many of its kind in one dispatch.
 """
 
-from collections.abc import Callable
 import functools
 from typing import Any
 from typing import NamedTuple
@@ -65,7 +64,8 @@ class Setup(NamedTuple):
 
 def zero() -> Sums:
   """The sums of nothing."""
-  return Sums(*(jnp.zeros(()),) * 4, jnp.full((), NEVER, jnp.int32))
+  sums = (jnp.zeros(()) for _ in range(4))  # apart, as a donated state must be
+  return Sums(*sums, diverged=jnp.full((), NEVER, jnp.int32))
 
 
 def forward(

@@ -11,6 +11,6 @@ os.environ['XLA_FLAGS'] = ' '.join(
   ]
 )
 
-import jax  # noqa: E402
+import jax
 
 jax.config.update('jax_numpy_rank_promotion', 'raise')

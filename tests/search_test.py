@@ -11,8 +11,8 @@ import pytest
 from sdnas_jax import search
 from sdnas_jax.bilevel import distill
 from sdnas_jax.data import split
-from sdnas_jax.methods import METHODS
 from sdnas_jax.methods import method as methods
+from sdnas_jax.methods import METHODS
 from tests import toys
 
 STEPS = 3  # of an epoch: 20 examples in batches of 8
@@ -57,7 +57,9 @@ def test_contract(method, weight):
     )
     assert any(jax.tree.leaves(moved))
   jax.tree.map(
-    lambda a, b: np.testing.assert_equal((a.shape, a.dtype), (b.shape, b.dtype)),
+    lambda a, b: np.testing.assert_equal(
+      (a.shape, a.dtype), (b.shape, b.dtype)
+    ),
     begin,
     end,
   )
@@ -140,9 +142,7 @@ def test_warm_up_is_darts_bit_for_bit(change):
   plain, taught = first(weight=0.0), first(**change)
   for epoch in range(2):
     counters = {'epoch': jnp.int32(epoch)}
-    plain = advance(
-      plain._replace(**counters), STEPS * (epoch + 1), weight=0.0
-    )
+    plain = advance(plain._replace(**counters), STEPS * (epoch + 1), weight=0.0)
     taught = advance(taught._replace(**counters), STEPS * (epoch + 1), **change)
   equal(plain.params, taught.params)
   equal(plain.opt, taught.opt)
@@ -165,8 +165,7 @@ def test_distillation_starts_at_its_epoch_and_changes_the_weights():
 
 
 def test_the_ring_holds_what_the_supernet_said():
-  parts, _ = compiled()
-  train, valid = toys.halves()
+  train, _ = toys.halves()
   state, key = first(), jax.random.key(0)
   order = split.order(
     jax.random.fold_in(jax.random.split(key, 4)[0], 0), train, 8

@@ -66,7 +66,7 @@ def window(teachers: int) -> Memory:
   def read(ring, index):
     count = _count(ring, index)
     slot = jnp.arange(teachers)[:, None]
-    share = (slot < count) / jnp.clip(count, 1, teachers)  # [slots, B]
+    share = (slot < count[None]) / jnp.clip(count, 1, teachers)[None]
     probs = ring.probs.at[:, index].get(mode='fill', fill_value=0.0)
     return jnp.sum(share[:, :, None] * probs, axis=0), count > 0
 

@@ -36,8 +36,9 @@ def cifar(name: str, classes: int, mean, std, folder: str) -> Source:
 
 
 def _load_tfds(name, folder):
-  from sdnas_jax import tf  # noqa: F401, before TFDS imports it loudly
   import tensorflow_datasets as tfds
+
+  from sdnas_jax import tf  # noqa: F401, before TFDS imports it loudly
 
   try:
     table = tfds.load(

@@ -1,6 +1,6 @@
 """A search method is one value: pure functions, by default first-order DARTS.
 
-  >>> mine = Method(penalty=lambda alphas, mix, t: t * entropy(mix))
+>>> mine = Method(penalty=lambda alphas, mix, t: t * entropy(mix))
 """
 
 from collections.abc import Callable

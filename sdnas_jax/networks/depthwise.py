@@ -144,9 +144,11 @@ def _input_gradient(g, kernel, geo):
   """dT/dx: the convolution of the spread-out g with the flipped kernel."""
   spread = [
     (0, n - (geo.stride * (m - 1) + 1), geo.stride - 1)
-    for n, m in zip((geo.height, geo.width), geo.out)
+    for n, m in zip((geo.height, geo.width), geo.out, strict=True)
   ]
-  g = lax.pad(g, jnp.zeros((), g.dtype), ((0, 0, 0), (0, 0, 0), *spread, (0,) * 3))
+  g = lax.pad(
+    g, jnp.zeros((), g.dtype), ((0, 0, 0), (0, 0, 0), *spread, (0,) * 3)
+  )
   flipped = kernel[:, ::-1, ::-1]
   x = shifted(g, flipped, geo._replace(edges=g.shape[0], stride=1))
   return sum(x)[None] if geo.edges == 1 else x

@@ -27,7 +27,7 @@ class Context(NamedTuple):
 
   train: normalise by the batch's statistics (and, where `batch_stats` is
     mutable, fold them into the running ones) or by the running ones.
-  share: [batch, 1, 1, 1] each row's share in those statistics, summing to 1;
+  share: [1, batch, 1, 1, 1] each row's share in those statistics, summing to 1;
     0 for the rows that only pad the batch.
   depthwise: how to convolve; see `depthwise.convolve`.
   """
@@ -64,7 +64,8 @@ class Norm(nn.Module):
     if ctx.train:
       share = ctx.share / (x.shape[2] * x.shape[3])
       y, m, v = standardize(x, share, self.epsilon)
-      if self.is_mutable_collection('batch_stats'):
+      counts = not self.is_initializing()
+      if counts and self.is_mutable_collection('batch_stats'):
         mean.value = self.momentum * mean.value + (1 - self.momentum) * m
         var.value = self.momentum * var.value + (1 - self.momentum) * v
     else:
@@ -87,7 +88,7 @@ def standardize(
 
   Args:
     x: [edges, batch, height, width, channels].
-    share: [batch, 1, 1, 1], each pixel's share in the statistics.
+    share: [1, batch, 1, 1, 1], each pixel's share in the statistics.
     epsilon: added to the variance.
   """
   return _standardize(x, share, epsilon)[0]
@@ -155,7 +156,7 @@ class Classifier(nn.Module):
     shape = 1, x.shape[-1], self.classes
     kernel = self.param('kernel', uniform, shape)
     bias = self.param('bias', nn.initializers.zeros, (self.classes,))
-    return x[0].mean(axis=(1, 2)) @ kernel[0] + bias
+    return x[0].mean(axis=(1, 2)) @ kernel[0] + bias[None]
 
 
 class ReluConvNorm(nn.Module):
@@ -266,7 +267,7 @@ class MixedOp(nn.Module):
 
   @nn.compact
   def __call__(self, x: jax.Array, mix: jax.Array, ctx: Context) -> jax.Array:
-    """From x [1, batch, ...] and mix [edges, primitives] to [edges, batch, ...]."""
+    """From x [1, batch, ...], mix [edges, primitives] to [edges, ...]."""
     total = 0.0
     branches = {
       self.convolutions: SEPARABLE,
@@ -285,8 +286,12 @@ class MixedOp(nn.Module):
 
   def convolutions(self, names, edges, x, ctx):
     kernels = tuple(SEPARABLE[n][:2] for n in names)
-    x = Separable(kernels, edges, self.channels, self.stride, name='first')(x, ctx)
-    twice = tuple(k for n, k in zip(names, kernels) if SEPARABLE[n][2] == 2)
+    x = Separable(kernels, edges, self.channels, self.stride, name='first')(
+      x, ctx
+    )
+    twice = tuple(
+      k for n, k in zip(names, kernels, strict=True) if SEPARABLE[n][2] == 2
+    )
     if not twice:
       return x
     head = len(twice) * edges

@@ -6,6 +6,7 @@ from typing import Any
 
 import flax.linen as nn
 import jax
+from jax import extend as jex
 import jax.numpy as jnp
 import numpy as np
 
@@ -63,6 +64,6 @@ def _count(jaxpr):
       contracted = eqn.params['dimension_numbers'][0][0]
       left = eqn.invars[0].aval.shape
       total += out * math.prod(left[axis] for axis in contracted)
-    for inner in jax.core.jaxprs_in_params(eqn.params):
+    for inner in jex.core.jaxprs_in_params(eqn.params):
       total += _count(inner)
   return total

@@ -31,7 +31,7 @@ class Cell(nn.Module):
   def __call__(
     self, s0: jax.Array, s1: jax.Array, mix: jax.Array, ctx: ops.Context
   ) -> jax.Array:
-    """From two [1, batch, ...] inputs to their cell's [1, batch, ...] output."""
+    """From two [1, batch, ...] inputs to a [1, batch, ...] output."""
     shrink = ops.FactorizedReduce if self.after_reduction else ops.ReluConvNorm
     states = {
       0: shrink(1, self.channels, name='preprocess0')(s0, ctx),
@@ -43,7 +43,7 @@ class Cell(nn.Module):
       out = ops.MixedOp(
         self.space.primitives, self.channels, stride, name=f'from{source}'
       )(states[source], mix[jnp.array(edges)], ctx)
-      for edge, y in zip(edges, out):
+      for edge, y in zip(edges, out, strict=True):
         target = self.space.edges[edge][1]
         states[target] = states.get(target, 0.0) + y[None]
     return jnp.concatenate([states[n] for n in self.space.outputs], axis=-1)
@@ -84,7 +84,8 @@ class Supernet(nn.Module):
     """
     if present is None:
       present = jnp.ones(len(images), bool)
-    share = (present / present.sum())[:, None, None, None]
+    share = (present / present.sum())[None, :, None, None, None]
+    share = share.astype(images.dtype)
     ctx = ops.Context(train, share, self.depthwise)
     s0 = s1 = ops.Stem(self.stem * self.channels, name='stem')(images, ctx)
     channels, after = self.channels, False

@@ -1,8 +1,8 @@
 """What may be searched, as data: a `Space` and the `Genotype` found in it.
 
-  >>> from sdnas_jax import spaces
-  >>> len(spaces.SPACES['darts'].edges)
-  14
+>>> from sdnas_jax import spaces
+>>> len(spaces.SPACES['darts'].edges)
+14
 """
 
 from collections.abc import Mapping
@@ -71,9 +71,7 @@ def strongest(space: Space, mix: Mapping[str, np.ndarray]) -> Genotype:
   )
 
 
-def top_two(
-  space: Space, weights: np.ndarray
-) -> tuple[tuple[str, int], ...]:
+def top_two(space: Space, weights: np.ndarray) -> tuple[tuple[str, int], ...]:
   """Keeps the two strongest edges of every node and their best primitive.
 
   An edge's strength is its largest weight but that of `none`, which so counts

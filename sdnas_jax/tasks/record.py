@@ -1,6 +1,7 @@
 """Writes what a search found, an epoch at a time."""
 
 import pathlib
+import time
 from typing import Any
 
 import jax
@@ -29,11 +30,12 @@ class Record:
     epochs: int,
     done: int,
   ):
-    from sdnas_jax import tf  # noqa: F401, before clu imports it loudly
     from clu import metric_writers
 
+    from sdnas_jax import tf  # noqa: F401, before clu imports it loudly
+
     self.workdir, self.space, self.method = workdir, space, method
-    self.epochs = epochs
+    self.epochs, self.drawn = epochs, time.monotonic()
     self.rows = artifacts.read_rows(workdir / 'metrics.csv', done)
     self.history = artifacts.read_history(workdir / 'alphas.npz', done)
     self.board = metric_writers.SummaryWriter(str(workdir / 'tensorboard'))
@@ -68,7 +70,12 @@ class Record:
     self.board.write_scalars(epoch, metrics)
     self.board.flush()
     self._remember(epoch, jax.device_get(state.params['alphas']))
-    self._draw(self.genotype(state))
+    found = self.genotype(state)
+    artifacts.write_json(self.workdir / 'genotype.json', found._asdict())
+    # Drawing takes seconds, longer than a small epoch.
+    if epoch + 1 == self.epochs or time.monotonic() - self.drawn > 60:
+      self._draw(found)
+      self.drawn = time.monotonic()
     distilled = train['distill']
     return (
       f'epoch {epoch + 1}/{self.epochs}: '
@@ -108,13 +115,11 @@ class Record:
         [past.astype(np.asarray(value).dtype), np.asarray(value)[None]]
       )
     artifacts.write_history(self.workdir / 'alphas.npz', self.history)
-    picture = alphas.draw(
-      {kind: self.history[kind] for kind in self.space.kinds}, self.space
-    )
-    artifacts.write(self.workdir / 'alphas.png', picture)
 
   def _draw(self, found: spaces.Genotype) -> None:
-    artifacts.write_json(self.workdir / 'genotype.json', found._asdict())
+    history = {kind: self.history[kind] for kind in self.space.kinds}
+    picture = alphas.draw(history, self.space)
+    artifacts.write(self.workdir / 'alphas.png', picture)
     for kind in self.space.kinds:
       pairs, concat = getattr(found, kind), getattr(found, f'{kind}_concat')
       picture = cells.svg(pairs, concat, title=f'{kind} cell')

@@ -29,8 +29,8 @@ from sdnas_jax.data import split
 from sdnas_jax.methods import METHODS
 from sdnas_jax.networks import start
 from sdnas_jax.networks import supernet
-from sdnas_jax.spaces import SPACES
 from sdnas_jax.spaces import space as spaces
+from sdnas_jax.spaces import SPACES
 from sdnas_jax.tasks import check
 from sdnas_jax.tasks import record
 
@@ -107,7 +107,9 @@ def assemble(
 
 
 def _mix(space):
-  return {k: jax.ShapeDtypeStruct(space.shape, jnp.float32) for k in space.kinds}
+  return {
+    k: jax.ShapeDtypeStruct(space.shape, jnp.float32) for k in space.kinds
+  }
 
 
 def _first(config, setup, space, source, shapes, examples):

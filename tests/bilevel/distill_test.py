@@ -63,7 +63,9 @@ EXPECTED = {
   'manhattan': lambda q, p: np.sum(np.abs(q - p), -1),
   'cosine': lambda q, p: (
     1
-    - np.sum(q * p, -1) / np.linalg.norm(q, axis=-1) / np.linalg.norm(p, axis=-1)
+    - np.sum(q * p, -1)
+    / np.linalg.norm(q, axis=-1)
+    / np.linalg.norm(p, axis=-1)
   ),
 }
 
@@ -86,9 +88,7 @@ def test_kl_s_gradient_is_student_minus_teacher():
   rng = np.random.default_rng(1)
   logits, other = rng.standard_normal((2, 5, 4)).astype(np.float32)
   slope = jax.grad(lambda z: distill.kl(softmax(other), z).sum())(logits)
-  np.testing.assert_allclose(
-    slope, softmax(logits) - softmax(other), atol=1e-6
-  )
+  np.testing.assert_allclose(slope, softmax(logits) - softmax(other), atol=1e-6)
 
 
 def test_kl_takes_a_teacher_of_zeros_and_ones():

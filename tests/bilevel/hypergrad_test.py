@@ -21,7 +21,10 @@ def double():
 def test_second_order_on_a_quadratic():
   rng = np.random.default_rng(0)
   a_, b = rng.standard_normal((2, 4, 3))
-  w, a = jnp.asarray(rng.standard_normal(4)), jnp.asarray(rng.standard_normal(3))
+  w, a = (
+    jnp.asarray(rng.standard_normal(4)),
+    jnp.asarray(rng.standard_normal(3)),
+  )
   target, lr = rng.standard_normal(4), 0.1
 
   def train_loss(w, a):  # dL/dw = w - A a
@@ -95,9 +98,9 @@ def test_a_cell_s_hypergradient_equals_central_differences(order):
     return valid_loss(virtual(jax.grad(train_loss)(w, a)), a)
 
   rule = {'first': hypergrad.first_order, 'second': hypergrad.second_order}
-  grad = jax.jit(
-    lambda a: rule[order](train_loss, valid_loss, w, a, virtual)
-  )(a)
+  grad = jax.jit(lambda a: rule[order](train_loss, valid_loss, w, a, virtual))(
+    a
+  )
   rng, step = np.random.default_rng(2), 1e-5
   for _ in range(4):
     way = {k: jnp.asarray(rng.standard_normal(v.shape)) for k, v in a.items()}

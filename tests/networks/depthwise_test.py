@@ -70,7 +70,9 @@ def test_derivatives_of_both_orders_equal_xla_s(stride, shared):
     first = jax.grad(loss(how), argnums=(0, 1))
 
     def curved(x, kernels):
-      return sum(jnp.sum(jnp.cos(g)) for g in jax.tree.leaves(first(x, kernels)))
+      return sum(
+        jnp.sum(jnp.cos(g)) for g in jax.tree.leaves(first(x, kernels))
+      )
 
     return first(x, kernels), jax.grad(curved, argnums=(0, 1))(x, kernels)
 

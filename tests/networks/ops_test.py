@@ -36,7 +36,10 @@ def test_shape_of_each_primitive(name, stride):
 
 def test_pools_leave_the_padding_out():
   x = -jnp.arange(1.0, 17.0).reshape(1, 1, 4, 4, 1)
-  most, mean = ops.max_pool(x, 1)[0, 0, ..., 0], ops.avg_pool(x, 1)[0, 0, ..., 0]
+  most, mean = (
+    ops.max_pool(x, 1)[0, 0, ..., 0],
+    ops.avg_pool(x, 1)[0, 0, ..., 0],
+  )
   assert most[0, 0] == -1 and most[3, 3] == -11 and most[0, 3] == -3
   assert mean[0, 0] == -(1 + 2 + 5 + 6) / 4
   assert mean[1, 0] == -(1 + 2 + 5 + 6 + 9 + 10) / 6
@@ -99,9 +102,7 @@ def test_norm_equals_numpy_and_ignores_padded_rows():
   variables = op.init(jax.random.key(0), x, ctx)
   first = variables['batch_stats']
   np.testing.assert_array_equal(first['mean'], np.zeros((2, 1, 1, 1, 3)))
-  out, after = op.apply(
-    {'batch_stats': first}, x, ctx, mutable=['batch_stats']
-  )
+  out, after = op.apply({'batch_stats': first}, x, ctx, mutable=['batch_stats'])
   axes = {'axis': (1, 2, 3), 'keepdims': True}
   mean, var = x[:, :3].mean(**axes), x[:, :3].var(**axes)
   np.testing.assert_allclose(

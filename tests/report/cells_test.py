@@ -242,14 +242,21 @@ def test_the_older_input_is_above(cell):
 
 
 @pytest.mark.parametrize(
-  ('cell', 'least'),
+  ('cell', 'most'),
   [
-    ('GDAS_V1 normal', 0),
-    # Three nodes take both inputs: K(2, 3) in two columns has three crossings.
+    # So many must: n nodes that take both inputs make a K(2, n).
+    ('DARTS_V1 normal', 3),
     ('DARTS_V2 normal', 3),
+    ('PC_DARTS_cifar normal', 6),
+    ('GDAS_V1 normal', 0),
+    # The fewest that a longer search has found.
+    ('DARTS_V1 reduce', 2),
+    ('DARTS_V2 reduce', 1),
+    ('PC_DARTS_cifar reduce', 1),
+    ('GDAS_V1 reduce', 2),
   ],
 )
-def test_no_more_edges_cross_than_must(cell, least):
+def test_few_edges_cross(cell, most):
   lines = [edge.points[::10] for edge in drawing(cell).edges]
   segments = [list(itertools.pairwise(line)) for line in lines]
   crossing = [
@@ -257,7 +264,7 @@ def test_no_more_edges_cross_than_must(cell, least):
     for a, b in itertools.combinations(segments, 2)
   ]
   assert len(crossing) == 66
-  assert sum(crossing) == least
+  assert sum(crossing) <= most
 
 
 def cross(a: tuple[Box, Box], b: tuple[Box, Box]) -> bool:
@@ -285,7 +292,7 @@ def test_parallel_edges_are_apart():
   pairs = list(zip(operations, sources, strict=True))
   edges = read(cells.svg(pairs, CONCAT, 'Twins')).edges
   for a, b in (edges[:2], edges[2:4], edges[4:6]):
-    assert a[::2][:2] == b[::2][:2]
+    assert (a.source, a.target) == (b.source, b.target)
     middle = len(a.points) // 2
     assert len(a.points) == len(b.points)
     assert abs(a.points[middle].top - b.points[middle].top) > 15

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from sdnas_jax.spaces import SPACES
 from sdnas_jax.spaces import space as spaces
+from sdnas_jax.spaces import SPACES
 
 DARTS = SPACES['darts']
 THREE = spaces.Space('three', ('none', 'a', 'b'), nodes=2)

@@ -1,0 +1,46 @@
+# `make` lists the goals; `make test PYTHON=python3.12` sets a variable.
+
+# Makes .venv; after a change of it, `make clean` first.
+PYTHON ?= python3
+PYTEST_ARGS ?= -n 2 --dist worksteal
+# Where an NVIDIA driver answers, JAX comes with its CUDA plugin.
+EXTRAS = $(if $(shell nvidia-smi >/dev/null 2>&1 && echo yes),[cuda])
+
+RUN := .venv/bin/python
+INSTALLED := .venv/installed
+
+.PHONY: help search test clean
+
+help: ## list the goals
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' \
+	  $(MAKEFILE_LIST)
+
+search: $(INSTALLED) ## search on the digits, with the results in runs/digits
+	$(RUN) launch.py --config=configs/search_digits.py --workdir=runs/digits
+
+test: $(INSTALLED) ## lint, check the format and run the tests
+	$(RUN) -m ruff check
+	$(RUN) -m ruff format --check
+	$(RUN) -m pytest -q $(PYTEST_ARGS)
+
+clean: ## remove .venv and all caches, but not runs
+	rm -rf .venv build *.egg-info .pytest_cache .ruff_cache
+	find . -name __pycache__ -prune -exec rm -rf {} +
+
+define CHECK
+import sys
+if not (3, 11) <= sys.version_info < (3, 14):
+  sys.exit('Python 3.11 to 3.13 is needed; set it, as in PYTHON=python3.12.')
+from importlib.util import find_spec
+if not (find_spec('venv') and find_spec('ensurepip')):
+  sys.exit('This Python lacks venv: install it (on Debian, python3-venv).')
+endef
+export CHECK
+
+# Only a finished installation leaves this file; without it, .venv starts anew.
+$(INSTALLED): requirements.txt requirements-test.txt pyproject.toml
+	@$(PYTHON) -c "$$CHECK"
+	test -e $@ || $(PYTHON) -m venv --clear .venv
+	rm -f $@
+	$(RUN) -m pip install -q -r requirements-test.txt -e '.$(EXTRAS)'
+	touch $@

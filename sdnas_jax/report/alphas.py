@@ -1,0 +1,131 @@
+"""Draws how a search weighed its operations, epoch by epoch.
+
+  >>> import numpy as np
+  >>> from sdnas_jax.report import alphas
+  >>> from sdnas_jax.spaces import darts
+  >>> history = {'normal': np.zeros((3, *darts.SPACE.shape))}
+  >>> alphas.draw(history, darts.SPACE)[1:4]
+  b'PNG'
+
+The operation `none`, which no cell may keep, is grey and dashed.
+"""
+
+from collections.abc import Mapping
+import io
+import itertools
+
+from matplotlib import axes
+from matplotlib import figure
+from matplotlib import ticker
+from matplotlib.backends import backend_agg
+import numpy as np
+
+from sdnas_jax.spaces import space as spaces
+
+# Okabe and Ito's palette but for its yellow, too faint on white.
+_COLOURS = (
+  '#0072B2',
+  '#56B4E9',
+  '#000000',
+  '#009E73',
+  '#E69F00',
+  '#D55E00',
+  '#CC79A7',
+)
+_NONE = '--', '#888888'
+_PANEL = 1.5, 1.05  # Inches.
+
+
+def draw(history: Mapping[str, np.ndarray], space: spaces.Space) -> bytes:
+  """Draws the mixing weights of every edge over the epochs.
+
+  A kind of cell is a triangle of panels: a row a node, a column a source.
+
+  Args:
+    history: alphas (logits) by kind of cell, each [epochs, edges, primitives].
+    space: what was searched.
+
+  Returns:
+    A PNG.
+
+  Raises:
+    ValueError: the edges or primitives of a table are not those of the space.
+  """
+  rows, columns = space.nodes, space.inputs + space.nodes - 1
+  width, height = columns * _PANEL[0], rows * _PANEL[1] + 0.6
+  picture = figure.Figure(
+    (width, len(history) * height + 0.4), dpi=130, layout='constrained'
+  )
+  parts = picture.subfigures(len(history), 1, squeeze=False, hspace=0.02)[:, 0]
+  weights = {kind: _softmax(alphas) for kind, alphas in history.items()}
+  top = 1.05 * max(table.max() for table in weights.values())
+  for part, kind in zip(parts, history, strict=True):
+    panels = part.subplots(
+      rows, columns, sharex=True, sharey=True, squeeze=False
+    )
+    panels[0, 0].set_ylim(0, top)
+    _fill(panels, weights[kind], space)
+    part.suptitle(f'{kind} cell', fontsize=11)
+    part.supxlabel('epoch', fontsize=9)
+    part.supylabel('weight', fontsize=9)
+  lines = parts[0].axes[0].get_lines()
+  picture.legend(
+    handles=lines,
+    loc='outside upper center',
+    ncols=4,
+    frameon=False,
+    fontsize=9,
+  )
+  png = io.BytesIO()
+  backend_agg.FigureCanvasAgg(picture).print_png(png)
+  return png.getvalue()
+
+
+def _softmax(alphas: np.ndarray) -> np.ndarray:
+  powers = np.exp(alphas - alphas.max(axis=-1, keepdims=True))
+  return powers / powers.sum(axis=-1, keepdims=True)
+
+
+def _fill(panels: np.ndarray, weights: np.ndarray, space: spaces.Space) -> None:
+  """Draws [epochs, edges, primitives] weights; hides what is no edge."""
+  for panel in panels.flat:
+    panel.set_visible(False)
+  series = weights.transpose(1, 0, 2)
+  for (source, target), table in zip(space.edges, series, strict=True):
+    panel = panels[target - space.inputs, source]
+    panel.set_visible(True)
+    panel.set_title(f'{_name(source)} → {_name(target)}', fontsize=9, pad=3)
+    _lines(panel, table, space.primitives)
+
+
+def _name(node: int) -> str:
+  return ('$c_{k-2}$', '$c_{k-1}$')[node] if node < 2 else str(node - 2)
+
+
+def _lines(
+  panel: axes.Axes, weights: np.ndarray, primitives: tuple[str, ...]
+) -> None:
+  """Draws [epochs, primitives] weights."""
+  epochs = np.arange(1, len(weights) + 1)
+  styles = itertools.product(('-', ':'), _COLOURS)
+  for primitive, series in zip(primitives, weights.T, strict=True):
+    style, colour = _NONE if primitive == 'none' else next(styles)
+    panel.plot(
+      epochs,
+      series,
+      color=colour,
+      linestyle=style,
+      linewidth=1.2,
+      # A single epoch has no line to see.
+      marker='.',
+      markevery=[-1],
+      clip_on=False,
+      label=primitive,
+    )
+  panel.set_xlim(0.5, len(weights) + 0.5)
+  panel.xaxis.set_major_locator(
+    ticker.MaxNLocator(3, integer=True, min_n_ticks=1)
+  )
+  panel.tick_params(labelsize=8)
+  panel.grid(alpha=0.25)
+  panel.spines[['top', 'right']].set_visible(False)

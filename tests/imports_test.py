@@ -1,0 +1,62 @@
+"""Imports point one way, from the tasks down to the mathematics."""
+
+import ast
+import pathlib
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parent.parent / 'sdnas_jax'
+# What each folder or module may import of the package, besides itself.
+ALLOWED = {
+  'spaces': set(),
+  'errors': set(),
+  'parallel': set(),
+  'tf': set(),
+  'compilation': set(),
+  'bilevel': set(),
+  'data': {'errors', 'parallel', 'tf'},
+  'networks': {'spaces'},
+  'methods': {'bilevel', 'spaces'},
+  'report': {'spaces'},
+  'artifacts': {'errors'},
+  'checkpoints': {'parallel'},
+  'loop': {'errors'},
+  'search': {'bilevel', 'data', 'methods', 'spaces'},
+  'tasks': {
+    *('artifacts', 'bilevel', 'checkpoints', 'compilation', 'data', 'errors'),
+    *('loop', 'methods', 'networks', 'parallel', 'report', 'search'),
+    *('spaces', 'tf'),
+  },
+}
+FILES = sorted(ROOT.rglob('*.py'))
+
+
+def imported(path):
+  for node in ast.walk(ast.parse(path.read_text())):
+    if isinstance(node, ast.ImportFrom) and node.module:
+      for alias in node.names:
+        yield f'{node.module}.{alias.name}'.split('.')
+    elif isinstance(node, ast.Import):
+      for alias in node.names:
+        yield alias.name.split('.')
+
+
+@pytest.mark.parametrize('path', FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_imports_point_one_way(path):
+  part = path.relative_to(ROOT).parts[0].removesuffix('.py')
+  if part == '__init__':
+    return
+  ours = {names[1] for names in imported(path) if names[0] == 'sdnas_jax'}
+  assert ours - {part} <= ALLOWED[part]
+
+
+def test_the_spaces_know_no_jax():
+  for path in (ROOT / 'spaces').rglob('*.py'):
+    assert 'jax' not in {names[0] for names in imported(path)}
+
+
+def test_only_parallel_names_the_mesh():
+  for path in FILES:
+    if path.name != 'parallel.py':
+      text = path.read_text()
+      assert 'PartitionSpec' not in text and 'Mesh' not in text

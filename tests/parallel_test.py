@@ -1,0 +1,62 @@
+"""One device against eight: the same losses and gradients."""
+
+import os
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+
+# The optimisers' first moments after one step are the gradients themselves.
+SCRIPT = """
+import functools, sys
+import tests.conftest
+import jax, numpy as np
+from sdnas_jax import parallel, search
+from tests import toys
+
+out = {}
+for method in ('darts', 'darts2'):
+  parts = toys.setup(method, batch_size=8)
+  data = [parallel.replicate(half) for half in toys.halves()]
+  state = parallel.replicate(toys.state(parts))
+  run = jax.jit(functools.partial(search.advance, setup=parts),
+                out_shardings=parallel.everywhere())
+  state = run(state, jax.random.key(0), *data, np.int32(1))
+  moments = (state.opt.inner_states['alphas'].inner_state[1].mu,
+             state.opt.inner_states['weights'].inner_state[2].trace)
+  for n, leaf in enumerate(jax.tree.leaves(moments)):
+    out[f'{method}{n}'] = leaf
+  out[method] = state.sums.loss
+  out[f'{method}_ring'] = state.memory.probs
+  look = jax.jit(functools.partial(search.validate, setup=parts))
+  out[f'{method}_valid'] = look(state, jax.random.key(1), data[1],
+                                search.zero(), np.int32(0), np.int32(3)).loss
+print(jax.device_count(), 'devices')
+np.savez(sys.argv[1], **out)
+"""
+ROOT = pathlib.Path(__file__).parent.parent
+
+
+def run(devices, path):
+  flags = f'--xla_force_host_platform_device_count={devices}'
+  done = subprocess.run(
+    [sys.executable, '-c', SCRIPT, str(path)],
+    cwd=ROOT,
+    env={**os.environ, 'XLA_FLAGS': flags},
+    capture_output=True,
+    text=True,
+    timeout=400,
+  )
+  assert f'{devices} devices' in done.stdout, done.stderr
+  return np.load(path)
+
+
+def test_eight_devices_compute_what_one_does(tmp_path):
+  one, eight = run(1, tmp_path / 'one.npz'), run(8, tmp_path / 'eight.npz')
+  assert len(one.files) > 20 and one.files == eight.files
+  for name in one.files:
+    scale = np.abs(one[name]).max()
+    np.testing.assert_allclose(
+      eight[name], one[name], rtol=1e-3, atol=1e-4 * scale + 1e-7
+    )

@@ -1,0 +1,136 @@
+"""Every bad config gets one sentence that names the fix."""
+
+from ml_collections import ConfigDict
+import numpy as np
+import pytest
+
+from configs import search_cifar
+from configs import search_cifar100
+from configs import search_digits
+from sdnas_jax import artifacts
+from sdnas_jax import errors
+from sdnas_jax.data import sources
+from sdnas_jax.tasks import check
+
+
+def config(**change):
+  """As a user's own file may be: nothing is locked and no type is kept."""
+  made = search_digits.get_config().to_dict()
+  for path, value in change.items():
+    *folders, name = path.split('.')
+    tree = made
+    for folder in folders:
+      tree = tree.setdefault(folder, {})
+    tree[name] = value
+  return ConfigDict(made)
+
+
+@pytest.mark.parametrize('file', [search_cifar, search_cifar100, search_digits])
+def test_every_config_file_passes(file):
+  check.search(file.get_config())
+
+
+def test_the_paper_s_table_1_is_the_default():
+  made = search_cifar.get_config()
+  assert (made.distill.warmup, made.distill.weight) == (25, 1.0)
+  assert (made.distill.teachers, made.epochs, made.batch_size) == (2, 50, 64)
+
+
+@pytest.mark.parametrize(
+  'change, says',
+  [
+    ({'distil.weight': 1.0}, 'did you mean distill.weight'),
+    ({'space': 'dart'}, 'did you mean darts'),
+    ({'method': 'nonesuch'}, 'choose one of darts'),
+    ({'distill.metric': 'KL'}, 'unknown distill.metric'),
+    ({'distill.vote': 'median'}, 'average, mean'),
+    ({'distill.teachers': 0}, 'teachers must be at least 1'),
+    ({'distill.temperature': 0.0}, 'temperature must be at least'),
+    ({'distill.warmup': 25}, r'distill.warmup \(25\) is longer than the run'),
+    ({'batch_size': 0}, 'batch_size must be at least 1'),
+    ({'batch_size': 6.4}, 'must be of type int'),
+    ({'data.flip': 1}, 'must be of type bool'),
+    ({'epochs': True}, 'must be of type int'),
+    ({'alphas.b1': 1.5}, r'must be in \[0.0, 1.0\]'),
+    ({'seed': -1}, 'seed must be'),
+  ],
+)
+def test_bad_fields(change, says):
+  with pytest.raises(errors.BadInput, match=says):
+    check.search(config(**change))
+
+
+def test_a_warm_up_without_distillation_may_be_longer_than_the_run():
+  check.search(config(**{'distill.warmup': 99, 'distill.weight': 0.0}))
+
+
+@pytest.mark.parametrize(
+  'change, devices, says',
+  [
+    ({'batch_size': 899}, 1, r'larger than half the data \(898'),
+    ({'data.examples': 2000}, 1, 'digits has 1797'),
+    ({'data.examples': 100, 'batch_size': 51}, 1, r'50 of 100 examples'),
+    ({'batch_size': 64}, 3, 'does not divide over 3 devices.* 63'),
+  ],
+)
+def test_sizes_that_do_not_fit(change, devices, says):
+  made, source = config(**change), sources.find('digits', '')
+  with pytest.raises(errors.BadInput, match=says):
+    check.sizes(made, source, devices)
+
+
+def test_a_data_set_that_is_nowhere_says_how_to_point_at_a_copy(
+  tmp_path, monkeypatch
+):
+  import tensorflow_datasets as tfds
+
+  def refuse(*args, **kwargs):
+    raise ConnectionError('no route')
+
+  monkeypatch.setattr(tfds, 'load', refuse)
+  source = sources.find('cifar10', str(tmp_path))
+  with pytest.raises(errors.BadInput, match=r'TFDS_DATA_DIR.*prepared by TFDS'):
+    source.load()
+
+
+def test_a_folder_is_claimed_once(tmp_path):
+  artifacts.claim(tmp_path / 'a', {'x': {'y': 1}, 'steps_per_call': 1})
+  artifacts.claim(tmp_path / 'a', {'x': {'y': 1}, 'steps_per_call': 9})
+  with pytest.raises(errors.BadInput, match=r'x\.y is 1 there and 2 here'):
+    artifacts.claim(tmp_path / 'a', {'x': {'y': 2}, 'steps_per_call': 1})
+
+
+@pytest.mark.parametrize('content', ['', '{', '[]', '{"a": 1}'])
+def test_a_broken_record_is_no_traceback(tmp_path, content):
+  (tmp_path / 'config.json').write_text(content)
+  with pytest.raises(errors.BadInput, match='choose another --workdir'):
+    artifacts.claim(tmp_path, {'x': 1})
+
+
+def test_a_file_in_the_way_is_no_traceback(tmp_path):
+  (tmp_path / 'file').write_text('')
+  with pytest.raises(errors.BadInput, match='choose another --workdir'):
+    artifacts.claim(tmp_path / 'file' / 'below', {'x': 1})
+
+
+def test_writing_is_all_or_nothing(tmp_path, monkeypatch):
+  path = tmp_path / 'metrics.csv'
+  artifacts.write_rows(path, [{'epoch': 0, 'loss': 0.5}])
+  before = path.read_bytes()
+
+  def full(*args):
+    raise OSError(28, 'No space left on device')
+
+  monkeypatch.setattr(artifacts.os, 'fsync', full)
+  with pytest.raises(OSError, match='No space left'):
+    artifacts.write_rows(path, [{'epoch': 0, 'loss': 9.5}])
+  assert path.read_bytes() == before
+  assert [p.name for p in tmp_path.iterdir()] == ['metrics.csv']
+
+
+def test_history_is_cut_at_the_epoch_resumed_from(tmp_path):
+  path = tmp_path / 'alphas.npz'
+  history = {'epoch': np.arange(4), 'normal': np.arange(8.0).reshape(4, 2)}
+  artifacts.write_history(path, history)
+  back = artifacts.read_history(path, 2)
+  np.testing.assert_array_equal(back['normal'], [[0, 1], [2, 3]])
