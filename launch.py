@@ -48,6 +48,12 @@ def main(argv: list[str]) -> int:
   except loop.Interrupted as stop:
     print(f'{stop}; run the same command to go on', file=sys.stderr)
     return 128 + stop.number
+  except OSError as error:
+    print(
+      f'error: {error}; what was saved stays: mend this and run it again',
+      file=sys.stderr,
+    )
+    return 1
   except KeyboardInterrupt:
     print('stopped before anything was to save', file=sys.stderr)
     return 130
@@ -78,9 +84,12 @@ def parse(argv: list[str]) -> str:
 
 
 def _sentence(error: Exception) -> str:
-  # ml_collections quotes a KeyError's quoted message.
-  text = str(error).replace('\\n', ' ').replace("\\'", "'")
-  return ' '.join(text.strip('"\'').split()) or type(error).__name__
+  text = str(error)
+  if isinstance(error, KeyError | AttributeError):
+    # Their messages are quoted, once or twice, around the name of a field.
+    name = text.replace('\\n', ' ').translate({39: None, 92: None})
+    text = f'unknown config field {name}'
+  return ' '.join(text.split()) or type(error).__name__
 
 
 def _refuse(sentence: str) -> int:

@@ -13,8 +13,8 @@ from configs import search_cifar
 def get_config() -> ConfigDict:
   """The experiment."""
   config = search_cifar.get_config()
-  config.epochs = 24
-  config.distill.warmup = 12
+  config.epochs = 16
+  config.distill.warmup = 8
   config.data.name = 'digits'
   config.data.pad = 1
   config.data.flip = False  # a mirrored digit is another sign

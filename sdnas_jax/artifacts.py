@@ -18,8 +18,8 @@ from sdnas_jax import errors
 FILES = {
   'config.json': 'the resolved config, versions and devices',
   'plan.json': 'sizes known before the run (--dry_run)',
-  'metrics.csv': 'a row an epoch; wall-clock columns are named second',
-  'alphas.npz': 'epoch [E], and for each kind of cell its alphas [E, edges, ops]',
+  'metrics.csv': 'a row an epoch ("second": wall-clock columns)',
+  'alphas.npz': 'epoch [E], and each kind of cell its alphas [E, edges, ops]',
   'genotype.json': 'the architecture that the latest alphas stand for',
   'normal.svg': 'the normal cell, drawn',
   'reduce.svg': 'the reduction cell, drawn',

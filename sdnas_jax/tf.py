@@ -1,7 +1,4 @@
-"""TensorFlow, kept quiet and off the accelerator, for TFDS and TensorBoard.
-
-Import this inside the function that needs it: it takes seconds.
-"""
+"""TensorFlow, kept quiet and off the accelerator, for TFDS and TensorBoard."""
 
 from collections.abc import Iterator
 import contextlib
@@ -21,8 +18,10 @@ def _silence() -> Iterator[None]:
     os.close(null)
 
 
-os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
-with _silence():
-  import tensorflow
+def prepare() -> None:
+  """Imports TensorFlow, which takes seconds, before others do it loudly."""
+  os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
+  with _silence():
+    import tensorflow
 
-  tensorflow.config.set_visible_devices([], 'GPU')
+    tensorflow.config.set_visible_devices([], 'GPU')

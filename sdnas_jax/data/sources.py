@@ -16,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from sdnas_jax import errors
+from sdnas_jax import tf
 
 
 class Source(NamedTuple):
@@ -36,9 +37,8 @@ def cifar(name: str, classes: int, mean, std, folder: str) -> Source:
 
 
 def _load_tfds(name, folder):
+  tf.prepare()
   import tensorflow_datasets as tfds
-
-  from sdnas_jax import tf  # noqa: F401, before TFDS imports it loudly
 
   try:
     table = tfds.load(

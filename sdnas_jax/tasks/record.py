@@ -9,6 +9,7 @@ import numpy as np
 
 from sdnas_jax import artifacts
 from sdnas_jax import search
+from sdnas_jax import tf
 from sdnas_jax.methods import method as methods
 from sdnas_jax.report import alphas
 from sdnas_jax.report import cells
@@ -30,9 +31,8 @@ class Record:
     epochs: int,
     done: int,
   ):
+    tf.prepare()
     from clu import metric_writers
-
-    from sdnas_jax import tf  # noqa: F401, before clu imports it loudly
 
     self.workdir, self.space, self.method = workdir, space, method
     self.epochs, self.drawn = epochs, time.monotonic()
