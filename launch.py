@@ -27,6 +27,9 @@ DRY_RUN = flags.DEFINE_bool(
 
 def main(argv: list[str]) -> int:
   """Returns the exit code: 0, 1 (failed), 2 (bad input), 128 + signal."""
+  if {'-h', '--help', '-help'} & set(argv):
+    print(__doc__, flags.FLAGS.main_module_help(), sep='\n')
+    return 0
   try:
     name = parse(argv)
   except Exception as error:  # Whatever a flag or a config file may raise.
@@ -55,7 +58,7 @@ def main(argv: list[str]) -> int:
     )
     return 1
   except KeyboardInterrupt:
-    print('stopped before anything was to save', file=sys.stderr)
+    print('stopped; run the same command to go on', file=sys.stderr)
     return 130
   return 0
 
@@ -86,9 +89,10 @@ def parse(argv: list[str]) -> str:
 def _sentence(error: Exception) -> str:
   text = str(error)
   if isinstance(error, KeyError | AttributeError):
-    # Their messages are quoted, once or twice, around the name of a field.
-    name = text.replace('\\n', ' ').translate({39: None, 92: None})
-    text = f'unknown config field {name}'
+    # An unknown field's message is quoted, once or twice, around its name.
+    text = text.replace('\\n', ' ').translate({39: None, 92: None})
+    if text.split()[0].isidentifier():
+      text = f'unknown config field {text}'
   return ' '.join(text.split()) or type(error).__name__
 
 

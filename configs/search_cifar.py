@@ -5,7 +5,7 @@
 Every number is the paper's (its Table 1 and section 4.1) or, where the paper
 says "as DARTS", that of DARTS. Published: a cell with 2.58 +- 0.11 % test
 error on CIFAR-10, found in 0.37 days on one GTX 3090. Fields of `distill`,
-`order` and `warmup` settle what the paper leaves open: see docs/decisions.md.
+`method` and `alphas.warmup` settle what it leaves open: docs/decisions.md.
 """
 
 from ml_collections import ConfigDict

@@ -1,5 +1,6 @@
 """What a run writes, in one list, each file whole or not at all."""
 
+from collections.abc import Collection
 from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -27,8 +28,6 @@ FILES = {
   'tensorboard': 'the metrics as TensorBoard events',
   'checkpoints': 'what a run resumes from (orbax)',
 }
-# Fields that change how a run is computed, not what.
-FREE = ('steps_per_call', 'data.dir', 'model.depthwise')
 
 
 def write(path: pathlib.Path, content: bytes | str) -> None:
@@ -87,60 +86,77 @@ def write_history(
   write(path, data.getvalue())
 
 
-def claim(workdir: pathlib.Path, config: dict[str, Any], **about: Any) -> None:
-  """Takes a folder for a run of this config, or finds that run there.
+def folder(path: pathlib.Path) -> None:
+  """Makes a folder that can be written to.
 
   Raises:
-    BadInput: if the folder holds a run with another config, or anything but a
-      run, or cannot be written.
+    BadInput: if that cannot be.
   """
-  path = workdir / 'config.json'
   try:
-    workdir.mkdir(parents=True, exist_ok=True)
-    strangers = sorted(p.name for p in workdir.iterdir())
+    path.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=path):
+      pass
   except OSError as error:
     raise errors.BadInput(
-      f'cannot write to {workdir} ({error.strerror}): choose another --workdir'
+      f'cannot write to {path} ({error.strerror}): choose another --workdir'
     ) from error
+
+
+def inspect(
+  workdir: pathlib.Path, config: dict[str, Any], free: Collection[str]
+) -> None:
+  """Looks whether a run of this config may use a folder, or go on in it.
+
+  Args:
+    workdir: the folder, which need not exist.
+    config: the resolved config.
+    free: fields that may differ from those of the run that is there.
+
+  Raises:
+    BadInput: if the folder holds a run with another config.
+  """
+  path = workdir / 'config.json'
   if path.exists():
     try:
       there = json.loads(path.read_text())['config']
-    except (ValueError, KeyError, TypeError) as error:
+      differences = list(compare(there, config, free))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
       raise errors.BadInput(
         f'{path} is not the record of a run ({error}): choose another --workdir'
       ) from error
-    differences = list(compare(there, config))
     if differences:
       raise errors.BadInput(
         f'{workdir} holds a run with another config '
         f'({"; ".join(differences)}): choose another --workdir, or remove it'
       )
-  elif set(strangers) & (set(FILES) - {'plan.json'}):
+  elif any((workdir / name).exists() for name in FILES if name != 'plan.json'):
     raise errors.BadInput(
       f'{workdir} holds files of a run but no config.json: choose another '
       '--workdir'
     )
-  else:
-    try:
-      write_json(path, {'config': config, **about})
-    except OSError as error:
-      raise errors.BadInput(
-        f'cannot write to {workdir} ({error.strerror}): choose another '
-        '--workdir'
-      ) from error
 
 
-def compare(there: dict[str, Any], here: dict[str, Any]) -> Iterable[str]:
+def claim(workdir: pathlib.Path, config: dict[str, Any], **about: Any) -> None:
+  """Marks a folder as that of a run of this config, unless it is."""
+  folder(workdir)
+  if not (workdir / 'config.json').exists():
+    write_json(workdir / 'config.json', {'config': config, **about})
+
+
+def compare(
+  there: dict[str, Any], here: dict[str, Any], free: Collection[str]
+) -> Iterable[str]:
   """Sentences about the fields in which two configs differ."""
-  one, two = dict(_flat(there)), dict(_flat(here))
+  one, two = dict(flat(there)), dict(flat(here))
   for name in sorted(one.keys() | two.keys()):
-    if name not in FREE and one.get(name) != two.get(name):
+    if name not in free and one.get(name) != two.get(name):
       yield f'{name} is {one.get(name)!r} there and {two.get(name)!r} here'
 
 
-def _flat(tree, prefix=''):
+def flat(tree: dict[str, Any], prefix: str = '') -> Iterable[tuple[str, Any]]:
+  """The leaves of a tree of dicts, named by their dotted paths."""
   for name, value in tree.items():
     if isinstance(value, dict):
-      yield from _flat(value, f'{prefix}{name}.')
+      yield from flat(value, f'{prefix}{name}.')
     else:
       yield prefix + name, value

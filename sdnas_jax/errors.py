@@ -14,7 +14,7 @@ class Diverged(RuntimeError):
 
 def pick(what: str, name: str, known: Iterable[str]) -> None:
   """Raises `BadInput`, with near names, unless `name` is known."""
-  known = sorted(known)
+  name, known = str(name), sorted(known)
   if name not in known:
     near = difflib.get_close_matches(name, known, n=3)
     hint = f'did you mean {" or ".join(near)}' if near else 'choose one'

@@ -80,7 +80,7 @@ def run(
     checks: batches a validation.
     advance: (state, stop) -> state after step number `stop`.
     validate: (state, sums or None, start, stop) -> sums of those batches too.
-    finish: (state, sums, training seconds, seconds) -> next epoch's state,
+    finish: (state, sums, seconds a step, seconds) -> next epoch's state,
       saved, and a line to show.
     save: saves a state within an epoch.
     pace: how many steps to dispatch at once.
@@ -92,7 +92,7 @@ def run(
   at, first = int(state.step), int(state.epoch)
   with catching() as caught, _bar(epochs, steps, at) as bar:
     for epoch in range(first, epochs):
-      begun, end = time.monotonic(), steps * (epoch + 1)
+      begun, since, end = time.monotonic(), at, steps * (epoch + 1)
       bar.set_description(f'epoch {epoch + 1}/{epochs}')
       while at < end:
         stop, start = min(at + pace.size, end), time.monotonic()
@@ -104,16 +104,17 @@ def run(
         if caught:
           save(state)
           raise Interrupted(caught[0], at)
-      trained, sums, n = time.monotonic() - begun, None, 0
+      each = (time.monotonic() - begun) / max(at - since, 1)
+      sums, n = None, 0
       while n < checks:
         stop = min(n + pace.size, checks)
         sums = validate(state, sums, n, stop)
-        int(sums.diverged)  # waits, so that signals are seen
+        _check(int(sums.diverged), at + 1, epoch)
         n = stop
         if caught:
           save(state)
           raise Interrupted(caught[0], at)
-      state, line = finish(state, sums, trained, time.monotonic() - begun)
+      state, line = finish(state, sums, each, time.monotonic() - begun)
       bar.write(line, file=sys.stdout)
   return state
 

@@ -31,7 +31,7 @@ class Sums(NamedTuple):
   loss: jax.Array  # cross-entropy
   correct: jax.Array
   distill: jax.Array
-  diverged: jax.Array  # int32, the first step whose loss was not finite
+  diverged: jax.Array  # int32, first step whose loss or update was not finite
 
 
 class State(NamedTuple):
@@ -106,7 +106,7 @@ def step(
   def train_loss(w, mix):
     logits, stats = forward(net, w, state.stats, train, mix)
     loss = cross_entropy(logits, train)
-    term = setup.distill.loss(state.memory, train.index, logits, epoch)
+    term = setup.distill.loss(state.memory, train, logits, epoch)
     return loss + setup.distill.weight * term, (logits, stats, loss, term)
 
   def valid_loss(w, a):
@@ -115,25 +115,19 @@ def step(
     return cross_entropy(logits, valid) + method.penalty(a, mix, t)
 
   def virtual(grads):
-    return optimizers.update(tx, 'weights', grads, state.opt, state.params)[0][
-      'weights'
-    ]
+    new, _ = optimizers.update(tx, 'weights', grads, state.opt, state.params)
+    return new['weights']
+
+  def inner_loss(w, a):
+    return train_loss(w, method.relax(keys[0], a, state.mask, t))[0]
 
   def move_alphas(params, opt):
-    def inner_loss(w, a):
-      return train_loss(w, method.relax(keys[0], a, state.mask, t))[0]
-
     a = params['alphas']
     grads = method.hypergrad(inner_loss, valid_loss, w, a, virtual)
     return optimizers.update(tx, 'alphas', grads, opt, params)
 
-  params, opt = lax.cond(
-    epoch >= setup.alpha_warmup,
-    move_alphas,
-    lambda params, opt: (params, opt),
-    state.params,
-    state.opt,
-  )
+  moving, rest = epoch >= setup.alpha_warmup, lambda *same: same
+  params, opt = lax.cond(moving, move_alphas, rest, state.params, state.opt)
 
   mix = method.relax(keys[1], params['alphas'], state.mask, t)
   mix = method.perturb(keys[2], mix, lambda mix: train_loss(w, mix)[0], t)
@@ -144,7 +138,8 @@ def step(
 
   said = setup.distill.soften(logits)
   memory = setup.distill.memory.push(state.memory, train.index, said)
-  sums = count(state.sums, logits, train, loss, term, state.step)
+  sums = count(state.sums, logits, train, loss, term)
+  sums = watch(sums, loss + term + optax.global_norm(params), state.step)
   return state._replace(
     step=state.step + 1,
     params=params,
@@ -161,19 +156,22 @@ def count(
   batch: split.Batch,
   loss: jax.Array,
   term: jax.Array,
-  step: jax.Array,
 ) -> Sums:
   """Adds a batch to the sums."""
   rows = jnp.sum(batch.present)
   right = (jnp.argmax(logits, axis=-1) == batch.label) & batch.present
-  bad = jnp.where(jnp.isfinite(loss + term), NEVER, step)
-  return Sums(
+  return sums._replace(
     rows=sums.rows + rows,
     loss=sums.loss + rows * loss,
     correct=sums.correct + jnp.sum(right),
     distill=sums.distill + rows * term,
-    diverged=jnp.minimum(sums.diverged, bad),
   )
+
+
+def watch(sums: Sums, value: jax.Array, step: jax.Array) -> Sums:
+  """Notes the step if the value is not finite."""
+  bad = jnp.where(jnp.isfinite(value), NEVER, step)
+  return sums._replace(diverged=jnp.minimum(sums.diverged, bad))
 
 
 def advance(
@@ -234,7 +232,8 @@ def validate(
     batch = split.take(valid, order[n], setup.mean, setup.std)
     logits = setup.net.apply(variables, batch.image, mix)
     loss = cross_entropy(logits, batch)
-    return count(sums, logits, batch, loss, 0.0, state.step)
+    sums = count(sums, logits, batch, loss, 0.0)
+    return watch(sums, loss, state.step)
 
   return lax.fori_loop(start, stop, body, sums)
 

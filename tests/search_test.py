@@ -10,6 +10,7 @@ import pytest
 
 from sdnas_jax import search
 from sdnas_jax.bilevel import distill
+from sdnas_jax.bilevel import optimizers
 from sdnas_jax.data import split
 from sdnas_jax.methods import method as methods
 from sdnas_jax.methods import METHODS
@@ -258,6 +259,19 @@ def test_the_step_at_which_a_loss_is_lost_is_noted():
     params={**state.params, 'weights': poison}, step=jnp.int32(1)
   )
   assert int(advance(state, STEPS).sums.diverged) == 1
+
+
+def test_an_update_that_overflows_is_noted_before_it_is_saved():
+  parts = toys.setup()
+  state = toys.state(parts)
+  huge = optimizers.sgd(1e38, 0.9, 3e-4, 5.0)
+  adam = optimizers.adam(3e-2, 0.5, 0.999, 1e-3)
+  parts = parts._replace(tx=optimizers.split(huge, adam))
+  state = state._replace(opt=parts.tx.init(state.params))
+  run = jax.jit(functools.partial(search.advance, setup=parts))
+  end = run(state, jax.random.key(0), *toys.halves(), 1)
+  assert np.isfinite(end.sums.loss)  # seen before the update
+  assert int(end.sums.diverged) == 0
 
 
 def test_the_average_memory_composes_with_the_step():

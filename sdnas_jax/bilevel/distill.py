@@ -14,6 +14,7 @@ the example's index from a `Memory` that lives on the device.
 from collections.abc import Callable
 from typing import Any
 from typing import NamedTuple
+from typing import Protocol
 
 import jax
 import jax.numpy as jnp
@@ -36,6 +37,13 @@ class Memory(NamedTuple):
   read: Callable[[Tree, jax.Array], tuple[jax.Array, jax.Array]]
   # (memory, index [B], probabilities [B, classes]) -> memory
   push: Callable[[Tree, jax.Array, jax.Array], Tree]
+
+
+class Batch(Protocol):
+  """What the term asks of a batch."""
+
+  index: jax.Array  # int32 [batch]
+  present: jax.Array  # bool [batch]
 
 
 class Ring(NamedTuple):
@@ -168,7 +176,7 @@ class Distillation(NamedTuple):
   def loss(
     self,
     memory: Tree,
-    index: jax.Array,
+    batch: Batch,
     logits: jax.Array,
     epoch: jax.Array,
   ) -> jax.Array:
@@ -180,18 +188,17 @@ class Distillation(NamedTuple):
 
     Args:
       memory: the state of `self.memory`.
-      index: [batch] of each row's example; outside the half for padding.
+      batch: its rows' `index` and whether they are `present`, both [batch].
       logits: [batch, classes] of the student.
       epoch: the current one, counted from 0.
     """
-    teacher, known = self.memory.read(memory, index)
+    teacher, known = self.memory.read(memory, batch.index)
     if teacher is None:
       return jnp.zeros(())
     distance = self.metric(teacher, logits / self.temperature)
     if self.metric in (kl, reverse_kl):
       distance *= self.temperature**2
-    rows = jnp.maximum(jnp.sum(index < len(memory.count)), 1)
-    mean = jnp.sum(jnp.where(known, distance, 0.0)) / rows
+    mean = jnp.sum(jnp.where(known, distance, 0.0)) / jnp.sum(batch.present)
     return jnp.where(epoch >= self.warmup, mean, 0.0)
 
 

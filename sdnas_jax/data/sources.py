@@ -12,6 +12,7 @@ from collections.abc import Callable
 import functools
 import os
 from typing import NamedTuple
+import zipfile
 
 import numpy as np
 
@@ -76,7 +77,10 @@ def arrays(folder: str) -> Source:
   try:
     with np.load(folder) as file:
       images, labels = file['images'], file['labels']
-  except (OSError, KeyError, ValueError) as error:
+  except (
+    *(OSError, KeyError, ValueError, TypeError, EOFError),
+    zipfile.BadZipFile,
+  ) as error:
     raise errors.BadInput(
       f'cannot read images and labels from {folder!r} ({error}); point '
       '--config.data.dir at a file written by np.savez(path, images=, labels=)'
@@ -105,9 +109,11 @@ def from_arrays(images: np.ndarray, labels: np.ndarray) -> Source:
       f'labels must be integers [{len(images)}], one an image, not '
       f'{labels.dtype} {list(labels.shape)}'
     )
-  if labels.min() < 0:
+  if labels.min() < 0 or labels.max() >= len(labels):
     raise errors.BadInput(
-      f'labels must count from 0, but the smallest is {labels.min()}'
+      f'labels must count the classes from 0, but they span '
+      f'[{labels.min()}, {labels.max()}] over {len(labels)} images: number '
+      'the classes 0, 1, 2 ...'
     )
   pixels = images.reshape(-1, images.shape[-1]) / np.float32(255)
   return Source(

@@ -25,7 +25,7 @@ def plain(loss: Callable[[Tree], Any], w: Tree) -> tuple[Tree, Any]:
 class Method(NamedTuple):
   """What a paper may change of the search step.
 
-  `t` in [0, 1) is the share of epochs done; alphas, mask and mix hold one
+  `t` in [0, 1] is the share of epochs done; alphas, mask and mix hold one
   [edges, primitives] array for each kind of cell.
   """
 

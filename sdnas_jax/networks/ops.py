@@ -249,7 +249,8 @@ def _window(x, axis, stride, fill):
 
 
 POOLS = {'max_pool_3x3': max_pool, 'avg_pool_3x3': avg_pool}
-# (size, dilation, blocks) of each primitive made of separable convolutions.
+# (size, dilation, blocks) of each primitive made of separable convolutions;
+# those of two blocks come first, as `MixedOp.convolutions` relies on.
 SEPARABLE = {
   'sep_conv_3x3': (3, 1, 2),
   'sep_conv_5x5': (5, 1, 2),
@@ -269,13 +270,13 @@ class MixedOp(nn.Module):
   def __call__(self, x: jax.Array, mix: jax.Array, ctx: Context) -> jax.Array:
     """From x [1, batch, ...], mix [edges, primitives] to [edges, ...]."""
     total = 0.0
-    branches = {
-      self.convolutions: SEPARABLE,
-      self.pools: POOLS,
-      self.skip: ('skip_connect',),
-    }
-    for branch, members in branches.items():
-      names = [name for name in self.primitives if name in members]
+    branches = (
+      (self.convolutions, SEPARABLE),
+      (self.pools, POOLS),
+      (self.skip, ('skip_connect',)),
+    )
+    for branch, members in branches:
+      names = [name for name in members if name in self.primitives]
       if names:
         outs = branch(names, len(mix), x, ctx)
         outs = outs.reshape(len(names), -1, *outs.shape[1:])

@@ -2,7 +2,7 @@
 
 The mixing weights are an argument; the supernet never sees the alphas.
 
-  >>> net = supernet.Supernet(spaces.get('darts'), classes=10)
+  >>> net = supernet.Supernet(spaces.SPACES['darts'], classes=10)
   >>> variables = net.init(key, images, mix)
   >>> logits = net.apply(variables, images, mix)
 """

@@ -5,6 +5,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from sdnas_jax import artifacts
 from sdnas_jax import errors
 from sdnas_jax.bilevel import distill
 from sdnas_jax.data import sources
@@ -13,8 +14,8 @@ from sdnas_jax.networks import depthwise
 from sdnas_jax.spaces import SPACES
 
 # Every field of a search, with its type and the range of its numbers.
-ANY, NATURAL, WHOLE = (-math.inf, math.inf), (1, math.inf), (0, math.inf)
-SHARE = (0.0, 1.0)
+NATURAL, WHOLE = (1, math.inf), (0, math.inf)
+SHARE, BELOW_ONE = (0.0, 1.0), (0.0, 0.9999999)
 FIELDS = {
   'task': (str, None),
   'space': (str, None),
@@ -36,10 +37,10 @@ FIELDS = {
   'weights.lr_min': (float, WHOLE),
   'weights.momentum': (float, SHARE),
   'weights.decay': (float, WHOLE),
-  'weights.clip': (float, WHOLE),
+  'weights.clip': (float, (1e-6, math.inf)),
   'alphas.lr': (float, WHOLE),
-  'alphas.b1': (float, SHARE),
-  'alphas.b2': (float, SHARE),
+  'alphas.b1': (float, BELOW_ONE),
+  'alphas.b2': (float, BELOW_ONE),
   'alphas.decay': (float, WHOLE),
   'alphas.scale': (float, WHOLE),
   'alphas.warmup': (int, WHOLE),
@@ -59,7 +60,7 @@ def search(config: ConfigDict) -> None:
   Raises:
     BadInput: names the first field that is unknown, missing or out of range.
   """
-  given = dict(_flat(config.to_dict()))
+  given = dict(artifacts.flat(config.to_dict()))
   for name in given:
     errors.pick('config field', name, FIELDS)
   for name, (kind, limits) in FIELDS.items():
@@ -81,6 +82,11 @@ def search(config: ConfigDict) -> None:
       f'distill.warmup ({warmup}) is longer than the run ({epochs} epochs): '
       'lower it, or set --config.distill.weight=0 for plain DARTS'
     )
+  if config.alphas.warmup >= epochs:
+    raise errors.BadInput(
+      f'alphas.warmup ({config.alphas.warmup}) leaves none of the {epochs} '
+      'epochs to move the alphas: lower it'
+    )
 
 
 def _field(name: str, value: Any, kind: type, limits: Any) -> None:
@@ -89,6 +95,8 @@ def _field(name: str, value: Any, kind: type, limits: Any) -> None:
     raise errors.BadInput(
       f'{name} must be of type {kind.__name__}, not {value!r}'
     )
+  if kind is float and not math.isfinite(value):
+    raise errors.BadInput(f'{name} must be finite, not {value}')
   if limits and not limits[0] <= value <= limits[1]:
     low, high = limits
     span = f'at least {low}' if math.isinf(high) else f'in [{low}, {high}]'
@@ -116,17 +124,15 @@ def sizes(config: ConfigDict, source: sources.Source, devices: int) -> int:
       f'batch_size ({batch}) is larger than half the data ({examples // 2} of '
       f'{examples} examples): lower it'
     )
+  side = min(source.shape[:2])
+  if max(config.data.pad, config.data.cutout) > side:
+    raise errors.BadInput(
+      f'data.pad ({config.data.pad}) and data.cutout ({config.data.cutout}) '
+      f"must not exceed the images' side, {side}: lower them"
+    )
   if batch % devices:
     raise errors.BadInput(
       f'batch_size ({batch}) does not divide over {devices} devices: make it '
       f'a multiple, such as {batch // devices * devices or devices}'
     )
   return examples
-
-
-def _flat(tree, prefix=''):
-  for name, value in tree.items():
-    if isinstance(value, dict):
-      yield from _flat(value, f'{prefix}{name}.')
-    else:
-      yield prefix + name, value

@@ -1,5 +1,6 @@
 """Writes what a search found, an epoch at a time."""
 
+import functools
 import pathlib
 import time
 from typing import Any
@@ -31,14 +32,10 @@ class Record:
     epochs: int,
     done: int,
   ):
-    tf.prepare()
-    from clu import metric_writers
-
     self.workdir, self.space, self.method = workdir, space, method
     self.epochs, self.drawn = epochs, time.monotonic()
     self.rows = artifacts.read_rows(workdir / 'metrics.csv', done)
     self.history = artifacts.read_history(workdir / 'alphas.npz', done)
-    self.board = metric_writers.SummaryWriter(str(workdir / 'tensorboard'))
 
   def epoch(
     self, state: search.State, sums: search.Sums, seconds: float, rate: float
@@ -67,10 +64,10 @@ class Record:
     }
     self.rows.append({'epoch': epoch, **metrics})
     artifacts.write_rows(self.workdir / 'metrics.csv', self.rows)
-    self.board.write_scalars(epoch, metrics)
-    self.board.flush()
+    self._board().write_scalars(epoch, metrics)
+    self._board().flush()
     self._remember(epoch, jax.device_get(state.params['alphas']))
-    found = self.genotype(state)
+    found = self.genotype(state._replace(epoch=state.epoch + 1))
     artifacts.write_json(self.workdir / 'genotype.json', found._asdict())
     # Drawing takes seconds, longer than a small epoch.
     if epoch + 1 == self.epochs or time.monotonic() - self.drawn > 60:
@@ -107,6 +104,13 @@ class Record:
       if (self.workdir / name).exists():
         lines.append(f'  {name:<14} {what}')
     return '\n'.join(lines)
+
+  @functools.cache  # noqa: B019, one record lives as long as its run
+  def _board(self) -> Any:
+    tf.prepare()
+    from clu import metric_writers
+
+    return metric_writers.SummaryWriter(str(self.workdir / 'tensorboard'))
 
   def _remember(self, epoch: int, now: dict[str, Any]) -> None:
     for name, value in {'epoch': epoch, **now}.items():

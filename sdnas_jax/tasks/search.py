@@ -51,29 +51,35 @@ def run(config: ConfigDict, workdir: pathlib.Path, dry_run: bool) -> None:
   if dry_run:
     return _plan(config, setup, source, shapes, halves, workdir)
 
-  artifacts.claim(workdir, config.to_dict(), **_about())
+  # A TFDS data set is the same wherever it lies; a file of arrays is not.
+  moved = () if config.data.name == 'arrays' else ('data.dir',)
+  artifacts.inspect(workdir, config.to_dict(), ('steps_per_call', *moved))
+  artifacts.folder(workdir)
   print(f'{jax.device_count()} x {jax.devices()[0].device_kind}', end='; ')
   print(f'{source.classes} classes, {halves[0]} + {halves[1]} examples')
-  print(_overview(shapes['params']), flush=True)
+  print(_overview(_parts(shapes['params'])), flush=True)
+
+  kept = checkpoints.manager(workdir / 'checkpoints')
   first = functools.partial(
     _first, config, setup, space, source, shapes, halves[0]
   )
-  images, labels = sources.load(source, examples)
-  cut = halves[0]
-  train = parallel.replicate(split.Split(images[:cut], labels[:cut]))
-  valid = parallel.replicate(split.Split(images[cut:], labels[cut:]))
-
-  kept = checkpoints.manager(workdir / 'checkpoints')
   state = checkpoints.latest(kept, jax.eval_shape(first))
-  state = parallel.replicate(first()) if state is None else state
+  if state is None:
+    state = parallel.replicate(first())
   done = int(state.epoch)
   log = record.Record(workdir, space, setup.method, config.epochs, done)
-  if done:
-    print(f'resuming after epoch {done} of {config.epochs}', flush=True)
   if done < config.epochs:
+    images, labels = sources.load(source, examples)
+    artifacts.claim(workdir, config.to_dict(), **_about())
+    if int(state.step):
+      print(f'resuming after {done} of {config.epochs} epochs', flush=True)
+    cut = halves[0]
+    train = parallel.replicate(split.Split(images[:cut], labels[:cut]))
+    valid = parallel.replicate(split.Split(images[cut:], labels[cut:]))
     state = _search(config, setup, state, train, valid, log, kept)
   print(log.conclusion(state))
-  peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+  unit = 2**30 if platform.system() == 'Darwin' else 2**20
+  peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
   print(f'peak memory {peak:.2f} GB')
 
 
@@ -147,8 +153,8 @@ def _search(config, setup, state, train, valid, log, kept):
   look = look.lower(state, seed, valid, zero, n, n).compile()
   print(f'{time.monotonic() - begun:.0f} s', flush=True)
 
-  def finish(state, sums, trained, seconds):
-    rate = len(train.labels) / trained
+  def finish(state, sums, each, seconds):
+    rate = config.batch_size / each
     line = log.epoch(state, sums, seconds, rate)
     state = state._replace(epoch=state.epoch + 1, sums=search.zero())
     state = jax.device_put(state, place)
@@ -172,11 +178,8 @@ def _search(config, setup, state, train, valid, log, kept):
 
 def _plan(config, setup, source, shapes, halves, workdir):
   """Prints and writes what a search would take, from shapes alone."""
-  print(
-    parameter_overview.get_parameter_overview(
-      shapes['params'], include_stats=False
-    )
-  )
+  artifacts.folder(workdir)
+  print(_overview(shapes['params']))
   memory = jax.eval_shape(
     lambda: setup.distill.memory.init(halves[0], source.classes)
   )
@@ -192,7 +195,6 @@ def _plan(config, setup, source, shapes, halves, workdir):
     ),
     'image_bytes': sum(halves) * math.prod(source.shape),
   }
-  workdir.mkdir(parents=True, exist_ok=True)
   artifacts.write_json(workdir / 'plan.json', plan)
   for name, value in plan.items():
     print(f'{name:<20} {value:>14,}')
@@ -203,12 +205,16 @@ def _size(params):
   return sum(x.size for x in jax.tree.leaves(params))
 
 
-def _overview(params):
-  rows = {
-    name: jax.ShapeDtypeStruct((_size(part),), 'f')
+def _parts(params):
+  """The network's parts, each as one array of all its parameters."""
+  return {
+    name: jax.ShapeDtypeStruct((_size(part),), jnp.float32)
     for name, part in params.items()
   }
-  return parameter_overview.get_parameter_overview(rows, include_stats=False)
+
+
+def _overview(params):
+  return parameter_overview.get_parameter_overview(params, include_stats=False)
 
 
 def _about():

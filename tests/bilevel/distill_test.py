@@ -1,5 +1,7 @@
 """The memory against a Python dict of lists, the metrics against NumPy."""
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -104,17 +106,23 @@ def term(**change):
   return distill.make(**{**fields, **change})
 
 
+class Batch(NamedTuple):
+  index: jax.Array
+  present: jax.Array
+
+
 def test_loss_by_hand_with_unknown_and_padded_rows():
   made, rng = term(), np.random.default_rng(0)
   logits, old = rng.standard_normal((2, 4, 3)).astype(np.float32)
   index = jnp.array([0, 2, 4, 5])  # 4: never seen; 5: padding, of 5 examples
   state = made.memory.init(5, 3)
   state = made.memory.push(state, index[:2], made.soften(old[:2]))
-  loss = made.loss(state, index, logits, epoch=3)
+  batch = Batch(index, index < 5)
+  loss = made.loss(state, batch, logits, epoch=3)
   q, p = softmax(old[:2] / 2), softmax(logits[:2] / 2)
   expected = 4 * np.sum(q * np.log(q / p)) / 3  # T^2, three rows are examples
   np.testing.assert_allclose(loss, expected, rtol=1e-5)
-  assert float(made.loss(state, index, logits, epoch=2)) == 0
+  assert float(made.loss(state, batch, logits, epoch=2)) == 0
 
 
 def test_a_weight_of_zero_remembers_nothing():
@@ -123,4 +131,4 @@ def test_a_weight_of_zero_remembers_nothing():
   assert jax.tree.leaves(state) == []
   index, logits = jnp.array([0]), jnp.ones((1, 3))
   assert made.memory.push(state, index, logits) == state
-  assert float(made.loss(state, index, logits, epoch=9)) == 0
+  assert float(made.loss(state, Batch(index, index == 0), logits, epoch=9)) == 0

@@ -47,7 +47,8 @@ def test_a_file_of_arrays_is_a_source(tmp_path):
     (lambda x, y: (x[..., 0], y), r'\[6, 4, 4\]'),
     (lambda x, y: (x, y[:-1]), r'integers \[6\]'),
     (lambda x, y: (x, y + 0.5), 'float64'),
-    (lambda x, y: (x, y - 1), 'count from 0'),
+    (lambda x, y: (x, y - 1), 'from 0'),
+    (lambda x, y: (x, y + 10**9), 'number the classes'),
   ],
 )
 def test_wrong_arrays_are_refused(spoil, says):
@@ -80,6 +81,19 @@ def test_near_names_are_offered():
 def test_a_missing_file_says_how_to_make_one():
   with pytest.raises(errors.BadInput, match=r'np\.savez'):
     sources.find('arrays', '/nowhere/mine.npz')
+
+
+@pytest.mark.parametrize('content', [b'', b'PK\x03\x04cut', b'text'])
+def test_a_broken_file_is_no_traceback(tmp_path, content):
+  (tmp_path / 'mine.npz').write_bytes(content)
+  with pytest.raises(errors.BadInput, match='cannot read images'):
+    sources.find('arrays', str(tmp_path / 'mine.npz'))
+
+
+def test_a_single_array_is_no_traceback(tmp_path):
+  np.save(tmp_path / 'mine.npy', np.zeros(3))
+  with pytest.raises(errors.BadInput, match='cannot read images'):
+    sources.find('arrays', str(tmp_path / 'mine.npy'))
 
 
 CIFAR = pathlib.Path(os.environ.get('TFDS_DATA_DIR', '/nowhere')) / 'cifar10'

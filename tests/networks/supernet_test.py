@@ -78,6 +78,20 @@ def test_cell_equals_a_sum_edge_by_edge():
     np.testing.assert_allclose(out[edge], expected, rtol=1e-4, atol=1e-5)
 
 
+def test_the_order_of_the_primitives_is_free():
+  names = ('skip_connect', 'dil_conv_3x3', 'none', 'sep_conv_3x3')
+  x = jax.random.normal(jax.random.key(0), (1, 2, 6, 6, 4))
+  mix = jnp.array([[0.1, 0.2, 0.3, 0.4]])
+  ctx = ops.Context(True, jnp.full((1, 2, 1, 1, 1), 0.5))
+  one = ops.MixedOp(names, 4, stride=1)
+  other = ops.MixedOp(names[::-1], 4, stride=1)
+  variables = one.init(jax.random.key(1), x, mix, ctx)
+  np.testing.assert_array_equal(
+    one.apply(variables, x, mix, ctx, mutable=['batch_stats'])[0],
+    other.apply(variables, x, mix[:, ::-1], ctx, mutable=['batch_stats'])[0],
+  )
+
+
 def test_padding_changes_no_logit():
   parts = toys.setup()
   first = toys.state(parts)

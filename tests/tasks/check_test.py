@@ -51,8 +51,12 @@ def test_the_paper_s_table_1_is_the_default():
     ({'batch_size': 6.4}, 'must be of type int'),
     ({'data.flip': 1}, 'must be of type bool'),
     ({'epochs': True}, 'must be of type int'),
-    ({'alphas.b1': 1.5}, r'must be in \[0.0, 1.0\]'),
+    ({'alphas.b1': 1.0}, 'alphas.b1 must be in'),
     ({'seed': -1}, 'seed must be'),
+    ({'task': None}, 'must be of type str'),
+    ({'weights.lr': float('inf')}, 'must be finite'),
+    ({'weights.clip': 0.0}, 'weights.clip must be at least'),
+    ({'alphas.warmup': 16}, 'leaves none of the 16'),
   ],
 )
 def test_bad_fields(change, says):
@@ -70,6 +74,7 @@ def test_a_warm_up_without_distillation_may_be_longer_than_the_run():
     ({'batch_size': 899}, 1, r'larger than half the data \(898'),
     ({'data.examples': 2000}, 1, 'digits has 1797'),
     ({'data.examples': 100, 'batch_size': 51}, 1, r'50 of 100 examples'),
+    ({'data.pad': 9}, 1, 'must not exceed'),
     ({'batch_size': 64}, 3, 'does not divide over 3 devices.* 63'),
   ],
 )
@@ -93,24 +98,35 @@ def test_a_data_set_that_is_nowhere_says_how_to_point_at_a_copy(
     source.load()
 
 
-def test_a_folder_is_claimed_once(tmp_path):
-  artifacts.claim(tmp_path / 'a', {'x': {'y': 1}, 'steps_per_call': 1})
-  artifacts.claim(tmp_path / 'a', {'x': {'y': 1}, 'steps_per_call': 9})
+def test_a_folder_is_for_one_config(tmp_path):
+  workdir, free = tmp_path / 'a', ('steps_per_call',)
+  config = {'x': {'y': 1}, 'steps_per_call': 1}
+  artifacts.inspect(workdir, config, free)
+  artifacts.claim(workdir, config)
+  artifacts.inspect(workdir, {**config, 'steps_per_call': 9}, free)
   with pytest.raises(errors.BadInput, match=r'x\.y is 1 there and 2 here'):
-    artifacts.claim(tmp_path / 'a', {'x': {'y': 2}, 'steps_per_call': 1})
+    artifacts.inspect(workdir, {**config, 'x': {'y': 2}}, free)
 
 
-@pytest.mark.parametrize('content', ['', '{', '[]', '{"a": 1}'])
+@pytest.mark.parametrize(
+  'content', ['', '{', '[]', '{"a": 1}', '{"config": 3}']
+)
 def test_a_broken_record_is_no_traceback(tmp_path, content):
   (tmp_path / 'config.json').write_text(content)
   with pytest.raises(errors.BadInput, match='choose another --workdir'):
-    artifacts.claim(tmp_path, {'x': 1})
+    artifacts.inspect(tmp_path, {'x': 1}, ())
+
+
+def test_a_run_without_its_record_is_left_alone(tmp_path):
+  (tmp_path / 'metrics.csv').write_text('')
+  with pytest.raises(errors.BadInput, match='choose another --workdir'):
+    artifacts.inspect(tmp_path, {'x': 1}, ())
 
 
 def test_a_file_in_the_way_is_no_traceback(tmp_path):
   (tmp_path / 'file').write_text('')
   with pytest.raises(errors.BadInput, match='choose another --workdir'):
-    artifacts.claim(tmp_path / 'file' / 'below', {'x': 1})
+    artifacts.folder(tmp_path / 'file' / 'below')
 
 
 def test_writing_is_all_or_nothing(tmp_path, monkeypatch):
