@@ -75,7 +75,7 @@ def digits(folder: str) -> Source:
 def arrays(folder: str) -> Source:
   """A .npz file with `images` uint8 [N, H, W, C] and `labels` [N]."""
   try:
-    with np.load(folder) as file:
+    with open(folder, 'rb') as handle, np.load(handle) as file:
       images, labels = file['images'], file['labels']
   except (
     *(OSError, KeyError, ValueError, TypeError, EOFError),
