@@ -11,13 +11,17 @@ or, without touching the code, a file written by
 from collections.abc import Callable
 import functools
 import os
+import socket
 from typing import NamedTuple
+import urllib.request
 import zipfile
 
 import numpy as np
 
 from sdnas_jax import errors
 from sdnas_jax import tf
+
+CIFAR_HOST = 'www.cs.toronto.edu'
 
 
 class Source(NamedTuple):
@@ -42,12 +46,15 @@ def _load_tfds(name, folder):
   import tensorflow_datasets as tfds
 
   try:
-    table = tfds.load(
-      name, split='train', batch_size=-1, data_dir=folder or None
-    )
+    builder = tfds.builder(name, data_dir=folder or None)
+    if not builder.data_path.exists() and not urllib.request.getproxies():
+      # Without a network TFDS tries for minutes; this fails at once.
+      socket.create_connection((CIFAR_HOST, 443), timeout=10).close()
+    builder.download_and_prepare()
+    table = builder.as_dataset(split='train', batch_size=-1)
   except Exception as error:
     where = folder or os.environ.get('TFDS_DATA_DIR') or '~/tensorflow_datasets'
-    reason = str(error).strip().splitlines()[0][:200] if str(error) else ''
+    reason = str(error).strip().splitlines()[0][:80] if str(error) else ''
     raise errors.BadInput(
       f'{name} is neither in {where} nor can it be downloaded '
       f'({type(error).__name__}: {reason}); point --config.data.dir or '

@@ -59,6 +59,8 @@ def run(config: ConfigDict, workdir: pathlib.Path, dry_run: bool) -> None:
   print(f'{source.classes} classes, {halves[0]} + {halves[1]} examples')
   print(_overview(_parts(shapes['params'])), flush=True)
 
+  images, labels = sources.load(source, examples)
+  artifacts.claim(workdir, config.to_dict(), **_about())
   kept = checkpoints.manager(workdir / 'checkpoints')
   first = functools.partial(
     _first, config, setup, space, source, shapes, halves[0]
@@ -69,8 +71,6 @@ def run(config: ConfigDict, workdir: pathlib.Path, dry_run: bool) -> None:
   done = int(state.epoch)
   log = record.Record(workdir, space, setup.method, config.epochs, done)
   if done < config.epochs:
-    images, labels = sources.load(source, examples)
-    artifacts.claim(workdir, config.to_dict(), **_about())
     if int(state.step):
       print(f'resuming after {done} of {config.epochs} epochs', flush=True)
     cut = halves[0]

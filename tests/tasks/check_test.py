@@ -87,12 +87,11 @@ def test_sizes_that_do_not_fit(change, devices, says):
 def test_a_data_set_that_is_nowhere_says_how_to_point_at_a_copy(
   tmp_path, monkeypatch
 ):
-  import tensorflow_datasets as tfds
-
   def refuse(*args, **kwargs):
     raise ConnectionError('no route')
 
-  monkeypatch.setattr(tfds, 'load', refuse)
+  monkeypatch.setattr(sources.urllib.request, 'getproxies', dict)
+  monkeypatch.setattr(sources.socket, 'create_connection', refuse)
   source = sources.find('cifar10', str(tmp_path))
   with pytest.raises(errors.BadInput, match=r'TFDS_DATA_DIR.*prepared by TFDS'):
     source.load()
