@@ -139,7 +139,7 @@ def step(
   said = setup.distill.soften(logits)
   memory = setup.distill.memory.push(state.memory, train.index, said)
   sums = count(state.sums, logits, train, loss, term)
-  sums = watch(sums, loss + term + optax.global_norm(params), state.step)
+  sums = watch(sums, loss + term + optax.tree.norm(params), state.step)
   return state._replace(
     step=state.step + 1,
     params=params,
