@@ -4,6 +4,7 @@
 argument. `advance` and `validate` run many of its kind in one dispatch.
 """
 
+import dataclasses
 import functools
 from typing import Any
 from typing import NamedTuple
@@ -47,8 +48,18 @@ class State(NamedTuple):
   sums: Sums  # of the epoch under way
 
 
-class Setup(NamedTuple):
-  """A search's fixed parts."""
+@functools.partial(
+  jax.tree_util.register_dataclass,
+  data_fields=['distill', 'epochs', 'alpha_warmup'],
+  meta_fields=['net', 'tx', 'method', 'augment', 'mean', 'std', 'batch_size'],
+)
+@dataclasses.dataclass(frozen=True)
+class Setup:
+  """A search's fixed parts.
+
+  A compiled step serves all values of its numbers, but for the batch size,
+  which gives shapes.
+  """
 
   net: nn.Module
   tx: optax.GradientTransformation
@@ -94,7 +105,6 @@ def step(
   key: jax.Array,
   train: split.Batch,
   valid: split.Batch,
-  *,
   setup: Setup,
 ) -> State:
   """One update of the alphas on `valid`, then one of the weights on `train`."""
@@ -180,7 +190,6 @@ def advance(
   train: split.Split,
   valid: split.Split,
   stop: jax.Array,
-  *,
   setup: Setup,
 ) -> State:
   """Steps on to step number `stop`, in this epoch, without the host.
@@ -202,7 +211,7 @@ def advance(
     ours = take(train, order[state.step % steps], key=keys[0])
     theirs = split.sample(at(draw), valid, setup.batch_size)
     theirs = take(valid, theirs, key=keys[1])
-    return step(state, at(noise), ours, theirs, setup=setup)
+    return step(state, at(noise), ours, theirs, setup)
 
   return lax.fori_loop(state.step, stop, body, state)
 
@@ -214,7 +223,6 @@ def validate(
   sums: Sums,
   start: jax.Array,
   stop: jax.Array,
-  *,
   setup: Setup,
 ) -> Sums:
   """Adds batches `start` to `stop` of the valid half to the sums.

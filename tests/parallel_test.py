@@ -9,7 +9,7 @@ import numpy as np
 
 # The optimisers' first moments after one step are the gradients themselves.
 SCRIPT = """
-import functools, sys
+import sys
 import tests.conftest
 import jax, numpy as np
 from sdnas_jax import parallel, search
@@ -19,19 +19,18 @@ out = {}
 for method in ('darts', 'darts2'):
   parts = toys.setup(method, batch_size=8)
   data = [parallel.replicate(half) for half in toys.halves()]
-  state = parallel.replicate(toys.state(parts))
-  run = jax.jit(functools.partial(search.advance, setup=parts),
-                out_shardings=parallel.everywhere())
-  state = run(state, jax.random.key(0), *data, np.int32(1))
+  state = toys.state(parts)
+  run = jax.jit(search.advance, out_shardings=parallel.everywhere())
+  state = run(state, jax.random.key(0), *data, np.int32(1), parts)
   moments = (state.opt.inner_states['alphas'].inner_state[1].mu,
              state.opt.inner_states['weights'].inner_state[2].trace)
   for n, leaf in enumerate(jax.tree.leaves(moments)):
     out[f'{method}{n}'] = leaf
   out[method] = state.sums.loss
   out[f'{method}_ring'] = state.memory.probs
-  look = jax.jit(functools.partial(search.validate, setup=parts))
-  out[f'{method}_valid'] = look(state, jax.random.key(1), data[1],
-                                search.zero(), np.int32(0), np.int32(3)).loss
+  sums = jax.jit(search.validate)(state, jax.random.key(1), data[1],
+                                  search.zero(), 0, 3, parts)
+  out[f'{method}_valid'] = sums.loss
 print(jax.device_count(), 'devices')
 np.savez(sys.argv[1], **out)
 """

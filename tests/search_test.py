@@ -1,5 +1,6 @@
 """The search step: a contract that every method keeps, and SD-DARTS's own."""
 
+import dataclasses
 import functools
 
 import jax
@@ -8,9 +9,9 @@ import numpy as np
 import optax
 import pytest
 
+from sdnas_jax import parallel
 from sdnas_jax import search
 from sdnas_jax.bilevel import distill
-from sdnas_jax.bilevel import optimizers
 from sdnas_jax.data import split
 from sdnas_jax.methods import method as methods
 from sdnas_jax.methods import METHODS
@@ -19,20 +20,34 @@ from tests import toys
 STEPS = 3  # of an epoch: 20 examples in batches of 8
 
 
+run = jax.jit(search.advance, out_shardings=parallel.everywhere())
+
+
 @functools.cache
-def compiled(method='darts', **change):
-  parts = toys.setup(method, **change)
-  return parts, jax.jit(functools.partial(search.advance, setup=parts))
+def untaught():
+  """A search that knows nothing of distillation."""
+  return toys.setup(weight=0.0)
 
 
-def advance(state, stop, method='darts', **change):
-  train, valid = toys.halves()
-  _, run = compiled(method, **change)
-  return run(state, jax.random.key(0), train, valid, stop)
+@functools.cache
+def compiled(method):
+  return toys.setup(method)
 
 
-def first(method='darts', **change):
-  return toys.state(compiled(method, **change)[0])
+def setup(method='darts', **change):
+  """Changed numbers of the distillation compile nothing anew."""
+  parts = compiled(method)
+  term = dataclasses.replace(parts.distill, **change)
+  return dataclasses.replace(parts, distill=term)
+
+
+def advance(state, stop, parts):
+  return run(state, jax.random.key(0), *toys.halves(), stop, parts)
+
+
+def enter(state, epoch):
+  fresh = parallel.replicate((np.int32(epoch), search.zero()))
+  return state._replace(epoch=fresh[0], sums=fresh[1])
 
 
 def equal(a, b):
@@ -43,8 +58,9 @@ def equal(a, b):
 @pytest.mark.parametrize('method', sorted(METHODS))
 def test_contract(method, weight):
   """What holds for every method, with and without distillation."""
-  begin = first(method, weight=weight)
-  end = advance(begin, STEPS, method, weight=weight)
+  parts = setup(method, weight=weight)
+  begin = toys.state(parts)
+  end = advance(begin, STEPS, parts)
   assert int(end.step) == STEPS and int(end.epoch) == 0
   assert float(end.sums.rows) == 20  # padding does not count
   assert int(end.sums.diverged) == search.NEVER
@@ -65,8 +81,7 @@ def test_contract(method, weight):
     end,
   )
   # Another way of dispatching the same steps changes no bit.
-  halfway = advance(begin, 1, method, weight=weight)
-  equal(advance(halfway, STEPS, method, weight=weight), end)
+  equal(advance(advance(begin, 1, parts), STEPS, parts), end)
   space = toys.SPACE
   mix = METHODS[method].relax(
     jax.random.key(0), end.params['alphas'], end.mask, 0.0
@@ -77,7 +92,7 @@ def test_contract(method, weight):
 
 def reference(state, key, epochs):
   """First-order DARTS without a word of distillation, step by step."""
-  parts, _ = compiled()
+  parts = untaught()
   train, valid = toys.halves()
   shuffle, draw, vary, _ = jax.random.split(key, 4)
   w, a = state.params['weights'], state.params['alphas']
@@ -127,8 +142,9 @@ def reference(state, key, epochs):
 
 
 def test_without_distillation_it_is_darts():
-  begin = first(weight=0.0)
-  end = advance(begin, STEPS, weight=0.0)
+  parts = untaught()
+  begin = toys.state(parts)
+  end = advance(begin, STEPS, parts)
   params, stats, losses = reference(begin, jax.random.key(0), 1)
   close = functools.partial(np.testing.assert_allclose, rtol=1e-3, atol=1e-4)
   jax.tree.map(close, end.params, params)
@@ -137,27 +153,29 @@ def test_without_distillation_it_is_darts():
   np.testing.assert_allclose(float(end.sums.loss), rows @ losses, rtol=1e-4)
 
 
-@pytest.mark.parametrize('change', [{'warmup': 9}, {'weight': 1e-45}])
-def test_warm_up_is_darts_bit_for_bit(change):
-  """In warm-up the term is off; 1e-45 is 0 in the device's float32."""
-  plain, taught = first(weight=0.0), first(**change)
-  for epoch in range(2):
-    counters = {'epoch': jnp.int32(epoch)}
-    plain = advance(plain._replace(**counters), STEPS * (epoch + 1), weight=0.0)
-    taught = advance(taught._replace(**counters), STEPS * (epoch + 1), **change)
-  equal(plain.params, taught.params)
-  equal(plain.opt, taught.opt)
-  equal(plain.stats, taught.stats)
+def epochs(parts, last):
+  """A search from the first epoch to the last, and its distillation losses."""
+  state, seen = toys.state(parts), []
+  for epoch in range(last):
+    state = advance(enter(state, epoch), STEPS * (epoch + 1), parts)
+    seen.append(float(state.sums.distill))
+  return state, seen
+
+
+@pytest.mark.parametrize('change', [{'warmup': 2}, {'weight': 0.0}])
+def test_untaught_it_is_darts_bit_for_bit(change):
+  """In warm-up, or where the weight is 0."""
+  plain, _ = epochs(untaught(), 2)
+  other, _ = epochs(setup(**change), 2)
+  assert plain.memory == () and other.memory.count.min() == 2
+  equal(plain.params, other.params)
+  equal(plain.opt, other.opt)
+  equal(plain.stats, other.stats)
 
 
 def test_distillation_starts_at_its_epoch_and_changes_the_weights():
-  state, plain = first(warmup=1), first(weight=0.0)
-  seen = []
-  for epoch in range(3):
-    fresh = {'epoch': jnp.int32(epoch), 'sums': search.zero()}
-    state = advance(state._replace(**fresh), STEPS * (epoch + 1), warmup=1)
-    plain = advance(plain._replace(**fresh), STEPS * (epoch + 1), weight=0.0)
-    seen.append(float(state.sums.distill))
+  state, seen = epochs(setup(warmup=1), 3)
+  plain, _ = epochs(untaught(), 3)
   assert seen[0] == 0 and seen[1] > 0 and seen[2] > 0
   difference = jax.tree.map(
     lambda a, b: float(jnp.abs(a - b).max()), state.params, plain.params
@@ -167,11 +185,11 @@ def test_distillation_starts_at_its_epoch_and_changes_the_weights():
 
 def test_the_ring_holds_what_the_supernet_said():
   train, _ = toys.halves()
-  state, key = first(), jax.random.key(0)
+  state, key = toys.state(setup()), jax.random.key(0)
   order = split.order(
     jax.random.fold_in(jax.random.split(key, 4)[0], 0), train, 8
   )
-  end = advance(state, 1)
+  end = advance(state, 1, setup())
   np.testing.assert_array_equal(
     np.flatnonzero(end.memory.count), np.sort(order[0])
   )
@@ -181,20 +199,16 @@ def test_the_ring_holds_what_the_supernet_said():
   labels = train.labels[order[0]]
   loss = -np.log(np.asarray(said)[np.arange(8), labels]).mean()
   np.testing.assert_allclose(float(end.sums.loss) / 8, loss, rtol=1e-5)
-  after = advance(end, STEPS)
+  after = advance(end, STEPS, setup())
   np.testing.assert_array_equal(after.memory.count, np.ones(20))
 
 
 def test_alphas_rest_in_their_own_warm_up():
-  parts = toys.setup()._replace(alpha_warmup=1)
-  train, valid = toys.halves()
-  run = jax.jit(functools.partial(search.advance, setup=parts))
+  parts = dataclasses.replace(setup(), alpha_warmup=1)
   begin = toys.state(parts)
-  end = run(begin, jax.random.key(0), train, valid, 2)
+  end = advance(begin, 2, parts)
   equal(begin.params['alphas'], end.params['alphas'])
-  after = run(
-    end._replace(epoch=jnp.int32(1)), jax.random.key(0), train, valid, 3
-  )
+  after = advance(enter(end, 1), 3, parts)
   assert not np.array_equal(
     begin.params['alphas']['reduce'], after.params['alphas']['reduce']
   )
@@ -210,11 +224,9 @@ def test_each_hook_of_a_method_reaches_its_place():
     ),
     perturb=lambda key, mix, loss, t: only_edge,
   )
-  parts = toys.setup()._replace(method=method)
-  train, valid = toys.halves()
-  run = jax.jit(functools.partial(search.advance, setup=parts))
+  parts = dataclasses.replace(setup(), method=method)
   begin = toys.state(parts)
-  end = run(begin, jax.random.key(0), train, valid, 1)
+  end = advance(begin, 1, parts)
   adam = end.opt.inner_states['alphas'].inner_state[1]
   decayed = jax.tree.map(lambda a: 0.5 * 1e-3 * a, begin.params['alphas'])
   jax.tree.map(
@@ -233,13 +245,13 @@ def test_each_hook_of_a_method_reaches_its_place():
 
 
 def test_validate_equals_a_plain_pass():
-  parts, _ = compiled()
-  state = advance(first(), STEPS)
+  parts = setup()
+  state = advance(toys.state(parts), STEPS, parts)
   _, valid = toys.halves()
-  run = jax.jit(functools.partial(search.validate, setup=parts))
+  look = jax.jit(search.validate)
   key, sums = jax.random.key(1), search.zero()
   for start in range(3):
-    sums = run(state, key, valid, sums, start, start + 1)
+    sums = look(state, key, valid, sums, start, start + 1, parts)
   pixels = np.asarray(valid.images) / 255
   images = ((pixels - parts.mean) / parts.std).astype(np.float32)
   mix = jax.tree.map(jax.nn.softmax, state.params['alphas'])
@@ -253,29 +265,26 @@ def test_validate_equals_a_plain_pass():
 
 
 def test_the_step_at_which_a_loss_is_lost_is_noted():
-  state = first()
+  state = toys.state(setup())
   poison = jax.tree.map(lambda w: w * jnp.nan, state.params['weights'])
-  state = state._replace(
-    params={**state.params, 'weights': poison}, step=jnp.int32(1)
-  )
-  assert int(advance(state, STEPS).sums.diverged) == 1
+  state = advance(state, 1, setup())
+  state = state._replace(params={**state.params, 'weights': poison})
+  assert int(advance(state, STEPS, setup()).sums.diverged) == 1
 
 
 def test_an_update_that_overflows_is_noted_before_it_is_saved():
-  parts = toys.setup()
-  state = toys.state(parts)
-  huge = optimizers.sgd(1e38, 0.9, 3e-4, 5.0)
-  adam = optimizers.adam(3e-2, 0.5, 0.999, 1e-3)
-  parts = parts._replace(tx=optimizers.split(huge, adam))
-  state = state._replace(opt=parts.tx.init(state.params))
-  run = jax.jit(functools.partial(search.advance, setup=parts))
-  end = run(state, jax.random.key(0), *toys.halves(), 1)
+  state = toys.state(setup())
+  huge = jax.tree.map(
+    lambda x: jnp.full_like(x, jnp.inf) if x.ndim == 5 else x, state.opt
+  )  # the momentum of the first normalisation, for one
+  end = advance(state._replace(opt=huge), 1, setup())
   assert np.isfinite(end.sums.loss)  # seen before the update
   assert int(end.sums.diverged) == 0
 
 
 def test_the_average_memory_composes_with_the_step():
-  end = advance(first(vote='average'), STEPS, vote='average')
+  parts = toys.setup(vote='average')
+  end = advance(toys.state(parts), STEPS, parts)
   assert isinstance(end.memory, distill.Ring)
   assert end.memory.probs.shape == (1, 20, toys.CLASSES)
   np.testing.assert_allclose(end.memory.probs.sum(-1), np.ones((1, 20)), 1e-5)

@@ -1,9 +1,9 @@
 """A search small enough to compile in seconds, for many tests."""
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
+from sdnas_jax import parallel
 from sdnas_jax import search
 from sdnas_jax.bilevel import distill
 from sdnas_jax.bilevel import optimizers
@@ -78,4 +78,4 @@ def state(parts, examples=20, seed=0):
   }
   mask = {k: np.ones(SPACE.shape, bool) for k in SPACE.kinds}
   first = search.init(parts, variables, alphas, mask, examples, CLASSES)
-  return jax.tree.map(jnp.array, first)
+  return parallel.replicate(first)

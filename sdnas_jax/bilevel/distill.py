@@ -12,6 +12,8 @@ the example's index from a `Memory` that lives on the device.
 """
 
 from collections.abc import Callable
+import dataclasses
+import functools
 from typing import Any
 from typing import NamedTuple
 from typing import Protocol
@@ -160,8 +162,17 @@ METRICS = {
 VOTES = ('mean', 'average')
 
 
-class Distillation(NamedTuple):
-  """The distillation term of the weights' loss."""
+@functools.partial(
+  jax.tree_util.register_dataclass,
+  data_fields=['weight', 'warmup', 'temperature'],
+  meta_fields=['memory', 'metric'],
+)
+@dataclasses.dataclass(frozen=True)
+class Distillation:
+  """The distillation term of the weights' loss.
+
+  A compiled step serves all values of its numbers.
+  """
 
   memory: Memory
   metric: Callable[[jax.Array, jax.Array], jax.Array]

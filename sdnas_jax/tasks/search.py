@@ -138,19 +138,19 @@ def _search(config, setup, state, train, valid, log, kept):
   # Outputs are pinned to where inputs lie, so that a state can go round.
   place = parallel.everywhere()
 
-  def advance(state, seed, train, valid, stop):
+  def advance(state, seed, train, valid, stop, setup):
     key = jax.random.key(seed)
-    return search.advance(state, key, train, valid, stop, setup=setup)
+    return search.advance(state, key, train, valid, stop, setup)
 
-  def validate(state, seed, valid, sums, begin, stop):
+  def validate(state, seed, valid, sums, begin, stop, setup):
     key = jax.random.fold_in(jax.random.key(seed), state.epoch)
-    return search.validate(state, key, valid, sums, begin, stop, setup=setup)
+    return search.validate(state, key, valid, sums, begin, stop, setup)
 
   zero, n = parallel.replicate(search.zero()), np.int32(0)
   go = jax.jit(advance, donate_argnums=0, out_shardings=place)
-  go = go.lower(state, seed, train, valid, n).compile()
+  go = go.lower(state, seed, train, valid, n, setup).compile()
   look = jax.jit(validate, out_shardings=place)
-  look = look.lower(state, seed, valid, zero, n, n).compile()
+  look = look.lower(state, seed, valid, zero, n, n, setup).compile()
   print(f'{time.monotonic() - begun:.0f} s', flush=True)
 
   def finish(state, sums, each, seconds):
@@ -166,9 +166,9 @@ def _search(config, setup, state, train, valid, log, kept):
     epochs=config.epochs,
     steps=split.batches(len(train.labels), config.batch_size),
     checks=split.batches(len(valid.labels), config.batch_size),
-    advance=lambda s, stop: go(s, seed, train, valid, np.int32(stop)),
+    advance=lambda s, stop: go(s, seed, train, valid, np.int32(stop), setup),
     validate=lambda s, sums, i, j: look(
-      s, seed, valid, sums or zero, np.int32(i), np.int32(j)
+      s, seed, valid, sums or zero, np.int32(i), np.int32(j), setup
     ),
     finish=finish,
     save=functools.partial(checkpoints.save, kept),
