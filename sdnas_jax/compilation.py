@@ -1,9 +1,15 @@
-"""Keeps compiled programs on disk, so that a second run starts at once."""
+"""Keeps what was compiled on disk, so that a second run starts at once."""
 
 import os
 import pathlib
 
 import jax
+
+
+def folder() -> pathlib.Path:
+  """The user's cache folder."""
+  home = os.environ.get('XDG_CACHE_HOME') or pathlib.Path.home() / '.cache'
+  return pathlib.Path(home) / 'sdnas_jax'
 
 
 def keep() -> None:
@@ -12,6 +18,4 @@ def keep() -> None:
   JAX_COMPILATION_CACHE_DIR names another place.
   """
   if jax.config.jax_compilation_cache_dir is None:
-    home = os.environ.get('XDG_CACHE_HOME') or pathlib.Path.home() / '.cache'
-    folder = pathlib.Path(home) / 'sdnas_jax' / 'xla'
-    jax.config.update('jax_compilation_cache_dir', str(folder))
+    jax.config.update('jax_compilation_cache_dir', str(folder() / 'xla'))

@@ -5,6 +5,7 @@ device, batches are split over the axis `data`, and jit inserts what
 communication that needs; nothing else in the package knows of devices.
 """
 
+from collections.abc import Callable
 import functools
 from typing import Any
 
@@ -45,3 +46,34 @@ def split(x: jax.Array) -> jax.Array:
   """Inside jit: spreads the first axis, of batch rows, over the devices."""
   sharding = NamedSharding(mesh(), PartitionSpec('data'))
   return jax.lax.with_sharding_constraint(x, sharding)
+
+
+def rows(
+  f: Callable[..., Tree], axis: int, whole: int = 0, total: bool = False
+) -> Callable[..., Tree]:
+  """Inside jit: makes each device call `f` with its own rows of a batch.
+
+  For foreign functions, which jit cannot divide among the devices by itself.
+  No derivative passes through it: its user defines one.
+
+  Args:
+    f: its operands have rows on `axis`, but for the last `whole` ones.
+    axis: the same in its result.
+    whole: number of operands that every device needs whole.
+    total: whether the result is instead a sum over rows.
+  """
+  if mesh().size == 1:
+    return f
+  local, same = PartitionSpec(*[None] * axis, 'data'), PartitionSpec()
+
+  def call(*operands):
+    some = len(operands) - whole
+    return jax.shard_map(
+      (lambda *own: jax.lax.psum(f(*own), 'data')) if total else f,
+      mesh=mesh(),
+      in_specs=(local,) * some + (same,) * whole,
+      out_specs=same if total else local,
+      check_vma=False,
+    )(*operands)
+
+  return call

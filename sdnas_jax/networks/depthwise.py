@@ -4,16 +4,17 @@
   >>> depthwise.convolve(x, [kernel], dilations=[1], stride=2).shape
   (4, 2, 4, 4, 3)
 
-Two ways of computing it: XLA's `grouped` convolution, and a sum of `shifted`
-products, because XLA's CPU backend runs the former tens of times slower. The
-second is written as the three partial derivatives of one trilinear form,
+XLA's own `grouped` convolution serves accelerators. Its CPU backend runs that
+tens of times slower than need be, so there a `native` kernel computes it, or,
+where no C++ compiler is installed, a sum of `shifted` products. Both are
+written as the three partial derivatives of one trilinear form,
 
   T(x, k, g) = sum over positions, taps of g[p] k[i] x[stride p + dilation i],
 
-each the others' derivative, since XLA's own differentiation of a sum of slices
-ends in reductions that recompute their inputs once a tap.
+each the others' derivative.
 """
 
+from collections.abc import Callable
 from collections.abc import Sequence
 import functools
 import itertools
@@ -22,27 +23,28 @@ from typing import NamedTuple
 import jax
 from jax import lax
 import jax.numpy as jnp
+import numpy as np
+
+from sdnas_jax import parallel
+from sdnas_jax.native import build
+
+Kernels = tuple[jax.Array, ...]
 
 
 class Geometry(NamedTuple):
-  """What fixes the shapes of a convolution: all static."""
+  """The static part of a convolution, beside its operands' shapes."""
 
-  edges: int  # leading axis of x: 1 where all edges share their input
+  shared: bool  # all edges share their input, whose first axis is 1
   height: int  # of the input
   width: int
-  size: int  # of the kernel
+  edges: tuple[int, ...]  # of each kernel
+  sizes: tuple[int, ...]
+  dilations: tuple[int, ...]
   stride: int
-  dilation: int
-
-  @property
-  def pad(self) -> int:
-    return self.dilation * (self.size - 1) // 2
 
   @property
   def out(self) -> tuple[int, int]:
-    return 1 + (self.height - 1) // self.stride, (
-      1 + (self.width - 1) // self.stride
-    )
+    return -(-self.height // self.stride), -(-self.width // self.stride)
 
 
 def convolve(
@@ -66,17 +68,21 @@ def convolve(
   Returns:
     [edges, batch, ceil(height / stride), ceil(width / stride), channels].
   """
-  if how is None:
-    how = 'shifted' if jax.default_backend() == 'cpu' else 'grouped'
+  how = how or best()
   if how == 'shifted':
     kernels, dilations = merge(kernels, dilations)
-  outs, first = [], 0
-  for kernel, dilation in zip(kernels, dilations, strict=True):
-    own = x if len(x) == 1 else x[first : first + len(kernel)]
-    shape = len(own), *x.shape[2:4], kernel.shape[1], stride, dilation
-    outs.append(WAYS[how](own, kernel, Geometry(*shape)))
-    first += len(kernel)
-  return jnp.concatenate(outs) if len(outs) > 1 else outs[0]
+  edges, sizes = zip(*(kernel.shape[:2] for kernel in kernels), strict=True)
+  geo = Geometry(
+    len(x) == 1, *x.shape[2:4], edges, sizes, tuple(dilations), stride
+  )
+  return WAYS[how](x, tuple(kernels), geo)
+
+
+def best() -> str:
+  """What suits the backend."""
+  if jax.default_backend() != 'cpu':
+    return 'grouped'
+  return 'shifted' if build.targets('depthwise', SYMBOLS) is None else 'native'
 
 
 def merge(
@@ -106,42 +112,105 @@ def merge(
   return merged, kept
 
 
-def grouped(x: jax.Array, kernel: jax.Array, geo: Geometry) -> jax.Array:
-  """As XLA's grouped convolution, one call for all edges."""
+def trilinear(
+  forward: Callable[[jax.Array, Kernels, Geometry], jax.Array],
+  input_gradient: Callable[[jax.Array, Kernels, Geometry], jax.Array],
+  kernel_gradient: Callable[[jax.Array, jax.Array, Geometry], Kernels],
+) -> Callable[[jax.Array, Kernels, Geometry], jax.Array]:
+  """Makes dT/dg differentiable, given it and dT/dx of (g, k), dT/dk of (x, g).
 
-  def one(x, kernel):
+  No derivative is taken of the functions themselves.
+  """
+  conv, back, grad = (
+    jax.custom_vjp(f, nondiff_argnums=(2,))
+    for f in (forward, input_gradient, kernel_gradient)
+  )
+
+  def keep(f):
+    return lambda a, b, geo: (f(a, b, geo), (a, b))
+
+  conv.defvjp(
+    keep(conv),
+    lambda geo, xk, g: (back(g, xk[1], geo), grad(xk[0], g, geo)),
+  )
+  back.defvjp(
+    keep(back),
+    lambda geo, gk, x: (conv(x, gk[1], geo), grad(x, gk[0], geo)),
+  )
+  grad.defvjp(
+    keep(grad),
+    lambda geo, xg, k: (back(xg[1], k, geo), conv(xg[0], k, geo)),
+  )
+  return conv
+
+
+def _parts(x, geo):
+  """Each kernel's own inputs, or gradients."""
+  if len(x) != sum(geo.edges):
+    return [x] * len(geo.edges)
+  return jnp.split(x, np.cumsum(geo.edges)[:-1])
+
+
+def grouped(x: jax.Array, kernels: Kernels, geo: Geometry) -> jax.Array:
+  """As XLA's grouped convolution, one call for each kernel's edges."""
+
+  def one(x, kernel, dilation):
+    pad = dilation * (len(kernel) - 1) // 2
     return lax.conv_general_dilated(
       x,
       kernel[:, :, None, :],
       window_strides=(geo.stride, geo.stride),
-      padding=((geo.pad, geo.pad), (geo.pad, geo.pad)),
-      rhs_dilation=(geo.dilation, geo.dilation),
+      padding=((pad, pad), (pad, pad)),
+      rhs_dilation=(dilation, dilation),
       dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
       feature_group_count=x.shape[-1],
     )
 
-  if geo.edges == 1:
-    return jax.vmap(one, in_axes=(None, 0))(x[0], kernel)
-  return jax.vmap(one)(x, kernel)
+  outs = []
+  for own, kernel, dilation in zip(
+    _parts(x, geo), kernels, geo.dilations, strict=True
+  ):
+    way = functools.partial(one, dilation=dilation)
+    if geo.shared:
+      outs.append(jax.vmap(way, in_axes=(None, 0))(own[0], kernel))
+    else:
+      outs.append(jax.vmap(way)(own, kernel))
+  return jnp.concatenate(outs)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
-def shifted(x: jax.Array, kernel: jax.Array, geo: Geometry) -> jax.Array:
-  """As a sum of shifted products: dT/dg."""
-  window = _windows(x, geo)
+def _window(x, size, dilation, geo):
+  """The function from the number of a tap to the pixels that it meets."""
+  pad = (dilation * (size - 1) // 2,) * 2
+  x = jnp.pad(x, ((0, 0), (0, 0), pad, pad, (0, 0)))
+  span = [geo.stride * (n - 1) + 1 for n in geo.out]
+  sizes = *x.shape[:2], *span, x.shape[-1]
 
-  def add(n, total):
-    at = 0, n // geo.size, n % geo.size, 0
-    tap = lax.dynamic_slice(kernel, at, (len(kernel), 1, 1, kernel.shape[-1]))
-    return total + window(n) * tap[:, None]
+  def window(t):
+    corner = t // size * dilation, t % size * dilation
+    seen = lax.dynamic_slice(x, (0, 0, *corner, 0), sizes)
+    return seen[:, :, :: geo.stride, :: geo.stride]
 
-  shape = len(kernel), x.shape[1], *geo.out, x.shape[-1]
-  return lax.fori_loop(0, geo.size**2, add, jnp.zeros(shape, x.dtype))
+  return window
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
-def _input_gradient(g, kernel, geo):
-  """dT/dx: the convolution of the spread-out g with the flipped kernel."""
+def _shifted(x, kernels, geo):
+  def one(own, kernel, size, dilation):
+    window = _window(own, size, dilation, geo)
+
+    def add(t, total):
+      at = 0, t // size, t % size, 0
+      tap = lax.dynamic_slice(kernel, at, (len(kernel), 1, 1, kernel.shape[-1]))
+      return total + window(t) * tap[:, None]
+
+    shape = len(kernel), x.shape[1], *geo.out, x.shape[-1]
+    return lax.fori_loop(0, size**2, add, jnp.zeros(shape, x.dtype))
+
+  parts = _parts(x, geo), kernels, geo.sizes, geo.dilations
+  return jnp.concatenate(list(map(one, *parts)))
+
+
+def _shifted_input(g, kernels, geo):
+  """The convolution of the spread-out g with the flipped kernels."""
   spread = [
     (0, n - (geo.stride * (m - 1) + 1), geo.stride - 1)
     for n, m in zip((geo.height, geo.width), geo.out, strict=True)
@@ -149,63 +218,72 @@ def _input_gradient(g, kernel, geo):
   g = lax.pad(
     g, jnp.zeros((), g.dtype), ((0, 0, 0), (0, 0, 0), *spread, (0,) * 3)
   )
-  flipped = kernel[:, ::-1, ::-1]
-  x = shifted(g, flipped, geo._replace(edges=g.shape[0], stride=1))
-  return sum(x)[None] if geo.edges == 1 else x
+  flipped = tuple(kernel[:, ::-1, ::-1] for kernel in kernels)
+  x = _shifted(g, flipped, geo._replace(shared=False, stride=1))
+  return sum(x)[None] if geo.shared else x
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
-def _kernel_gradient(x, g, geo):
-  """dT/dk, tap by tap."""
-  window = _windows(x, geo)
-  taps = lax.map(
-    lambda n: jnp.sum(window(n) * g, axis=(1, 2, 3)), jnp.arange(geo.size**2)
-  )
-  return jnp.moveaxis(taps, 0, 1).reshape(
-    len(g), geo.size, geo.size, g.shape[-1]
-  )
+def _shifted_kernels(x, g, geo):
+  def one(own, g, size, dilation):
+    window = _window(own, size, dilation, geo)
+    taps = lax.map(
+      lambda t: jnp.sum(window(t) * g, axis=(1, 2, 3)), jnp.arange(size**2)
+    )
+    return jnp.moveaxis(taps, 0, 1).reshape(len(g), size, size, g.shape[-1])
+
+  parts = _parts(x, geo), _parts(g, geo), geo.sizes, geo.dilations
+  return tuple(map(one, *parts))
 
 
-def _windows(x, geo):
-  """The function from the number of a tap to the pixels that it meets."""
-  pad = (geo.pad, geo.pad)
-  x = jnp.pad(x, ((0, 0), (0, 0), pad, pad, (0, 0)))
-  span = [geo.stride * (n - 1) + 1 for n in geo.out]
-  sizes = *x.shape[:2], *span, x.shape[-1]
-
-  def window(n):
-    corner = n // geo.size * geo.dilation, n % geo.size * geo.dilation
-    seen = lax.dynamic_slice(x, (0, 0, *corner, 0), sizes)
-    return seen[:, :, :: geo.stride, :: geo.stride]
-
-  return window
-
-
-def _keep(function):
-  return lambda a, b, geo: (function(a, b, geo), (a, b))
-
-
-shifted.defvjp(
-  _keep(shifted),
-  lambda geo, xk, g: (
-    _input_gradient(g, xk[1], geo),
-    _kernel_gradient(xk[0], g, geo),
-  ),
-)
-_input_gradient.defvjp(
-  _keep(_input_gradient),
-  lambda geo, gk, x: (
-    shifted(x, gk[1], geo),
-    _kernel_gradient(x, gk[0], geo),
-  ),
-)
-_kernel_gradient.defvjp(
-  _keep(_kernel_gradient),
-  lambda geo, xg, k: (
-    _input_gradient(xg[1], k, geo),
-    shifted(xg[0], k, geo),
-  ),
+SYMBOLS = tuple(
+  f'{map}_{dtype}'
+  for map in ('convolve', 'input_gradient', 'kernel_gradient')
+  for dtype in ('float32', 'float64')
 )
 
 
-WAYS = {'grouped': grouped, 'shifted': shifted}
+def _call(map, geo, out, *operands):
+  """Calls the kernel with each device's own rows of the batch."""
+  names = build.targets('depthwise', SYMBOLS)
+  if names is None:
+    raise ValueError("no compiler for model.depthwise='native'; use 'shifted'")
+  call = jax.ffi.ffi_call(names[f'{map}_{operands[0].dtype}'], out)
+  dilations = np.asarray(geo.dilations, np.int64)
+  return call(*operands, stride=np.int64(geo.stride), dilations=dilations)
+
+
+def _native(x, kernels, geo):
+  def local(x, *kernels):
+    shape = sum(geo.edges), x.shape[1], *geo.out, x.shape[-1]
+    out = jax.ShapeDtypeStruct(shape, x.dtype)
+    return _call('convolve', geo, out, x, *kernels)
+
+  return parallel.rows(local, axis=1, whole=len(kernels))(x, *kernels)
+
+
+def _native_input(g, kernels, geo):
+  def local(g, *kernels):
+    edges = 1 if geo.shared else len(g)
+    shape = edges, g.shape[1], geo.height, geo.width, g.shape[-1]
+    out = jax.ShapeDtypeStruct(shape, g.dtype)
+    return _call('input_gradient', geo, out, g, *kernels)
+
+  return parallel.rows(local, axis=1, whole=len(kernels))(g, *kernels)
+
+
+def _native_kernels(x, g, geo):
+  def local(x, g):
+    out = [
+      jax.ShapeDtypeStruct((edges, size, size, g.shape[-1]), g.dtype)
+      for edges, size in zip(geo.edges, geo.sizes, strict=True)
+    ]
+    return tuple(_call('kernel_gradient', geo, out, x, g))
+
+  return parallel.rows(local, axis=1, total=True)(x, g)
+
+
+WAYS = {
+  'grouped': grouped,
+  'shifted': trilinear(_shifted, _shifted_input, _shifted_kernels),
+  'native': trilinear(_native, _native_input, _native_kernels),
+}

@@ -54,9 +54,10 @@ def test_convolution_equals_a_loop(how, stride, size, shared):
     np.testing.assert_allclose(out[n], expected, atol=1e-12)
 
 
+@pytest.mark.parametrize('how', ['native', 'shifted'])
 @pytest.mark.parametrize('stride', [1, 2])
 @pytest.mark.parametrize('shared', [True, False])
-def test_derivatives_of_both_orders_equal_xla_s(stride, shared):
+def test_derivatives_of_both_orders_equal_xla_s(how, stride, shared):
   x, kernels = case(shared, (7, 6), np.random.default_rng(1))
 
   def loss(how):
@@ -78,6 +79,6 @@ def test_derivatives_of_both_orders_equal_xla_s(stride, shared):
 
   jax.tree.map(
     lambda a, b: np.testing.assert_allclose(a, b, atol=1e-10),
-    both('shifted'),
+    both(how),
     both('grouped'),
   )

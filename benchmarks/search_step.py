@@ -1,0 +1,178 @@
+"""Times the whole search step, alphas and weights, on random CIFAR images.
+
+  python benchmarks/search_step.py --layers=3
+  python benchmarks/search_step.py --against=torch
+
+The first prints images a second, peak memory and compile time, cold and warm;
+the second also runs the same step in plain PyTorch (`pip install torch`), in
+turns, and ends in one line of JSON. Each side is a process of its own, so that
+each has its own memory. A figure is a median over rounds; on a shared machine
+only ratios of one run mean anything.
+"""
+
+import argparse
+import json
+import multiprocessing
+import pathlib
+import resource
+import statistics
+import sys
+import tempfile
+import time
+
+ROOT = pathlib.Path(__file__).parent.parent
+
+
+def ours(pipe, args):
+  """Serves rounds of our own steps."""
+  sys.path.insert(0, str(ROOT))
+  import jax
+  import numpy as np
+
+  from configs import search_cifar
+  from sdnas_jax import parallel
+  from sdnas_jax import search
+  from sdnas_jax.data import sources
+  from sdnas_jax.data import split
+  from sdnas_jax.networks import start
+  from sdnas_jax.spaces import SPACES
+  from sdnas_jax.tasks import search as task
+
+  cache = tempfile.TemporaryDirectory()
+  jax.config.update('jax_compilation_cache_dir', cache.name)
+  config = search_cifar.get_config()
+  config.update_from_flattened_dict(args.override)
+  source = sources.find('cifar10', '')
+  space = SPACES[config.space]
+  half = 8 * config.batch_size
+  setup = task.assemble(config, space, source, half)
+  rng = np.random.default_rng(0)
+  shapes = start.shapes(setup.net, source.shape, task._mix(space))
+  first = task._first(config, setup, space, source, shapes, half)
+  state = parallel.replicate(first)
+  halves = [
+    parallel.replicate(
+      split.Split(
+        rng.integers(0, 256, (half, *source.shape), np.uint8),
+        rng.integers(0, source.classes, half).astype(np.int32),
+      )
+    )
+    for _ in range(2)
+  ]
+  step = jax.jit(
+    search.advance, donate_argnums=0, out_shardings=parallel.everywhere()
+  )
+  key, seconds = jax.random.key(0), {}
+
+  def measure(name, f):
+    begun = time.perf_counter()
+    out = f()
+    seconds[name] = time.perf_counter() - begun
+    return out
+
+  def compile():
+    return step.lower(state, key, *halves, np.int32(0), setup).compile()
+
+  traced = measure(
+    'trace', lambda: step.trace(state, key, *halves, np.int32(0), setup)
+  )
+  measure('compile_cold', lambda: traced.lower().compile())
+  jax.clear_caches()
+  go = measure('compile_warm', compile)
+  pipe.send(seconds)
+  stop = 0
+  while (steps := pipe.recv()) is not None:
+    stop += steps
+    begun = time.perf_counter()
+    state = jax.block_until_ready(
+      go(state, key, *halves, np.int32(stop), setup)
+    )
+    pipe.send((time.perf_counter() - begun) / steps)
+  pipe.send(peak())
+
+
+def torch(pipe, args):
+  """Serves rounds of PyTorch's steps."""
+  sys.path.insert(0, str(pathlib.Path(__file__).parent))
+  import torch_supernet
+
+  search = torch_supernet.Search(args.batch, args.channels, args.layers)
+  pipe.send({})
+  while (steps := pipe.recv()) is not None:
+    begun = time.perf_counter()
+    for _ in range(steps):
+      search.step()
+    pipe.send((time.perf_counter() - begun) / steps)
+  pipe.send(peak())
+
+
+def peak():
+  """The process's largest memory, in GB."""
+  return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+
+
+def serve(context, side, args):
+  here, there = context.Pipe()
+  process = context.Process(target=side, args=(there, args), daemon=True)
+  process.start()
+  return here
+
+
+def ask(pipe, question):
+  pipe.send(question)
+  return pipe.recv()
+
+
+def main():
+  parser = argparse.ArgumentParser(
+    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+  )
+  parser.add_argument('--batch', type=int, default=64)
+  parser.add_argument('--channels', type=int, default=16)
+  parser.add_argument('--layers', type=int, default=8)
+  parser.add_argument('--rounds', type=int, default=5)
+  parser.add_argument('--steps', type=int, default=1, help='in a round')
+  parser.add_argument('--against', choices=['torch'])
+  parser.add_argument(
+    '--set',
+    action='append',
+    default=[],
+    metavar='FIELD=JSON',
+    help='of configs/search_cifar.py, as method=\'"darts2"\'',
+  )
+  args = parser.parse_args()
+  args.override = {
+    'batch_size': args.batch,
+    'model.channels': args.channels,
+    'model.layers': args.layers,
+    **{k: json.loads(v) for k, v in (s.split('=', 1) for s in args.set)},
+  }
+  context = multiprocessing.get_context('spawn')
+  pipes = {'ours': serve(context, ours, args)}
+  compiled = pipes['ours'].recv()
+  for name, value in compiled.items():
+    print(f'{name:<14} {value:8.1f} s', flush=True)
+  if args.against:
+    pipes['torch'] = serve(context, torch, args)
+    pipes['torch'].recv()
+  times = {name: [] for name in pipes}
+  for n in range(args.rounds + 1):  # the first warms up
+    for name, pipe in pipes.items():
+      seconds = ask(pipe, args.steps)
+      if n:
+        times[name].append(seconds)
+        print(f'{name:<14} {seconds:8.3f} s a step', flush=True)
+  result = {}
+  for name, pipe in pipes.items():
+    median, memory = statistics.median(times[name]), ask(pipe, None)
+    rate = args.batch / median
+    print(f'{name:<14} {median:8.3f} s, {rate:.1f} im/s, peak {memory:.2f} GB')
+    result |= {f'{name}_s': median, f'{name}_gb': memory}
+  if args.against:
+    result['ratio'] = result['torch_s'] / result['ours_s']
+    result['memory_ratio'] = result['ours_gb'] / result['torch_gb']
+  print(json.dumps({k: round(v, 3) for k, v in (result | compiled).items()}))
+
+
+if __name__ == '__main__':
+  main()

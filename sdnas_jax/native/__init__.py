@@ -1,0 +1,1 @@
+"""What XLA does badly on a CPU, in C++."""
