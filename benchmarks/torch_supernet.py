@@ -97,7 +97,7 @@ class Cell(nn.Module):
 
   def forward(self, s0, s1, mix):
     states, edge = [self.first(s0), self.second(s1)], 0
-    for node in range(NODES):
+    for _ in range(NODES):
       parts = [
         self.edges[edge + n](x, mix[edge + n]) for n, x in enumerate(states)
       ]
