@@ -68,11 +68,14 @@ def rows(
 
   def call(*operands):
     some = len(operands) - whole
+    divides = operands[0].shape[axis] % mesh().size == 0
+    own = local if divides else same  # else each device computes all rows
+    add = total and divides
     return jax.shard_map(
-      (lambda *own: jax.lax.psum(f(*own), 'data')) if total else f,
+      (lambda *own: jax.lax.psum(f(*own), 'data')) if add else f,
       mesh=mesh(),
-      in_specs=(local,) * some + (same,) * whole,
-      out_specs=same if total else local,
+      in_specs=(own,) * some + (same,) * whole,
+      out_specs=same if total else own,
       check_vma=False,
     )(*operands)
 

@@ -1,4 +1,8 @@
-"""Compiles a C++ source of this folder once, and hands its functions to XLA."""
+"""Compiles this folder's C++ once, on first use, and hands it to XLA.
+
+The compiler is $CXX, c++, g++ or clang++; the library goes into the user's
+cache, or, where that cannot be written, into a temporary folder.
+"""
 
 import ctypes
 import functools
@@ -10,10 +14,12 @@ import shlex
 import shutil
 import subprocess
 import tempfile
+from typing import Any
 import warnings
 
 import jax
 import jaxlib
+import numpy as np
 
 from sdnas_jax import compilation
 
@@ -24,36 +30,53 @@ class Unavailable(Exception):
   """Why a library could not be had, in one sentence."""
 
 
-@functools.cache
-def targets(name: str, symbols: tuple[str, ...]) -> dict[str, str] | None:
-  """XLA's names for the functions of `<name>.cc`; None where it cannot be had.
+def call(
+  name: str, out: Any, *operands: jax.Array, **attributes: np.ndarray
+) -> Any:
+  """Calls one of kernels.cc's functions on arrays of one dtype, inside jit.
 
-  The library is compiled on first use, by $CXX, c++, g++ or clang++, into the
-  user's cache, or, where that cannot be written, into a temporary folder. What
-  it is missing for is said in one warning.
+  Args:
+    name: of the function.
+    out: shape and dtype of the result, or a list of them.
+    *operands: float32 or float64, of one device.
+    **attributes: further arguments, static.
+
+  Raises:
+    Unavailable: there is no compiler.
   """
+  target = _target(f'{name}_{operands[0].dtype}')
+  return jax.ffi.ffi_call(target, out)(*operands, **attributes)
+
+
+@functools.cache
+def available() -> bool:
+  """Whether `call` works; if not, one warning says why."""
   try:
-    library, version = _library(name)
+    _library()
   except Unavailable as error:
-    warnings.warn(
-      f'{error}; going on without the fast {name} kernel', stacklevel=2
-    )
-    return None
-  found = {}
-  for symbol in symbols:
-    # A compiled program in the persistent cache calls the function it was
-    # compiled for, so another version has another name.
-    found[symbol] = f'sdnas_jax_{name}_{symbol}_{version}'
-    capsule = jax.ffi.pycapsule(getattr(library, symbol))
-    jax.ffi.register_ffi_target(found[symbol], capsule, platform='cpu')
-  return found
+    warnings.warn(f'{error}; going on with slower ones', stacklevel=2)
+    return False
+  return True
 
 
-def _library(name):
-  source = pathlib.Path(__file__).with_name(f'{name}.cc')
-  compiler = _compiler()
+@functools.cache
+def _target(symbol):
+  library, version = _library()
+  # A compiled program in the persistent cache calls the function it was
+  # compiled for, so another version has another name.
+  name = f'sdnas_jax_{symbol}_{version}'
+  capsule = jax.ffi.pycapsule(getattr(library, symbol))
+  jax.ffi.register_ffi_target(name, capsule, platform='cpu')
+  return name
+
+
+@functools.cache
+def _library():
+  folder = pathlib.Path(__file__).parent
+  source, compiler = folder / 'kernels.cc', _compiler()
+  text = ''.join(path.read_text() for path in sorted(folder.glob('*.[ch]*')))
   command = [*compiler, *FLAGS.split(), '-isystem', jax.ffi.include_dir()]
-  version = _version(source.read_text(), jaxlib.__version__, *command, _cpu())
+  version = _version(text, jaxlib.__version__, *command, _cpu())
   try:
     return _load(compilation.folder() / 'native', source, command, version)
   except OSError:  # a folder that cannot be written, or a disk that is full
@@ -75,7 +98,7 @@ def _load(folder, source, command, version):
     done = _run([*command, str(source), '-o', fresh])
     if done.returncode:
       reason = (done.stderr.strip() or 'no reason given').splitlines()[-1]
-      raise Unavailable(f'{shlex.join(command[:1])} failed: {reason}')
+      raise Unavailable(f'compiling the C++ kernels failed: {reason}')
     os.replace(fresh, path)
   finally:
     pathlib.Path(fresh).unlink(missing_ok=True)
@@ -86,7 +109,7 @@ def _run(command):
   try:
     return subprocess.run(command, capture_output=True, text=True)
   except FileNotFoundError:
-    raise Unavailable(f'there is no C++ compiler {command[0]}') from None
+    raise Unavailable(f'$CXX names no compiler: {command[0]}') from None
 
 
 def _compiler():
@@ -96,7 +119,7 @@ def _compiler():
   for name in ('c++', 'g++', 'clang++'):
     if shutil.which(name):
       return [name]
-  raise Unavailable('no C++ compiler is installed')
+  raise Unavailable('there is no C++ compiler for fast kernels')
 
 
 def _cpu():

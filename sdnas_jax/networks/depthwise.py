@@ -43,6 +43,14 @@ class Geometry(NamedTuple):
   stride: int
 
   @property
+  def attributes(self) -> dict[str, np.ndarray]:
+    """For the foreign functions."""
+    return {
+      'stride': np.int64(self.stride),
+      'dilations': np.asarray(self.dilations, np.int64),
+    }
+
+  @property
   def out(self) -> tuple[int, int]:
     return -(-self.height // self.stride), -(-self.width // self.stride)
 
@@ -71,18 +79,28 @@ def convolve(
   how = how or best()
   if how == 'shifted':
     kernels, dilations = merge(kernels, dilations)
+  geo = geometry(x, kernels, dilations, stride)
+  return WAYS[how](x, tuple(kernels), geo)
+
+
+def geometry(
+  x: jax.Array,
+  kernels: Sequence[jax.Array],
+  dilations: Sequence[int],
+  stride: int,
+) -> Geometry:
+  """Of these operands."""
   edges, sizes = zip(*(kernel.shape[:2] for kernel in kernels), strict=True)
-  geo = Geometry(
+  return Geometry(
     len(x) == 1, *x.shape[2:4], edges, sizes, tuple(dilations), stride
   )
-  return WAYS[how](x, tuple(kernels), geo)
 
 
 def best() -> str:
   """What suits the backend."""
   if jax.default_backend() != 'cpu':
     return 'grouped'
-  return 'shifted' if build.targets('depthwise', SYMBOLS) is None else 'native'
+  return 'native' if build.available() else 'shifted'
 
 
 def merge(
@@ -235,28 +253,11 @@ def _shifted_kernels(x, g, geo):
   return tuple(map(one, *parts))
 
 
-SYMBOLS = tuple(
-  f'{map}_{dtype}'
-  for map in ('convolve', 'input_gradient', 'kernel_gradient')
-  for dtype in ('float32', 'float64')
-)
-
-
-def _call(map, geo, out, *operands):
-  """Calls the kernel with each device's own rows of the batch."""
-  names = build.targets('depthwise', SYMBOLS)
-  if names is None:
-    raise ValueError("no compiler for model.depthwise='native'; use 'shifted'")
-  call = jax.ffi.ffi_call(names[f'{map}_{operands[0].dtype}'], out)
-  dilations = np.asarray(geo.dilations, np.int64)
-  return call(*operands, stride=np.int64(geo.stride), dilations=dilations)
-
-
 def _native(x, kernels, geo):
   def local(x, *kernels):
     shape = sum(geo.edges), x.shape[1], *geo.out, x.shape[-1]
     out = jax.ShapeDtypeStruct(shape, x.dtype)
-    return _call('convolve', geo, out, x, *kernels)
+    return build.call('convolve', out, x, *kernels, **geo.attributes)
 
   return parallel.rows(local, axis=1, whole=len(kernels))(x, *kernels)
 
@@ -266,7 +267,7 @@ def _native_input(g, kernels, geo):
     edges = 1 if geo.shared else len(g)
     shape = edges, g.shape[1], geo.height, geo.width, g.shape[-1]
     out = jax.ShapeDtypeStruct(shape, g.dtype)
-    return _call('input_gradient', geo, out, g, *kernels)
+    return build.call('input_gradient', out, g, *kernels, **geo.attributes)
 
   return parallel.rows(local, axis=1, whole=len(kernels))(g, *kernels)
 
@@ -277,7 +278,7 @@ def _native_kernels(x, g, geo):
       jax.ShapeDtypeStruct((edges, size, size, g.shape[-1]), g.dtype)
       for edges, size in zip(geo.edges, geo.sizes, strict=True)
     ]
-    return tuple(_call('kernel_gradient', geo, out, x, g))
+    return tuple(build.call('kernel_gradient', out, x, g, **geo.attributes))
 
   return parallel.rows(local, axis=1, total=True)(x, g)
 

@@ -19,7 +19,8 @@ from jax import lax
 import jax.numpy as jnp
 import numpy as np
 
-from sdnas_jax.networks import depthwise
+from sdnas_jax.networks import blend
+from sdnas_jax.networks import separable
 
 
 class Context(NamedTuple):
@@ -29,12 +30,12 @@ class Context(NamedTuple):
     mutable, fold them into the running ones) or by the running ones.
   share: [1, batch, 1, 1, 1] each row's share in those statistics, summing to 1;
     0 for the rows that only pad the batch.
-  depthwise: how to convolve; see `depthwise.convolve`.
+  how: how to compute; see `depthwise.convolve`.
   """
 
   train: bool
   share: jax.Array
-  depthwise: str | None = None
+  how: str
 
 
 def bound(shape: Sequence[int]) -> float:
@@ -57,60 +58,29 @@ class Norm(nn.Module):
   epsilon: float = 1e-5
 
   @nn.compact
-  def __call__(self, x: jax.Array, ctx: Context) -> jax.Array:
+  def __call__(
+    self, x: jax.Array, ctx: Context, p: jax.Array | None = None
+  ) -> jax.Array:
+    """Normalises; with weights p [stack, edges], mixes a stack as well."""
     shape = x.shape[0], 1, 1, 1, x.shape[-1]
     mean = self.variable('batch_stats', 'mean', jnp.zeros, shape)
     var = self.variable('batch_stats', 'var', jnp.ones, shape)
+    p = jnp.ones((1, len(x)), x.dtype) if p is None else p
     if ctx.train:
       share = ctx.share / (x.shape[2] * x.shape[3])
-      y, m, v = standardize(x, share, self.epsilon)
+      native = ctx.how == 'native'
+      y, m, v = blend.blend(p, x, share, self.epsilon, native)
       counts = not self.is_initializing()
       if counts and self.is_mutable_collection('batch_stats'):
         mean.value = self.momentum * mean.value + (1 - self.momentum) * m
         var.value = self.momentum * var.value + (1 - self.momentum) * v
     else:
-      y = (x - mean.value) * lax.rsqrt(var.value + self.epsilon)
+      scale = lax.rsqrt(var.value + self.epsilon)
+      y = blend.mix(p, x, mean.value, scale)
     if not self.affine:
       return y
     scale = self.param('scale', nn.initializers.ones, shape)
     return y * scale + self.param('bias', nn.initializers.zeros, shape)
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
-def standardize(
-  x: jax.Array, share: jax.Array, epsilon: float
-) -> tuple[jax.Array, jax.Array, jax.Array]:
-  """(x - mean) / std over batch and space, the mean and the variance.
-
-  Its derivative is written out, in a third of the operations that automatic
-  differentiation takes. The mean and the variance are for the record: no
-  derivative passes through them.
-
-  Args:
-    x: [edges, batch, height, width, channels].
-    share: [1, batch, 1, 1, 1], each pixel's share in the statistics.
-    epsilon: added to the variance.
-  """
-  return _standardize(x, share, epsilon)[0]
-
-
-def _standardize(x, share, epsilon):
-  m = jnp.sum(x * share, (1, 2, 3), keepdims=True)
-  v = jnp.sum(x * x * share, (1, 2, 3), keepdims=True) - m * m
-  scale = lax.rsqrt(jnp.maximum(v, 0.0) + epsilon)
-  y = (x - m) * scale
-  return (y, m, v), (y, share, scale)
-
-
-def _standardize_gradient(epsilon, kept, gradients):
-  y, share, scale = kept
-  g = gradients[0]
-  mean = jnp.sum(g, (1, 2, 3), keepdims=True)
-  slope = jnp.sum(g * y, (1, 2, 3), keepdims=True)
-  return scale * (g - share * (mean + y * slope)), None
-
-
-standardize.defvjp(_standardize, _standardize_gradient)
 
 
 class Pointwise(nn.Module):
@@ -183,7 +153,9 @@ class FactorizedReduce(nn.Module):
   affine: bool = False
 
   @nn.compact
-  def __call__(self, x: jax.Array, ctx: Context) -> jax.Array:
+  def __call__(
+    self, x: jax.Array, ctx: Context, p: jax.Array | None = None
+  ) -> jax.Array:
     odd = [(0, n % 2) for n in x.shape[2:4]]
     x = jnp.pad(nn.relu(x), ((0, 0), (0, 0), *odd, (0, 0)))
     half = self.channels // 2
@@ -191,7 +163,7 @@ class FactorizedReduce(nn.Module):
       Pointwise(self.edges, half)(x[:, :, ::2, ::2]),
       Pointwise(self.edges, self.channels - half)(x[:, :, 1::2, 1::2]),
     )
-    return Norm(self.affine)(jnp.concatenate(halves, axis=-1), ctx)
+    return Norm(self.affine)(jnp.concatenate(halves, axis=-1), ctx, p)
 
 
 class Separable(nn.Module):
@@ -208,18 +180,21 @@ class Separable(nn.Module):
   affine: bool = False
 
   @nn.compact
-  def __call__(self, x: jax.Array, ctx: Context) -> jax.Array:
+  def __call__(
+    self, x: jax.Array, ctx: Context, p: jax.Array | None = None
+  ) -> jax.Array:
     kernels = []
     for size, dilation in self.kernels:
       shape = self.edges, size, size, x.shape[-1]
       name = f'depthwise_{size}x{size}' + ('_dilated' if dilation > 1 else '')
       kernels.append(self.param(name, uniform, shape))
+    shape = len(kernels) * self.edges, x.shape[-1], self.channels
+    pointwise = self.param('pointwise', uniform, shape)
     dilations = [dilation for _, dilation in self.kernels]
-    x = depthwise.convolve(
-      nn.relu(x), kernels, dilations, self.stride, ctx.depthwise
+    x = separable.convolve(
+      x, kernels, pointwise, dilations, self.stride, ctx.how
     )
-    x = Pointwise(len(kernels) * self.edges, self.channels)(x)
-    return Norm(self.affine)(x, ctx)
+    return Norm(self.affine)(x, ctx, p)
 
 
 def max_pool(x: jax.Array, stride: int) -> jax.Array:
@@ -249,14 +224,9 @@ def _window(x, axis, stride, fill):
 
 
 POOLS = {'max_pool_3x3': max_pool, 'avg_pool_3x3': avg_pool}
-# (size, dilation, blocks) of each primitive made of separable convolutions;
-# those of two blocks come first, as `MixedOp.convolutions` relies on.
-SEPARABLE = {
-  'sep_conv_3x3': (3, 1, 2),
-  'sep_conv_5x5': (5, 1, 2),
-  'dil_conv_3x3': (3, 2, 1),
-  'dil_conv_5x5': (5, 2, 1),
-}
+# (size, dilation) of those made of two separable convolutions, and of one.
+TWICE = {'sep_conv_3x3': (3, 1), 'sep_conv_5x5': (5, 1)}
+ONCE = {'dil_conv_3x3': (3, 2), 'dil_conv_5x5': (5, 2)}
 
 
 class MixedOp(nn.Module):
@@ -269,41 +239,35 @@ class MixedOp(nn.Module):
   @nn.compact
   def __call__(self, x: jax.Array, mix: jax.Array, ctx: Context) -> jax.Array:
     """From x [1, batch, ...], mix [edges, primitives] to [edges, ...]."""
-    total = 0.0
-    branches = (
-      (self.convolutions, SEPARABLE),
+    total, edges = 0.0, len(mix)
+    for branch, members in (
+      (self.twice, TWICE),
+      (self.once, ONCE),
       (self.pools, POOLS),
       (self.skip, ('skip_connect',)),
-    )
-    for branch, members in branches:
+    ):
       names = [name for name in members if name in self.primitives]
       if names:
-        outs = branch(names, len(mix), x, ctx)
-        outs = outs.reshape(len(names), -1, *outs.shape[1:])
-        for name, y in zip(names, outs, strict=True):
-          p = mix[:, self.primitives.index(name)]
-          total += p[:, None, None, None, None] * y
+        columns = [self.primitives.index(name) for name in names]
+        total += branch(names, x, mix[:, jnp.array(columns)].T, ctx, edges)
     return total
 
-  def convolutions(self, names, edges, x, ctx):
-    kernels = tuple(SEPARABLE[n][:2] for n in names)
-    x = Separable(kernels, edges, self.channels, self.stride, name='first')(
-      x, ctx
-    )
-    twice = tuple(
-      k for n, k in zip(names, kernels, strict=True) if SEPARABLE[n][2] == 2
-    )
-    if not twice:
-      return x
-    head = len(twice) * edges
-    again = Separable(twice, edges, self.channels, name='second')(x[:head], ctx)
-    return jnp.concatenate([again, x[head:]])
+  def twice(self, names, x, p, ctx, edges):
+    kernels = tuple(TWICE[n] for n in names)
+    first = Separable(kernels, edges, self.channels, self.stride, name='first')
+    second = Separable(kernels, edges, self.channels, name='second')
+    return second(first(x, ctx), ctx, p)
 
-  def pools(self, names, edges, x, ctx):
+  def once(self, names, x, p, ctx, edges):
+    kernels = tuple(ONCE[n] for n in names)
+    own = Separable(kernels, edges, self.channels, self.stride, name='once')
+    return own(x, ctx, p)
+
+  def pools(self, names, x, p, ctx, edges):
     pooled = [POOLS[n](x, self.stride) for n in names]
-    return Norm(name='pools')(jnp.concatenate(pooled), ctx)
+    return Norm(name='pools')(jnp.concatenate(pooled), ctx, p)
 
-  def skip(self, names, edges, x, ctx):
+  def skip(self, names, x, p, ctx, edges):
     if self.stride == 1:
-      return x
-    return FactorizedReduce(edges, self.channels, name='skip')(x, ctx)
+      return p[0][:, None, None, None, None] * x
+    return FactorizedReduce(edges, self.channels, name='skip')(x, ctx, p)

@@ -13,6 +13,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from sdnas_jax.networks import depthwise
 from sdnas_jax.networks import ops
 from sdnas_jax.spaces import space as spaces
 
@@ -86,7 +87,7 @@ class Supernet(nn.Module):
       present = jnp.ones(len(images), bool)
     share = (present / present.sum())[None, :, None, None, None]
     share = share.astype(images.dtype)
-    ctx = ops.Context(train, share, self.depthwise)
+    ctx = ops.Context(train, share, self.depthwise or depthwise.best())
     s0 = s1 = ops.Stem(self.stem * self.channels, name='stem')(images, ctx)
     channels, after = self.channels, False
     for layer in range(self.layers):

@@ -1,0 +1,115 @@
+// Vectors, threads and shapes of the kernels in this folder.
+//
+// Arrays are [edges, batch, height, width, channels]. A row of pixels is also a
+// flat vector: pixel j, channel c is number C j + c.
+
+#pragma once
+
+#include <algorithm>
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <numeric>
+#include <thread>
+#include <vector>
+
+#include "xla/ffi/api/ffi.h"
+
+namespace ffi = xla::ffi;
+
+#if defined(__AVX512F__)
+constexpr int kBytes = 64;
+#elif defined(__AVX__)
+constexpr int kBytes = 32;
+#else
+constexpr int kBytes = 16;
+#endif
+
+template <typename T>
+struct Simd {
+  static constexpr int lanes = kBytes / sizeof(T);
+  typedef T Vec __attribute__((vector_size(kBytes)));
+};
+
+template <typename T>
+using Vec = typename Simd<T>::Vec;
+
+template <typename T>
+inline Vec<T> load(const T* from) {
+  Vec<T> v;
+  __builtin_memcpy(&v, from, sizeof v);
+  return v;
+}
+
+template <typename T>
+inline void store(T* to, Vec<T> v) {
+  __builtin_memcpy(to, &v, sizeof v);
+}
+
+int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+// Runs worker()(n) for n in [0, units), on the pool's threads and this one, each
+// with a worker, and so with memory, of its own. The pool may never give its
+// helpers a thread, so this thread works until nothing is left and only waits
+// for units that have begun.
+template <typename F>
+void share_out(ffi::ThreadPool& pool, int64_t units, const F& worker) {
+  struct Work {
+    std::function<std::function<void(int64_t)>()> worker;
+    int64_t units;
+    std::atomic<int64_t> next{0}, done{0};
+    void run() {
+      int64_t n = next.fetch_add(1);
+      if (n >= units) return;
+      auto body = worker();
+      for (; n < units; n = next.fetch_add(1), done.fetch_add(1)) body(n);
+    }
+  };
+  auto work = std::make_shared<Work>();
+  work->worker = [&worker] { return worker(); };
+  work->units = units;
+  int64_t helpers = std::min<int64_t>(pool.num_threads(), units) - 1;
+  for (int64_t i = 0; i < helpers; ++i) pool.Schedule([work] { work->run(); });
+  work->run();
+  while (work->done.load() < units) std::this_thread::yield();
+}
+
+struct Shape {
+  int64_t edges, batch, height, width, channels;
+  explicit Shape(ffi::Span<const int64_t> d)
+      : edges(d[0]), batch(d[1]), height(d[2]), width(d[3]), channels(d[4]) {}
+  Shape with(int64_t other) const {
+    Shape shape = *this;
+    shape.channels = other;
+    return shape;
+  }
+  int64_t row() const { return width * channels; }
+  int64_t image() const { return height * row(); }
+  int64_t at(int64_t edge, int64_t b) const {
+    return (edge * batch + b) * image();
+  }
+};
+
+// Sums over images that come out the same whatever the number of threads: they
+// are taken in blocks of images, and the blocks then added in their order.
+// worker() makes a function (sum, group, b) that adds image b's part for one
+// group of edges to a sum of `size` numbers; total(group) is where they end.
+template <typename T, typename Worker, typename Total>
+void sum_images(ffi::ThreadPool& pool, int64_t groups, int64_t batch,
+                const std::function<int64_t(int64_t)>& size,
+                const Worker& worker, const Total& total) {
+  int64_t blocks = std::min<int64_t>(16, batch);
+  std::vector<std::vector<T>> sums(blocks * groups);
+  share_out(pool, blocks * groups, [&] {
+    return [&, add = worker()](int64_t unit) mutable {
+      sums[unit].assign(size(unit % groups), T(0));
+      for (int64_t b = unit / groups; b < batch; b += blocks)
+        add(sums[unit].data(), unit % groups, b);
+    };
+  });
+  for (int64_t unit = 0; unit < blocks * groups; ++unit) {
+    T* to = total(unit % groups);
+    for (size_t n = 0; n < sums[unit].size(); ++n) to[n] += sums[unit][n];
+  }
+}

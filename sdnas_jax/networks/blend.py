@@ -1,0 +1,172 @@
+"""Normalise and mix in one step: total = sum_o p_o (z_o - mean_o) / std_o.
+
+A mixed operation's outputs are normalised and then summed with weights, so
+neither they nor their gradients need exist apart: two sums over an output and
+the gradient, for each channel, give what the derivative of both takes.
+"""
+
+import functools
+
+import jax
+from jax import lax
+import jax.numpy as jnp
+
+from sdnas_jax import parallel
+from sdnas_jax.native import build
+
+AXES = (1, 2, 3)  # batch and space
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4))
+def blend(
+  p: jax.Array,
+  z: jax.Array,
+  share: jax.Array,
+  epsilon: float,
+  native: bool = False,
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+  """The mixture, and each output's mean and variance.
+
+  The mean and the variance are for the record: no derivative passes through
+  them.
+
+  Args:
+    p: [stack, edges] weights.
+    z: [stack * edges, batch, height, width, channels], or [stack, ...] where
+      all edges share them.
+    share: [1, batch, 1, 1, 1] each pixel's share in the statistics.
+    epsilon: added to the variance.
+    native: whether foreign functions take the sums.
+
+  Returns:
+    [edges, batch, height, width, channels], and twice [len(z), 1, 1, 1,
+    channels].
+  """
+  return _forward(p, z, share, epsilon, native)[0]
+
+
+def _stacked(x, p):
+  """[stack, edges or 1, ...] from what is stacked on one axis."""
+  return x.reshape(len(p), -1, *x.shape[1:])
+
+
+def _forward(p, z, share, epsilon, native):
+  mean, square = moments(z, share, native)
+  var = square - mean * mean
+  scale = lax.rsqrt(jnp.maximum(var, 0.0) + epsilon)
+  mixed = mix(p, z, mean, scale)
+  return (mixed, mean, var), (p, z, share, mean, scale)
+
+
+def mix(
+  p: jax.Array, z: jax.Array, mean: jax.Array, scale: jax.Array
+) -> jax.Array:
+  """sum_o p_o (z_o - mean_o) scale_o; shapes as in `blend`."""
+  parts = (_stacked(x, p) for x in (z, mean, scale))
+  return sum(
+    p[:, None, None, None, None] * scale * (z - mean)
+    for p, z, mean, scale in zip(p, *parts, strict=True)
+  )
+
+
+def _backward(epsilon, native, kept, gradients):
+  p, z, share, mean, scale = kept
+  g = gradients[0]
+  first, second = products(g, z, len(p), native)
+  # The same for each output, [stack, edges, 1, 1, 1, channels]:
+  second, (mean, scale) = (
+    _stacked(second, p),
+    (_stacked(x, p) for x in (mean, scale)),
+  )
+  slope = scale * (second - mean * first)  # sum of g y
+  dp = jnp.sum(slope, axis=(2, 3, 4, 5))
+  dz = [
+    _output_gradient(p[:, None, None, None, None], z, m, s, a, g, first, share)
+    for p, z, m, s, a in zip(p, _stacked(z, p), mean, scale, slope, strict=True)
+  ]
+  return dp, jnp.concatenate(dz), None
+
+
+def _output_gradient(p, z, mean, scale, slope, g, first, share):
+  """Of one output z; where edges share it, of their sum."""
+
+  def over_edges(x):
+    return x if len(z) == len(p) else sum(x)[None]
+
+  y = (z - mean) * scale
+  constant, linear = over_edges(p * first), over_edges(p * slope)
+  return scale * (over_edges(p * g) - share * (constant + linear * y))
+
+
+blend.defvjp(_forward, _backward)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def moments(
+  z: jax.Array, share: jax.Array, native: bool
+) -> tuple[jax.Array, jax.Array]:
+  """sum of share z, and of share z^2, for each edge and channel."""
+  if not native:
+    return (
+      jnp.sum(z * share, AXES, keepdims=True),
+      jnp.sum(z * z * share, AXES, keepdims=True),
+    )
+
+  def local(z, share):
+    out = jax.ShapeDtypeStruct((len(z), 1, 1, 1, z.shape[-1]), z.dtype)
+    return tuple(build.call('moments', [out, out], z, share))
+
+  share = share.astype(z.dtype)
+  return parallel.rows(local, axis=1, total=True)(z, share)
+
+
+moments.defvjp(
+  lambda z, share, native: (moments(z, share, native), (z, share)),
+  lambda native, kept, c: (kept[1] * (c[0] + 2 * kept[0] * c[1]), None),
+)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def products(
+  g: jax.Array, z: jax.Array, stack: int, native: bool
+) -> tuple[jax.Array, jax.Array]:
+  """sum of g, and of g z for each of a stack of z, for each edge and channel.
+
+  Args:
+    g: [edges, batch, height, width, channels].
+    z: [stack * edges, ...], or [stack, ...] where all edges share them.
+    stack: how many z.
+    native: whether a foreign function does it.
+
+  Returns:
+    [edges, 1, 1, 1, channels] and [stack * edges, 1, 1, 1, channels].
+  """
+  if not native:
+    each = z.reshape(stack, -1, *z.shape[1:])
+    second = [jnp.sum(g * z, AXES, keepdims=True) for z in each]
+    return jnp.sum(g, AXES, keepdims=True), jnp.concatenate(second)
+
+  def local(g, z):
+    first, second = (
+      jax.ShapeDtypeStruct((n, 1, 1, 1, g.shape[-1]), g.dtype)
+      for n in (len(g), stack * len(g))
+    )
+    return tuple(build.call('products', [first, second], g, z))
+
+  return parallel.rows(local, axis=1, total=True)(g, z)
+
+
+def _products_gradient(stack, native, kept, c):
+  g, z = kept
+  first, second = c
+  own = second.reshape(stack, -1, *second.shape[1:])
+  each = z.reshape(stack, -1, *z.shape[1:])
+  dg = first + sum(c * z for c, z in zip(own, each, strict=True))
+  dz = [c * g if each.shape[1] == len(g) else sum(c * g)[None] for c in own]
+  return dg, jnp.concatenate(dz)
+
+
+products.defvjp(
+  lambda g, z, stack, native: (products(g, z, stack, native), (g, z)),
+  _products_gradient,
+)
