@@ -30,6 +30,7 @@ def ours(pipe, args):
   import numpy as np
 
   from configs import search_cifar
+  from sdnas_jax import memory
   from sdnas_jax import parallel
   from sdnas_jax import search
   from sdnas_jax.data import sources
@@ -38,6 +39,7 @@ def ours(pipe, args):
   from sdnas_jax.spaces import SPACES
   from sdnas_jax.tasks import search as task
 
+  memory.keep()
   cache = tempfile.TemporaryDirectory()
   jax.config.update('jax_compilation_cache_dir', cache.name)
   config = search_cifar.get_config()

@@ -13,6 +13,7 @@ ALLOWED = {
   'parallel': set(),
   'tf': set(),
   'compilation': set(),
+  'memory': set(),
   'bilevel': set(),
   'data': {'errors', 'parallel', 'tf'},
   'native': {'compilation'},
@@ -25,7 +26,7 @@ ALLOWED = {
   'search': {'bilevel', 'data', 'methods', 'spaces'},
   'tasks': {
     *('artifacts', 'bilevel', 'checkpoints', 'compilation', 'data', 'errors'),
-    *('loop', 'methods', 'networks', 'parallel', 'report', 'search'),
+    *('loop', 'memory', 'methods', 'networks', 'parallel', 'report', 'search'),
     *('spaces', 'tf'),
   },
 }

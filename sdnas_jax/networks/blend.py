@@ -73,32 +73,46 @@ def _backward(epsilon, native, kept, gradients):
   p, z, share, mean, scale = kept
   g = gradients[0]
   first, second = products(g, z, len(p), native)
-  # The same for each output, [stack, edges, 1, 1, 1, channels]:
-  second, (mean, scale) = (
-    _stacked(second, p),
-    (_stacked(x, p) for x in (mean, scale)),
-  )
-  slope = scale * (second - mean * first)  # sum of g y
-  dp = jnp.sum(slope, axis=(2, 3, 4, 5))
-  dz = [
-    _output_gradient(p[:, None, None, None, None], z, m, s, a, g, first, share)
-    for p, z, m, s, a in zip(p, _stacked(z, p), mean, scale, slope, strict=True)
-  ]
-  return dp, jnp.concatenate(dz), None
+  # All as [stack, edges or 1, batch, height, width, channels]:
+  z, mean, scale, second = (_stacked(x, p) for x in (z, mean, scale, second))
+  slope = scale * (second - mean * first[None])  # sum of g y
+  y, q = (z - mean) * scale, p[:, :, None, None, None, None]
+
+  def over_edges(x):  # which may share z
+    return x if z.shape[1] == len(g) else _sum(x, axis=1)
+
+  constant, linear = over_edges(q * first[None]), over_edges(q * slope)
+  dz = scale * (over_edges(q * g[None]) - share[None] * (constant + linear * y))
+  return jnp.sum(slope, axis=(2, 3, 4, 5)), dz.reshape(-1, *g.shape[1:]), None
 
 
-def _output_gradient(p, z, mean, scale, slope, g, first, share):
-  """Of one output z; where edges share it, of their sum."""
-
-  def over_edges(x):
-    return x if len(z) == len(p) else sum(x)[None]
-
-  y = (z - mean) * scale
-  constant, linear = over_edges(p * first), over_edges(p * slope)
-  return scale * (over_edges(p * g) - share * (constant + linear * y))
+def _sum(x, axis):
+  """An explicit sum, which XLA's CPU backend fuses; it reduces slowly."""
+  parts = (lax.index_in_dim(x, n, axis) for n in range(x.shape[axis]))
+  return functools.reduce(jnp.add, parts)
 
 
 blend.defvjp(_forward, _backward)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def weigh(p: jax.Array, x: jax.Array, native: bool = False) -> jax.Array:
+  """p_e x for each edge: p [edges], x [1, batch, height, width, channels]."""
+  return p[:, None, None, None, None] * x
+
+
+def _weigh_gradient(native, kept, g):
+  p, x = kept
+  _, second = products(g, x, 1, native)
+  return (
+    jnp.sum(second, axis=(1, 2, 3, 4)),
+    _sum(p[:, None, None, None, None] * g, axis=0),
+  )
+
+
+weigh.defvjp(
+  lambda p, x, native: (weigh(p, x, native), (p, x)), _weigh_gradient
+)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))

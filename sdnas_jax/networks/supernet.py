@@ -44,9 +44,9 @@ class Cell(nn.Module):
       out = ops.MixedOp(
         self.space.primitives, self.channels, stride, name=f'from{source}'
       )(states[source], mix[jnp.array(edges)], ctx)
-      for edge, y in zip(edges, out, strict=True):
+      for edge, y in zip(edges, jnp.split(out, len(edges)), strict=True):
         target = self.space.edges[edge][1]
-        states[target] = states.get(target, 0.0) + y[None]
+        states[target] = states.get(target, 0.0) + y
     return jnp.concatenate([states[n] for n in self.space.outputs], axis=-1)
 
 

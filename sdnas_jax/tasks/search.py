@@ -19,6 +19,7 @@ from sdnas_jax import artifacts
 from sdnas_jax import checkpoints
 from sdnas_jax import compilation
 from sdnas_jax import loop
+from sdnas_jax import memory
 from sdnas_jax import parallel
 from sdnas_jax import search
 from sdnas_jax.bilevel import distill
@@ -41,6 +42,7 @@ PACKAGES = ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'numpy')
 def run(config: ConfigDict, workdir: pathlib.Path, dry_run: bool) -> None:
   """Searches, or with `dry_run` only says what a search would take."""
   compilation.keep()
+  memory.keep()
   check.search(config)
   source = sources.find(config.data.name, config.data.dir)
   examples = check.sizes(config, source, jax.device_count())

@@ -57,32 +57,11 @@ def test_first_values_are_distributed_as_init_s():
   )
 
 
-def test_cell_equals_a_sum_edge_by_edge():
-  """The grouping by source node against one mixed operation an edge."""
-  rng = np.random.default_rng(0)
-  names, edges, channels = toys.SPACE.primitives, 3, 4
-  x = jnp.asarray(rng.standard_normal((1, 2, 6, 6, channels)), jnp.float32)
-  mix = jnp.asarray(rng.random((edges, len(names))), jnp.float32)
-  ctx = ops.Context(True, jnp.full((1, 2, 1, 1, 1), 0.5))
-  op = ops.MixedOp(names, channels, stride=2)
-  params = op.init(jax.random.key(0), x, mix, ctx)['params']
-  out = op.apply({'params': params}, x, mix, ctx, mutable=['batch_stats'])[0]
-  for edge in range(edges):
-    own = jax.tree.map(lambda p, e=edge: p[e : e + 1], params)
-    alone = ops.MixedOp(names, channels, stride=2)
-    expected = 0.0
-    for k in range(len(names)):
-      one = jnp.zeros((1, len(names))).at[0, k].set(1.0)
-      y = alone.apply({'params': own}, x, one, ctx, mutable=['batch_stats'])[0]
-      expected += mix[edge, k] * y[0]
-    np.testing.assert_allclose(out[edge], expected, rtol=1e-4, atol=1e-5)
-
-
 def test_the_order_of_the_primitives_is_free():
   names = ('skip_connect', 'dil_conv_3x3', 'none', 'sep_conv_3x3')
   x = jax.random.normal(jax.random.key(0), (1, 2, 6, 6, 4))
   mix = jnp.array([[0.1, 0.2, 0.3, 0.4]])
-  ctx = ops.Context(True, jnp.full((1, 2, 1, 1, 1), 0.5))
+  ctx = ops.Context(True, jnp.full((1, 2, 1, 1, 1), 0.5), 'grouped')
   one = ops.MixedOp(names, 4, stride=1)
   other = ops.MixedOp(names[::-1], 4, stride=1)
   variables = one.init(jax.random.key(1), x, mix, ctx)

@@ -1,0 +1,105 @@
+"""The fused convolutions against XLA's own, one after the other."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from sdnas_jax.networks import separable
+
+DILATIONS = (1, 1, 2, 2)
+
+
+@pytest.fixture(autouse=True)
+def double():
+  with jax.enable_x64(True):
+    yield
+
+
+def case(shared, size, channels, features, batch=3):
+  rng = np.random.default_rng(channels)
+  kernels = [rng.standard_normal((1, k, k, channels)) for k in (3, 5, 3, 5)]
+  x = rng.standard_normal((1 if shared else 4, batch, *size, channels))
+  w = rng.standard_normal((4, channels, features))
+  return jnp.asarray(x), [jnp.asarray(k) for k in kernels], jnp.asarray(w)
+
+
+def close(a, b):
+  jax.tree.map(
+    lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-9), a, b
+  )
+
+
+@pytest.mark.parametrize('stride', [1, 2])
+@pytest.mark.parametrize(
+  'size, channels, features',
+  [
+    ((8, 8), 16, 16),
+    ((7, 5), 3, 5),  # fewer than a vector holds
+    ((1, 2), 4, 2),
+    ((6, 6), 18, 20),  # more, with a rest
+    ((3, 20), 36, 9),
+  ],
+)
+@pytest.mark.parametrize('shared', [True, False])
+def test_fused_equals_composed(stride, size, channels, features, shared):
+  operands = case(shared, size, channels, features)
+
+  def both(how):
+    def loss(*operands):
+      z = separable.convolve(*operands, DILATIONS, stride, how)
+      return jnp.sum(jnp.sin(z)), z
+
+    return jax.value_and_grad(loss, (0, 1, 2), has_aux=True)(*operands)
+
+  close(both('native'), both('grouped'))
+
+
+@pytest.mark.parametrize('stride', [1, 2])
+def test_second_derivatives_too(stride):
+  operands = case(True, (5, 4), 3, 4)
+
+  def second(how):
+    def loss(*operands):
+      z = separable.convolve(*operands, DILATIONS, stride, how)
+      return jnp.sum(jnp.sin(z))
+
+    def curved(*operands):
+      first = jax.grad(loss, (0, 1, 2))(*operands)
+      return sum(jnp.sum(jnp.cos(g)) for g in jax.tree.leaves(first))
+
+    return jax.grad(curved, (0, 1, 2))(*operands)
+
+  close(second('native'), second('grouped'))
+
+
+def test_an_empty_batch():
+  x, kernels, w = case(True, (4, 4), 3, 4, batch=0)
+
+  def loss(kernels, w):
+    z = separable.convolve(x, kernels, w, DILATIONS, 1, 'native')
+    return jnp.sum(z)
+
+  value, grads = jax.value_and_grad(loss, (0, 1))(kernels, w)
+  assert value == 0
+  for g in jax.tree.leaves(grads):
+    np.testing.assert_array_equal(g, np.zeros(g.shape))
+
+
+def test_many_calls_at_once_are_each_right_and_the_same_bits():
+  """Helpers of one call wait in the pool behind another's: none may block."""
+  x, kernels, w = case(True, (8, 8), 16, 16, batch=32)
+
+  @jax.jit
+  def many(scales):
+    def one(scale):
+      z = separable.convolve(scale * x, kernels, w, DILATIONS, 1, 'native')
+      return jnp.sum(z * z)
+
+    return jnp.stack([jax.grad(one)(scale) for scale in scales])
+
+  scales = jnp.arange(1.0, 25.0)
+  first = many(list(scales))
+  np.testing.assert_allclose(first, first[0] * scales, rtol=1e-9)
+  for _ in range(5):
+    np.testing.assert_array_equal(many(list(scales)), first)
