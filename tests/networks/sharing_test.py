@@ -27,7 +27,7 @@ def conv(x, kernel, stride, dilation, groups):
 
 
 def norm(x):
-  mean, var = x.mean((0, 1, 2)), x.var((0, 1, 2))
+  mean, var = (f(x, (0, 1, 2), keepdims=True) for f in (jnp.mean, jnp.var))
   return (x - mean) / jnp.sqrt(var + 1e-5)
 
 
