@@ -96,7 +96,9 @@ def test_values_and_gradients_are_the_plain_operation_s(how, stride):
     ctx = ops.Context(True, share, how)
     op = ops.MixedOp(PRIMITIVES, CHANNELS, stride)
     key = jax.random.key(0)
-    shapes = jax.eval_shape(lambda: op.init(key, x, mix, ctx))['params']
+    shapes = jax.eval_shape(lambda: op.init(key, jnp.float32(x), mix, ctx))[
+      'params'
+    ]
     params = jax.tree.map(
       lambda s: jnp.asarray(rng.standard_normal(s.shape)), shapes
     )
