@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import flax.linen as nn
 import jax
+from jax import flatten_util
 from jax import lax
 import jax.numpy as jnp
 import optax
@@ -149,7 +150,8 @@ def step(
   said = setup.distill.soften(logits)
   memory = setup.distill.memory.push(state.memory, train.index, said)
   sums = count(state.sums, logits, train, loss, term)
-  sums = watch(sums, loss + term + optax.tree.norm(params), state.step)
+  size = jnp.linalg.norm(flatten_util.ravel_pytree(params)[0])
+  sums = watch(sums, loss + term + size, state.step)
   return state._replace(
     step=state.step + 1,
     params=params,

@@ -55,8 +55,12 @@ def adam(
 def split(
   weights: optax.GradientTransformation, alphas: optax.GradientTransformation
 ) -> optax.GradientTransformation:
-  """One transformation of both groups."""
-  groups = {'weights': weights, 'alphas': alphas}
+  """One transformation of both groups.
+
+  The weights' acts on one vector: for each of their hundreds of arrays XLA
+  would compile its own copy.
+  """
+  groups = {'weights': optax.flatten(weights), 'alphas': alphas}
   return optax.multi_transform(groups, {name: name for name in groups})
 
 

@@ -1,6 +1,7 @@
 // What XLA calls. The depthwise kernels of a call are the arguments, or the
 // results, that remain after the others.
 
+#include "pool.h"
 #include "separable.h"
 #include "sums.h"
 
@@ -158,6 +159,22 @@ ffi::Error Products(ffi::ThreadPool pool, ffi::Buffer<D> g, ffi::Buffer<D> z,
   return ffi::Error::Success();
 }
 
+template <ffi::DataType D>
+ffi::Error Choose(ffi::ThreadPool pool, ffi::Buffer<D> x, ffi::Buffer<D> c,
+                  ffi::Result<ffi::Buffer<D>> out, int64_t stride) {
+  choose(pool, x.typed_data(), c.typed_data(), Shape(x.dimensions()), stride,
+         out->typed_data(), Shape(out->dimensions()));
+  return ffi::Error::Success();
+}
+
+template <ffi::DataType D>
+ffi::Error Spread(ffi::ThreadPool pool, ffi::Buffer<D> x, ffi::Buffer<D> g,
+                  ffi::Result<ffi::Buffer<D>> c, int64_t stride) {
+  spread(pool, x.typed_data(), Shape(x.dimensions()), g.typed_data(),
+         Shape(g.dimensions()), stride, c->typed_data());
+  return ffi::Error::Success();
+}
+
 }  // namespace
 
 // Each handler for both types.
@@ -182,6 +199,9 @@ ffi::Error Products(ffi::ThreadPool pool, ffi::Buffer<D> g, ffi::Buffer<D> z,
       .RemainingRets().GEOMETRY
 #define TO_TWO_SUMS(B) BIND.Arg<B>().Arg<B>().Ret<B>().Ret<B>()
 
+#define WITH_STRIDE(B) \
+  BIND.Arg<B>().Arg<B>().Ret<B>().Attr<int64_t>("stride")
+
 HANDLERS(convolve, Convolve, OF_X_KERNELS);
 HANDLERS(input_gradient, InputGradient, OF_X_KERNELS);
 HANDLERS(kernel_gradient, KernelGradient, OF_X_G);
@@ -190,3 +210,5 @@ HANDLERS(separable_input, SeparableInput, OF_X_G_W_KERNELS);
 HANDLERS(separable_kernels, SeparableKernels, TO_ALL_KERNELS);
 HANDLERS(moments, Moments, TO_TWO_SUMS);
 HANDLERS(products, Products, TO_TWO_SUMS);
+HANDLERS(choose, Choose, WITH_STRIDE);
+HANDLERS(spread, Spread, WITH_STRIDE);

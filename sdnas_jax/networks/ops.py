@@ -9,7 +9,6 @@ broadcasts.
 """
 
 from collections.abc import Sequence
-import functools
 import math
 from typing import NamedTuple
 
@@ -17,9 +16,9 @@ import flax.linen as nn
 import jax
 from jax import lax
 import jax.numpy as jnp
-import numpy as np
 
 from sdnas_jax.networks import blend
+from sdnas_jax.networks import pool
 from sdnas_jax.networks import separable
 
 
@@ -201,33 +200,7 @@ class Separable(nn.Module):
     return Norm(self.affine)(x, ctx, p)
 
 
-def max_pool(x: jax.Array, stride: int) -> jax.Array:
-  """Largest pixel of each 3x3 window, rows first, then columns."""
-  for axis in (2, 3):
-    x = functools.reduce(jnp.maximum, _window(x, axis, stride, -jnp.inf))
-  return x
-
-
-def avg_pool(x: jax.Array, stride: int) -> jax.Array:
-  """Mean of each 3x3 window's pixels that lie inside the image."""
-  for axis in (2, 3):
-    last = x.shape[axis] - 1
-    at = np.arange(0, last + 1, stride)
-    inside = np.minimum(at + 1, last) - np.maximum(at - 1, 0) + 1
-    shape = [-1 if a == axis else 1 for a in range(5)]
-    x = sum(_window(x, axis, stride, 0.0)) / inside.reshape(shape)
-  return x
-
-
-def _window(x, axis, stride, fill):
-  """The three shifts of x along an axis that a window of 3 looks at."""
-  size = x.shape[axis]
-  pad = [(int(a == axis),) * 2 for a in range(5)]
-  x = jnp.pad(x, pad, constant_values=fill)
-  return [lax.slice_in_dim(x, k, k + size, stride, axis) for k in range(3)]
-
-
-POOLS = {'max_pool_3x3': max_pool, 'avg_pool_3x3': avg_pool}
+POOLS = ('max_pool_3x3', 'avg_pool_3x3')
 # (size, dilation) of those made of two separable convolutions, and of one.
 TWICE = {'sep_conv_3x3': (3, 1), 'sep_conv_5x5': (5, 1)}
 ONCE = {'dil_conv_3x3': (3, 2), 'dil_conv_5x5': (5, 2)}
@@ -252,8 +225,8 @@ class MixedOp(nn.Module):
     ):
       names = [name for name in members if name in self.primitives]
       if names:
-        columns = [self.primitives.index(name) for name in names]
-        total += branch(names, x, mix[:, jnp.array(columns)].T, ctx, edges)
+        columns = [mix[:, self.primitives.index(name)] for name in names]
+        total += branch(names, x, jnp.stack(columns), ctx, edges)
     return total
 
   def twice(self, names, x, p, ctx, edges):
@@ -268,8 +241,10 @@ class MixedOp(nn.Module):
     return own(x, ctx, p)
 
   def pools(self, names, x, p, ctx, edges):
-    pooled = [POOLS[n](x, self.stride) for n in names]
-    return Norm(name='pools')(jnp.concatenate(pooled), ctx, p)
+    pooled = pool.both(x, self.stride, ctx.how == 'native')
+    if len(names) < len(POOLS):
+      pooled = pooled[POOLS.index(names[0])][None]
+    return Norm(name='pools')(pooled, ctx, p)
 
   def skip(self, names, x, p, ctx, edges):
     if self.stride == 1:

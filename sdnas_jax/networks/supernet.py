@@ -12,6 +12,7 @@ from collections.abc import Mapping
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from sdnas_jax.networks import depthwise
 from sdnas_jax.networks import ops
@@ -38,12 +39,15 @@ class Cell(nn.Module):
       0: shrink(1, self.channels, name='preprocess0')(s0, ctx),
       1: ops.ReluConvNorm(1, self.channels, name='preprocess1')(s1, ctx),
     }
-    for source in range(self.space.inputs + self.space.nodes - 1):
-      edges = self.space.leaving(source)
+    sources = range(self.space.inputs + self.space.nodes - 1)
+    leaving = [self.space.leaving(source) for source in sources]
+    mix = mix[np.concatenate(leaving)]  # one gather, since each is compiled
+    for source, edges in zip(sources, leaving, strict=True):
+      own, mix = mix[: len(edges)], mix[len(edges) :]
       stride = 2 if self.reduction and source < self.space.inputs else 1
       out = ops.MixedOp(
         self.space.primitives, self.channels, stride, name=f'from{source}'
-      )(states[source], mix[jnp.array(edges)], ctx)
+      )(states[source], own, ctx)
       for edge, y in zip(edges, jnp.split(out, len(edges)), strict=True):
         target = self.space.edges[edge][1]
         states[target] = states.get(target, 0.0) + y

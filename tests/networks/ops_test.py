@@ -34,24 +34,6 @@ def test_shape_of_each_primitive(name, stride):
   assert bool(norms) == (name != 'skip_connect' or stride == 2)
 
 
-def test_pools_leave_the_padding_out():
-  x = -jnp.arange(1.0, 17.0).reshape(1, 1, 4, 4, 1)
-  most, mean = (
-    ops.max_pool(x, 1)[0, 0, ..., 0],
-    ops.avg_pool(x, 1)[0, 0, ..., 0],
-  )
-  assert most[0, 0] == -1 and most[3, 3] == -11 and most[0, 3] == -3
-  assert mean[0, 0] == -(1 + 2 + 5 + 6) / 4
-  assert mean[1, 0] == -(1 + 2 + 5 + 6 + 9 + 10) / 6
-  assert mean[1, 1] == -6  # of 1, 2, 3, 5, 6, 7, 9, 10, 11
-  np.testing.assert_array_equal(
-    ops.max_pool(x, 2)[0, 0, ..., 0], [[-1, -2], [-5, -6]]
-  )
-  np.testing.assert_array_equal(
-    ops.avg_pool(x, 2)[0, 0, ..., 0], [[-3.5, -5], [-9.5, -11]]
-  )
-
-
 def test_separable_convolution_by_hand():
   op = ops.Separable(((3, 1),), edges=1, channels=1)
   x = jnp.array([[[[[-1.0], [2.0]], [[3.0], [4.0]]]]])  # one 2x2 image

@@ -1,0 +1,93 @@
+"""Both 3x3 pools of one input, padding left out, and their derivatives.
+
+Pooling is linear once the largest pixels are known. With `choose(x, c)`, that
+takes c where x is largest and c's mean, the pools are choose(x, x), and its
+transpose in c, `spread`, is their gradient; each is the other's derivative.
+"""
+
+import functools
+
+import jax
+from jax import lax
+import jax.numpy as jnp
+import numpy as np
+
+from sdnas_jax import parallel
+from sdnas_jax.native import build
+
+
+def both(x: jax.Array, stride: int, native: bool = False) -> jax.Array:
+  """The largest pixel of each window, and the mean of those inside the image.
+
+  Args:
+    x: [1, batch, height, width, channels].
+    stride: of the windows.
+    native: whether a foreign function does it.
+
+  Returns:
+    [2, batch, ceil(height / stride), ceil(width / stride), channels].
+  """
+  if not native:
+    return jnp.concatenate([largest(x, stride), mean(x, stride)])
+  return choose(lax.stop_gradient(x), x, stride)
+
+
+def largest(x: jax.Array, stride: int) -> jax.Array:
+  """Rows first, then columns."""
+  for axis in (2, 3):
+    x = functools.reduce(jnp.maximum, _window(x, axis, stride, -jnp.inf))
+  return x
+
+
+def mean(x: jax.Array, stride: int) -> jax.Array:
+  """Of each window's pixels that lie inside the image."""
+  for axis in (2, 3):
+    last = x.shape[axis] - 1
+    at = np.arange(0, last + 1, stride)
+    inside = np.minimum(at + 1, last) - np.maximum(at - 1, 0) + 1
+    shape = [-1 if a == axis else 1 for a in range(5)]
+    x = sum(_window(x, axis, stride, 0.0)) / inside.reshape(shape)
+  return x
+
+
+def _window(x, axis, stride, fill):
+  """The three shifts of x along an axis that a window of 3 looks at."""
+  size = x.shape[axis]
+  pad = [(int(a == axis),) * 2 for a in range(5)]
+  x = jnp.pad(x, pad, constant_values=fill)
+  return [lax.slice_in_dim(x, k, k + size, stride, axis) for k in range(3)]
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def choose(x: jax.Array, c: jax.Array, stride: int) -> jax.Array:
+  """c where x is largest in each window, first of equals, and c's mean."""
+
+  def local(x, c):
+    height, width = (-(-n // stride) for n in x.shape[2:4])
+    shape = 2, x.shape[1], height, width, x.shape[-1]
+    out = jax.ShapeDtypeStruct(shape, x.dtype)
+    return build.call('choose', out, x, c, stride=np.int64(stride))
+
+  return parallel.rows(local, axis=1)(x, c)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def spread(x: jax.Array, g: jax.Array, stride: int) -> jax.Array:
+  """The transpose of `choose` in c: from g like its result to c's shape."""
+
+  def local(x, g):
+    out = jax.ShapeDtypeStruct(x.shape, x.dtype)
+    return build.call('spread', out, x, g, stride=np.int64(stride))
+
+  return parallel.rows(local, axis=1)(x, g)
+
+
+# Which pixel is largest does not change with x, almost everywhere.
+choose.defvjp(
+  lambda x, c, stride: (choose(x, c, stride), x),
+  lambda stride, x, g: (None, spread(x, g, stride)),
+)
+spread.defvjp(
+  lambda x, g, stride: (spread(x, g, stride), x),
+  lambda stride, x, c: (None, choose(x, c, stride)),
+)
