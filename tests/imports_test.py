@@ -26,7 +26,16 @@ ALLOWED = {
   'search': {'bilevel', 'data', 'methods', 'spaces'},
   'tasks': {
     *('artifacts', 'bilevel', 'checkpoints', 'compilation', 'data', 'errors'),
-    *('loop', 'memory', 'methods', 'networks', 'parallel', 'report', 'search'),
+    *(
+      'loop',
+      'memory',
+      'methods',
+      'native',
+      'networks',
+      'parallel',
+      'report',
+      'search',
+    ),
     *('spaces', 'tf'),
   },
 }

@@ -52,7 +52,7 @@ def call(
 def available() -> bool:
   """Whether `call` works; if not, one warning says why."""
   try:
-    _library()
+    library()
   except Unavailable as error:
     warnings.warn(f'{error}; going on with slower ones', stacklevel=2)
     return False
@@ -61,17 +61,22 @@ def available() -> bool:
 
 @functools.cache
 def _target(symbol):
-  library, version = _library()
+  loaded, version = library()
   # A compiled program in the persistent cache calls the function it was
   # compiled for, so another version has another name.
   name = f'sdnas_jax_{symbol}_{version}'
-  capsule = jax.ffi.pycapsule(getattr(library, symbol))
+  capsule = jax.ffi.pycapsule(getattr(loaded, symbol))
   jax.ffi.register_ffi_target(name, capsule, platform='cpu')
   return name
 
 
 @functools.cache
-def _library():
+def library() -> tuple[ctypes.CDLL, str]:
+  """The compiled kernels, and their version.
+
+  Raises:
+    Unavailable: there is no compiler, or it fails.
+  """
   folder = pathlib.Path(__file__).parent
   source, compiler = folder / 'kernels.cc', _compiler()
   text = ''.join(path.read_text() for path in sorted(folder.glob('*.[ch]*')))

@@ -96,11 +96,11 @@ def geometry(
   )
 
 
-def best() -> str:
-  """What suits the backend."""
+def best(bf16: bool = False) -> str:
+  """What suits the backend; the foreign functions know no bfloat16."""
   if jax.default_backend() != 'cpu':
     return 'grouped'
-  return 'native' if build.available() else 'shifted'
+  return 'native' if not bf16 and build.available() else 'shifted'
 
 
 def merge(

@@ -6,11 +6,15 @@ features are [edges, batch, height, width, channels], several primitives are
 stacked on that first axis, and an input that all share has 1 there. What does
 not depend on the edge (the pools, the identity) is computed once and
 broadcasts.
+
+Modules compute in their input's type, which may be bfloat16; parameters, the
+normalisation's statistics and the logits are float32 at least.
 """
 
 from collections.abc import Sequence
+import dataclasses
+import functools
 import math
-from typing import NamedTuple
 
 import flax.linen as nn
 import jax
@@ -22,7 +26,13 @@ from sdnas_jax.networks import pool
 from sdnas_jax.networks import separable
 
 
-class Context(NamedTuple):
+@functools.partial(
+  jax.tree_util.register_dataclass,
+  data_fields=['share'],
+  meta_fields=['train', 'how'],
+)
+@dataclasses.dataclass(frozen=True)
+class Context:
   """What a forward pass hands to every module.
 
   train: normalise by the batch's statistics (and, where `batch_stats` is
@@ -64,6 +74,7 @@ class Norm(nn.Module):
     shape = x.shape[0], 1, 1, 1, x.shape[-1]
     mean = self.variable('batch_stats', 'mean', jnp.zeros, shape)
     var = self.variable('batch_stats', 'var', jnp.ones, shape)
+    given, x = x.dtype, x.astype(jnp.promote_types(x.dtype, mean.value.dtype))
     p = jnp.ones((1, len(x)), x.dtype) if p is None else p
     if ctx.train:
       share = ctx.share / (x.shape[2] * x.shape[3])
@@ -76,10 +87,10 @@ class Norm(nn.Module):
     else:
       scale = lax.rsqrt(var.value + self.epsilon)
       y = blend.mix(p, x, mean.value, scale)
-    if not self.affine:
-      return y
-    scale = self.param('scale', nn.initializers.ones, shape)
-    return y * scale + self.param('bias', nn.initializers.zeros, shape)
+    if self.affine:
+      y = y * self.param('scale', nn.initializers.ones, shape)
+      y = y + self.param('bias', nn.initializers.zeros, shape)
+    return y.astype(given)
 
 
 class Pointwise(nn.Module):
@@ -91,7 +102,7 @@ class Pointwise(nn.Module):
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
     shape = self.edges, x.shape[-1], self.features
-    kernel = self.param('kernel', uniform, shape)
+    kernel = self.param('kernel', uniform, shape).astype(x.dtype)
     if x.shape[0] == self.edges:
       return jnp.einsum('nbhwc,ncd->nbhwd', x, kernel)
     return jnp.einsum('bhwc,ncd->nbhwd', x[0], kernel)
@@ -114,7 +125,8 @@ class Stem(nn.Module):
     near = [
       x[:, i : i + height, j : j + width] for i in range(3) for j in range(3)
     ]
-    x = jnp.concatenate(near, axis=-1) @ kernel.reshape(-1, self.features)
+    kernel = kernel.reshape(-1, self.features).astype(x.dtype)
+    x = jnp.concatenate(near, axis=-1) @ kernel
     return Norm(affine=True)(x[None], ctx)
 
 
@@ -129,7 +141,8 @@ class Classifier(nn.Module):
     shape = 1, x.shape[-1], self.classes
     kernel = self.param('kernel', uniform, shape)
     bias = self.param('bias', nn.initializers.zeros, (self.classes,))
-    return x[0].mean(axis=(1, 2)) @ kernel[0] + bias[None]
+    x = x[0].astype(jnp.promote_types(x.dtype, kernel.dtype))
+    return x.mean(axis=(1, 2)) @ kernel[0] + bias[None]
 
 
 class ReluConvNorm(nn.Module):
@@ -190,9 +203,9 @@ class Separable(nn.Module):
     for size, dilation in self.kernels:
       shape = self.edges, size, size, x.shape[-1]
       name = f'depthwise_{size}x{size}' + ('_dilated' if dilation > 1 else '')
-      kernels.append(self.param(name, uniform, shape))
+      kernels.append(self.param(name, uniform, shape).astype(x.dtype))
     shape = len(kernels) * self.edges, x.shape[-1], self.channels
-    pointwise = self.param('pointwise', uniform, shape)
+    pointwise = self.param('pointwise', uniform, shape).astype(x.dtype)
     dilations = [dilation for _, dilation in self.kernels]
     x = separable.convolve(
       x, kernels, pointwise, dilations, self.stride, ctx.how
@@ -248,5 +261,5 @@ class MixedOp(nn.Module):
 
   def skip(self, names, x, p, ctx, edges):
     if self.stride == 1:
-      return blend.weigh(p[0], x, ctx.how == 'native')
+      return blend.weigh(p[0].astype(x.dtype), x, ctx.how == 'native')
     return FactorizedReduce(edges, self.channels, name='skip')(x, ctx, p)

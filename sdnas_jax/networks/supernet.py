@@ -67,6 +67,8 @@ class Supernet(nn.Module):
   layers: int = 8
   stem: int = 3
   depthwise: str | None = None
+  bf16: bool = False  # compute in bfloat16; see `ops`
+  remat: bool = False  # compute cells again in the backward pass: less memory
 
   @nn.compact
   def __call__(
@@ -91,13 +93,16 @@ class Supernet(nn.Module):
       present = jnp.ones(len(images), bool)
     share = (present / present.sum())[None, :, None, None, None]
     share = share.astype(images.dtype)
-    ctx = ops.Context(train, share, self.depthwise or depthwise.best())
+    how = self.depthwise or depthwise.best(self.bf16)
+    ctx = ops.Context(train, share, how)
+    images = images.astype(jnp.bfloat16) if self.bf16 else images
     s0 = s1 = ops.Stem(self.stem * self.channels, name='stem')(images, ctx)
     channels, after = self.channels, False
     for layer in range(self.layers):
       reduction = layer in (self.layers // 3, 2 * self.layers // 3)
       channels *= 1 + reduction
-      cell = Cell(self.space, channels, reduction, after, name=f'cell{layer}')
+      cell = nn.remat(Cell) if self.remat else Cell
+      cell = cell(self.space, channels, reduction, after, name=f'cell{layer}')
       kind = 'reduce' if reduction else 'normal'
       s0, s1 = s1, cell(s0, s1, mix[kind], ctx)
       after = reduction

@@ -10,6 +10,7 @@ from sdnas_jax import errors
 from sdnas_jax.bilevel import distill
 from sdnas_jax.data import sources
 from sdnas_jax.methods import METHODS
+from sdnas_jax.native import build
 from sdnas_jax.networks import depthwise
 from sdnas_jax.spaces import SPACES
 
@@ -33,6 +34,8 @@ FIELDS = {
   'model.channels': (int, (2, math.inf)),
   'model.layers': (int, NATURAL),
   'model.depthwise': (str, None),
+  'model.bf16': (bool, None),
+  'model.remat': (bool, None),
   'weights.lr': (float, WHOLE),
   'weights.lr_min': (float, WHOLE),
   'weights.momentum': (float, SHARE),
@@ -76,6 +79,8 @@ def search(config: ConfigDict) -> None:
   }
   for name, known in choices.items():
     errors.pick(name, given[name], known)
+  if config.model.depthwise == 'native':
+    _native(config.model.bf16)
   warmup, epochs = config.distill.warmup, config.epochs
   if config.distill.weight and warmup > epochs:
     raise errors.BadInput(
@@ -87,6 +92,17 @@ def search(config: ConfigDict) -> None:
       f'alphas.warmup ({config.alphas.warmup}) leaves none of the {epochs} '
       'epochs to move the alphas: lower it'
     )
+
+
+def _native(bf16: bool) -> None:
+  if bf16:
+    raise errors.BadInput(
+      "model.depthwise='native' knows no bfloat16: leave it 'auto'"
+    )
+  try:
+    build.library()
+  except build.Unavailable as error:
+    raise errors.BadInput(f"model.depthwise='native': {error}") from None
 
 
 def _field(name: str, value: Any, kind: type, limits: Any) -> None:

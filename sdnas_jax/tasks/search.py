@@ -101,6 +101,8 @@ def assemble(
       config.model.channels,
       config.model.layers,
       depthwise=None if depthwise == 'auto' else depthwise,
+      bf16=config.model.bf16,
+      remat=config.model.remat,
     ),
     tx=optimizers.split(sgd, optimizers.adam(a.lr, a.b1, a.b2, a.decay)),
     method=METHODS[config.method],
