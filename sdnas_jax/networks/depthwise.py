@@ -162,8 +162,8 @@ def trilinear(
   return conv
 
 
-def _parts(x, geo):
-  """Each kernel's own inputs, or gradients."""
+def parts(x: jax.Array, geo: Geometry) -> list[jax.Array]:
+  """Each kernel's own edges of what has one for each, or what all share."""
   if len(x) != sum(geo.edges):
     return [x] * len(geo.edges)
   return jnp.split(x, np.cumsum(geo.edges)[:-1])
@@ -186,7 +186,7 @@ def grouped(x: jax.Array, kernels: Kernels, geo: Geometry) -> jax.Array:
 
   outs = []
   for own, kernel, dilation in zip(
-    _parts(x, geo), kernels, geo.dilations, strict=True
+    parts(x, geo), kernels, geo.dilations, strict=True
   ):
     way = functools.partial(one, dilation=dilation)
     if geo.shared:
@@ -223,7 +223,7 @@ def _shifted(x, kernels, geo):
     shape = len(kernel), x.shape[1], *geo.out, x.shape[-1]
     return lax.fori_loop(0, size**2, add, jnp.zeros(shape, x.dtype))
 
-  parts = _parts(x, geo), kernels, geo.sizes, geo.dilations
+  parts = parts(x, geo), kernels, geo.sizes, geo.dilations
   return jnp.concatenate(list(map(one, *parts)))
 
 
@@ -249,7 +249,7 @@ def _shifted_kernels(x, g, geo):
     )
     return jnp.moveaxis(taps, 0, 1).reshape(len(g), size, size, g.shape[-1])
 
-  parts = _parts(x, geo), _parts(g, geo), geo.sizes, geo.dilations
+  parts = parts(x, geo), parts(g, geo), geo.sizes, geo.dilations
   return tuple(map(one, *parts))
 
 

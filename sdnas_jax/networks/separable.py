@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import functools
 
 import jax
+from jax import lax
 import jax.numpy as jnp
 
 from sdnas_jax import parallel
@@ -17,6 +18,7 @@ from sdnas_jax.networks import depthwise
 
 Kernels = depthwise.Kernels
 Geometry = depthwise.Geometry
+WAYS = (*depthwise.WAYS, 'dense')
 
 
 def convolve(
@@ -35,7 +37,7 @@ def convolve(
     pointwise: [edges, channels, features].
     dilations: of each kernel's taps.
     stride: of the depthwise convolution.
-    how: one of `depthwise.WAYS`; by default what suits the backend.
+    how: one of `WAYS`; by default what suits the backend.
 
   Returns:
     [edges, batch, ceil(height / stride), ceil(width / stride), features].
@@ -44,8 +46,45 @@ def convolve(
   if how == 'native':
     geo = depthwise.geometry(x, kernels, dilations, stride)
     return fused(x, tuple(kernels), pointwise, geo)
+  if how == 'dense':
+    geo = depthwise.geometry(x, kernels, dilations, stride)
+    return dense(jax.nn.relu(x), kernels, pointwise, geo)
   y = depthwise.convolve(jax.nn.relu(x), kernels, dilations, stride, how)
   return jnp.einsum('nbhwc,ncd->nbhwd', y, pointwise)
+
+
+def dense(
+  x: jax.Array,
+  kernels: Sequence[jax.Array],
+  pointwise: jax.Array,
+  geo: Geometry,
+) -> jax.Array:
+  """As ordinary convolutions with the product of both kernels.
+
+  Several times the arithmetic, in the form that matrix units are made for.
+  """
+  points = depthwise.parts(pointwise, geo)
+  outs = []
+  for own, kernel, point, dilation in zip(
+    depthwise.parts(x, geo), kernels, points, geo.dilations, strict=True
+  ):
+    edges, size, _, channels, features = (*kernel.shape, point.shape[-1])
+    both = kernel[..., None] * point[:, None, None]
+    both = jnp.moveaxis(both, 0, 3).reshape(size, size, channels, -1)
+    rows = jnp.moveaxis(own, 0, 3)
+    pad = (dilation * (size - 1) // 2,) * 2
+    y = lax.conv_general_dilated(
+      rows.reshape(*rows.shape[:3], -1),
+      both,
+      (geo.stride, geo.stride),
+      (pad, pad),
+      rhs_dilation=(dilation, dilation),
+      dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
+      feature_group_count=len(own),
+    )
+    y = y.reshape(*y.shape[:3], edges, features)
+    outs.append(jnp.moveaxis(y, 3, 0))
+  return jnp.concatenate(outs)
 
 
 def composed(

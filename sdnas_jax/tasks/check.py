@@ -11,7 +11,7 @@ from sdnas_jax.bilevel import distill
 from sdnas_jax.data import sources
 from sdnas_jax.methods import METHODS
 from sdnas_jax.native import build
-from sdnas_jax.networks import depthwise
+from sdnas_jax.networks import separable
 from sdnas_jax.spaces import SPACES
 
 # Every field of a search, with its type and the range of its numbers.
@@ -73,7 +73,7 @@ def search(config: ConfigDict) -> None:
   choices = {
     'space': SPACES,
     'method': METHODS,
-    'model.depthwise': ('auto', *depthwise.WAYS),
+    'model.depthwise': ('auto', *separable.WAYS),
     'distill.metric': distill.METRICS,
     'distill.vote': distill.VOTES,
   }

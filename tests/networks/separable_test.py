@@ -56,6 +56,18 @@ def test_fused_equals_composed(stride, size, channels, features, shared):
 
 
 @pytest.mark.parametrize('stride', [1, 2])
+@pytest.mark.parametrize('shared', [True, False])
+def test_dense_equals_composed(stride, shared):
+  operands = case(shared, (7, 5), 3, 5)
+  close(
+    *(
+      separable.convolve(*operands, DILATIONS, stride, how)
+      for how in ('dense', 'grouped')
+    )
+  )
+
+
+@pytest.mark.parametrize('stride', [1, 2])
 def test_second_derivatives_too(stride):
   operands = case(True, (5, 4), 3, 4)
 
