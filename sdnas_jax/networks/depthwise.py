@@ -223,8 +223,8 @@ def _shifted(x, kernels, geo):
     shape = len(kernel), x.shape[1], *geo.out, x.shape[-1]
     return lax.fori_loop(0, size**2, add, jnp.zeros(shape, x.dtype))
 
-  parts = parts(x, geo), kernels, geo.sizes, geo.dilations
-  return jnp.concatenate(list(map(one, *parts)))
+  own = parts(x, geo), kernels, geo.sizes, geo.dilations
+  return jnp.concatenate(list(map(one, *own)))
 
 
 def _shifted_input(g, kernels, geo):
@@ -249,8 +249,8 @@ def _shifted_kernels(x, g, geo):
     )
     return jnp.moveaxis(taps, 0, 1).reshape(len(g), size, size, g.shape[-1])
 
-  parts = parts(x, geo), parts(g, geo), geo.sizes, geo.dilations
-  return tuple(map(one, *parts))
+  own = parts(x, geo), parts(g, geo), geo.sizes, geo.dilations
+  return tuple(map(one, *own))
 
 
 def _native(x, kernels, geo):
