@@ -4,10 +4,12 @@
   python benchmarks/scaling.py --vary batch=8,32 layers --base channels=16
 
 Each point is a process of its own and a row of OUT/scaling.csv, a figure being
-a median over rounds; OUT/scaling.png shows all rows. `peak` is the process's,
-compiler and JAX included; `planned` is what XLA sets aside for the step and its
-arguments, data set included, on all devices. Devices are virtual: they share
-the CPU, so what grows with them is the cost of dividing.
+a median over rounds; the base comes first and last, and where these differ, so
+much of the other differences is the machine's. OUT/scaling.png shows
+the rest. `peak` is the process's, compiler and JAX included; `planned` is what
+XLA sets aside for the step and its arguments, data set included, on all
+devices. Devices are virtual: they share the CPU, so what grows with them is the
+cost of dividing.
 """
 
 import argparse
@@ -71,8 +73,10 @@ def sweep(
   rounds: int,
   out: pathlib.Path,
 ) -> list[dict]:
-  """Measures the base, then each point, and writes rows as they come."""
-  plan = [('base', 0), *((q, v) for q, vs in points.items() for v in vs)]
+  """Measures the base, each point, the base, and writes rows as they come."""
+  # The base again at the end tells how much else the machine had to do.
+  varied = [(q, v) for q, vs in points.items() for v in vs]
+  plan = [('base', 0), *varied, ('base', 0)]
   begun, rows = time.monotonic(), []
   print(f'{"":8} {"quantity":>9} {"value":>6} {"step":>8} ', end='')
   print(f'{"peak":>8} {"planned":>9} {"compile":>7}')
@@ -109,7 +113,8 @@ def draw(rows: list[dict], path: pathlib.Path) -> None:
   from matplotlib import pyplot as plt
   from matplotlib import ticker
 
-  base, varied = rows[0], list(dict.fromkeys(r['quantity'] for r in rows[1:]))
+  base, varied = rows[0], list(dict.fromkeys(r['quantity'] for r in rows))
+  varied.remove('base')
   figure, axes = plt.subplots(
     2,
     len(varied),
@@ -184,7 +189,8 @@ def main():
   points = {q: [v for v in vs if v != base[q]] for q, vs in points.items()}
   args.out.mkdir(parents=True, exist_ok=True)
   rows = sweep(base, points, args.rounds, args.out)
-  if len(rows) > 1 and rows[0]['quantity'] == 'base':
+  some = len({row['quantity'] for row in rows}) > 1
+  if some and rows[0]['quantity'] == 'base':
     draw(rows, args.out / 'scaling.png')
     print(f'{args.out / "scaling.png"} is drawn')
 
