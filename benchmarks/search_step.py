@@ -13,45 +13,50 @@ only ratios of one run mean anything.
 import argparse
 import json
 import multiprocessing
+import os
 import pathlib
 import resource
 import statistics
 import sys
 import tempfile
 import time
+from typing import Any
+from typing import NamedTuple
 
 ROOT = pathlib.Path(__file__).parent.parent
 
 
-def ours(pipe, args):
-  """Serves rounds of our own steps."""
-  sys.path.insert(0, str(ROOT))
-  import jax
+class Point(NamedTuple):
+  """One search whose step is timed."""
+
+  override: dict[str, Any]  # of configs/search_cifar.py
+  classes: int = 10
+  examples: int = 0  # of each half; 0: eight batches
+  devices: int = 0  # virtual ones; 0: those that there are
+  again: bool = True  # also time compiling from the cache
+
+
+def assemble(point):
+  """The state before the first step, both halves and the setup."""
   import numpy as np
 
   from configs import search_cifar
-  from sdnas_jax import memory
   from sdnas_jax import parallel
-  from sdnas_jax import search
   from sdnas_jax.data import sources
   from sdnas_jax.data import split
   from sdnas_jax.networks import start
   from sdnas_jax.spaces import SPACES
   from sdnas_jax.tasks import search as task
 
-  memory.keep()
-  cache = tempfile.TemporaryDirectory()
-  jax.config.update('jax_compilation_cache_dir', cache.name)
   config = search_cifar.get_config()
-  config.update_from_flattened_dict(args.override)
-  source = sources.find('cifar10', '')
+  config.update_from_flattened_dict(point.override)
+  source = sources.find('cifar10', '')._replace(classes=point.classes)
   space = SPACES[config.space]
-  half = 8 * config.batch_size
+  half = point.examples or 8 * config.batch_size
   setup = task.assemble(config, space, source, half)
   rng = np.random.default_rng(0)
   shapes = start.shapes(setup.net, source.shape, task._mix(space))
   first = task._first(config, setup, space, source, shapes, half)
-  state = parallel.replicate(first)
   halves = [
     parallel.replicate(
       split.Split(
@@ -61,6 +66,26 @@ def ours(pipe, args):
     )
     for _ in range(2)
   ]
+  return parallel.replicate(first), halves, setup
+
+
+def ours(pipe, point):
+  """Serves rounds of our own steps."""
+  sys.path.insert(0, str(ROOT))
+  if point.devices:
+    flag = f'--xla_force_host_platform_device_count={point.devices}'
+    os.environ['XLA_FLAGS'] = f'{os.environ.get("XLA_FLAGS", "")} {flag}'
+  import jax
+  import numpy as np
+
+  from sdnas_jax import memory
+  from sdnas_jax import parallel
+  from sdnas_jax import search
+
+  memory.keep()
+  cache = tempfile.TemporaryDirectory()
+  jax.config.update('jax_compilation_cache_dir', cache.name)
+  state, halves, setup = assemble(point)
   step = jax.jit(
     search.advance, donate_argnums=0, out_shardings=parallel.everywhere()
   )
@@ -78,9 +103,11 @@ def ours(pipe, args):
   traced = measure(
     'trace', lambda: step.trace(state, key, *halves, np.int32(0), setup)
   )
-  measure('compile_cold', lambda: traced.lower().compile())
-  jax.clear_caches()
-  go = measure('compile_warm', compile)
+  go = measure('compile_cold', lambda: traced.lower().compile())
+  planned = go.memory_analysis()
+  if point.again:
+    jax.clear_caches()
+    go = measure('compile_warm', compile)
   pipe.send(seconds)
   stop = 0
   while (steps := pipe.recv()) is not None:
@@ -91,6 +118,11 @@ def ours(pipe, args):
     )
     pipe.send((time.perf_counter() - begun) / steps)
   pipe.send(peak())
+  pipe.send(
+    jax.device_count()
+    * (planned.argument_size_in_bytes + planned.temp_size_in_bytes)
+    / 2**30
+  )
 
 
 def torch(pipe, args):
@@ -143,14 +175,14 @@ def main():
     help='of configs/search_cifar.py, as method=\'"darts2"\'',
   )
   args = parser.parse_args()
-  args.override = {
+  override = {
     'batch_size': args.batch,
     'model.channels': args.channels,
     'model.layers': args.layers,
     **{k: json.loads(v) for k, v in (s.split('=', 1) for s in args.set)},
   }
   context = multiprocessing.get_context('spawn')
-  pipes = {'ours': serve(context, ours, args)}
+  pipes = {'ours': serve(context, ours, Point(override))}
   compiled = pipes['ours'].recv()
   for name, value in compiled.items():
     print(f'{name:<14} {value:8.1f} s', flush=True)

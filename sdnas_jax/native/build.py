@@ -81,44 +81,53 @@ def library() -> tuple[ctypes.CDLL, str]:
   source, compiler = folder / 'kernels.cc', _compiler()
   text = ''.join(path.read_text() for path in sorted(folder.glob('*.[ch]*')))
   command = [*compiler, *FLAGS.split(), '-isystem', jax.ffi.include_dir()]
-  version = _version(text, jaxlib.__version__, *command, _cpu())
+  parts = text, jaxlib.__version__, *command, _cpu()
+  version = _digest('\0'.join(parts).encode())
   try:
     return _load(compilation.folder() / 'native', source, command, version)
   except OSError:  # a folder that cannot be written, or a disk that is full
-    with tempfile.TemporaryDirectory() as folder:
+    pass
+  with tempfile.TemporaryDirectory() as folder:
+    try:
       return _load(pathlib.Path(folder), source, command, version)
+    except OSError as error:
+      raise Unavailable(f'no C++ kernels could be loaded: {error}') from None
 
 
 def _load(folder, source, command, version):
-  path = folder / f'{source.stem}-{version}.so'
-  if path.exists():
-    try:
+  stem = f'{source.stem}-{version}'
+  for path in folder.glob(f'{stem}-*.so'):
+    # To load half a file, as a crash of the system leaves it, ends the process.
+    if path.stem == f'{stem}-{_digest(path.read_bytes())}':
       return ctypes.CDLL(path), version
-    except OSError:  # broken: compile it again
-      pass
   folder.mkdir(parents=True, exist_ok=True)
   handle, fresh = tempfile.mkstemp(suffix='.so', dir=folder)
   os.close(handle)
+  fresh = pathlib.Path(fresh)
   try:
-    done = _run([*command, str(source), '-o', fresh])
+    done = _run([*command, str(source), '-o', str(fresh)])
     if done.returncode:
       reason = (done.stderr.strip() or 'no reason given').splitlines()[-1]
       raise Unavailable(f'compiling the C++ kernels failed: {reason}')
-    os.replace(fresh, path)
+    path = folder / f'{stem}-{_digest(fresh.read_bytes())}.so'
+    fresh.replace(path)
   finally:
-    pathlib.Path(fresh).unlink(missing_ok=True)
+    fresh.unlink(missing_ok=True)
   return ctypes.CDLL(path), version
 
 
 def _run(command):
   try:
     return subprocess.run(command, capture_output=True, text=True)
-  except FileNotFoundError:
+  except OSError:  # not there, or no program
     raise Unavailable(f'$CXX names no compiler: {command[0]}') from None
 
 
 def _compiler():
-  given = shlex.split(os.environ.get('CXX', ''))
+  try:
+    given = shlex.split(os.environ.get('CXX', ''))
+  except ValueError as error:
+    raise Unavailable(f'$CXX names no compiler: {error}') from None
   if given:
     return given
   for name in ('c++', 'g++', 'clang++'):
@@ -136,5 +145,5 @@ def _cpu():
   return next((s for s in lines if s.startswith(('flags', 'Features'))), '')
 
 
-def _version(*parts):
-  return hashlib.sha256('\0'.join(parts).encode()).hexdigest()[:16]
+def _digest(data):
+  return hashlib.sha256(data).hexdigest()[:16]

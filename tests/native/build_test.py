@@ -1,0 +1,238 @@
+"""The cache of compiled kernels under failure, each case its own process.
+
+One library is compiled; elsewhere a script by the name of c++ hands out copies
+of it, and counts them.
+"""
+
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from sdnas_jax.native import build
+
+ROOT = pathlib.Path(__file__).parent.parent.parent
+
+# What a first use says.
+LOAD = """
+import json, warnings
+import tests.conftest
+from sdnas_jax.networks import depthwise
+
+with warnings.catch_warnings(record=True) as said:
+  warnings.simplefilter('always')
+  how = [depthwise.best() for _ in range(2)][-1]
+print(json.dumps({'how': how, 'said': [str(w.message) for w in said]}))
+"""
+# And what a network computes.
+NETWORK = """
+import json, pathlib, warnings
+import tests.conftest
+import jax, jax.numpy as jnp, numpy as np
+from sdnas_jax.networks import depthwise
+from tests import toys
+
+def numbers():
+  parts = toys.setup()
+  state = toys.state(parts)
+  images = np.random.default_rng(0).random((4, *toys.IMAGE), np.float32)
+  mix = jax.tree.map(jax.nn.softmax, state.params['alphas'])
+
+  @jax.jit
+  @jax.value_and_grad
+  def loss(weights):
+    variables = {'params': weights, 'batch_stats': state.stats}
+    logits, _ = parts.net.apply(
+      variables, images, mix, True, mutable=['batch_stats']
+    )
+    return jnp.sum(jnp.sin(logits))
+
+  leaves = jax.tree.leaves(loss(state.params['weights']))
+  return np.concatenate([np.ravel(x) for x in leaves]).tolist()
+
+with warnings.catch_warnings(record=True) as said:
+  warnings.simplefilter('always')
+  got = {'numbers': numbers(), 'how': depthwise.best()}
+got['said'] = [str(w.message) for w in said]
+names = [p.read_text() for p in pathlib.Path('/proc/self/task').glob('*/comm')]
+got['pool'] = sum(name.startswith('tf_XLAEigen') for name in names)
+print(json.dumps(got))
+"""
+
+# Waits until as many compile at once as it was told to.
+COMPILER = """#!{python}
+import os, pathlib, shutil, sys, tempfile, time
+log, limit = pathlib.Path({log!r}), time.monotonic() + 60
+os.close(tempfile.mkstemp(dir=log)[0])
+while len(list(log.iterdir())) < {together} and time.monotonic() < limit:
+  time.sleep(0.01)
+shutil.copy({library!r}, sys.argv[-1])
+"""
+
+
+def environment(cache, **change):
+  kept = {k: v for k, v in os.environ.items() if k not in ('CXX', 'NPROC')}
+  return {**kept, 'XDG_CACHE_HOME': str(cache), **change}
+
+
+def start(script, *args, **change):
+  return subprocess.Popen(
+    [sys.executable, '-c', script],
+    cwd=ROOT,
+    env=environment(*args, **change),
+    stdout=subprocess.PIPE,
+    stderr=subprocess.PIPE,
+    text=True,
+  )
+
+
+def finish(process):
+  out, error = process.communicate(timeout=300)
+  assert process.returncode == 0, error
+  return json.loads(out)
+
+
+def load(*args, **change):
+  """In silence."""
+  got = finish(start(LOAD, *args, **change))
+  assert got == {'how': 'native', 'said': []}
+
+
+def network(*args, **change):
+  return finish(start(NETWORK, *args, **change))
+
+
+def libraries(cache):
+  return sorted((cache / 'sdnas_jax' / 'native').iterdir())
+
+
+@pytest.fixture(scope='module')
+def cache(tmp_path_factory):
+  """A cache with the library in it."""
+  if not any(map(shutil.which, ('c++', 'g++', 'clang++'))):
+    pytest.skip('there is no compiler')
+  cache = tmp_path_factory.mktemp('cache')
+  load(cache)
+  assert len(libraries(cache)) == 1
+  return cache
+
+
+@pytest.fixture(scope='module')
+def native(cache):
+  """What the network computes with it."""
+  return network(cache, NPROC='2')
+
+
+@pytest.fixture
+def compiler(cache, tmp_path):
+  """Makes a PATH whose only compiler logs its calls in a folder."""
+
+  def make(together=1):
+    log, script = tmp_path / 'log', tmp_path / 'bin' / 'c++'
+    log.mkdir()
+    script.parent.mkdir()
+    script.write_text(
+      COMPILER.format(
+        python=sys.executable,
+        log=str(log),
+        together=together,
+        library=str(libraries(cache)[0]),
+      )
+    )
+    script.chmod(0o755)
+    return str(script.parent), log
+
+  return make
+
+
+def same(one, two):
+  np.testing.assert_allclose(
+    one['numbers'], two['numbers'], rtol=1e-4, atol=1e-5
+  )
+
+
+def test_a_compiled_library_serves_in_silence(native):
+  assert native['how'] == 'native' and not native['said']
+
+
+def test_without_a_compiler_a_network_still_runs(native, tmp_path):
+  got = network(tmp_path, PATH='')
+  assert got['how'] == 'shifted' and len(got['said']) == 1
+  assert got['said'][0].startswith('there is no C++ compiler')
+  same(got, native)
+
+
+@pytest.mark.parametrize(
+  'compiler, says',
+  [
+    ('/nowhere/c++ -O1', '$CXX names no compiler: /nowhere/c++;'),
+    (str(ROOT), '$CXX names no compiler'),
+    ('"', '$CXX names no compiler'),
+    ('false', 'compiling the C++ kernels failed'),
+    ('true', 'no C++ kernels could be loaded'),
+  ],
+)
+def test_a_bad_compiler_is_one_warning(tmp_path, compiler, says):
+  got = finish(start(LOAD, tmp_path, CXX=compiler))
+  assert got['how'] == 'shifted' and len(got['said']) == 1
+  assert got['said'][0].startswith(says)
+
+
+@pytest.mark.parametrize('kept', [0, 100, 20_000, 'garbage'])
+def test_a_broken_library_is_compiled_again(cache, compiler, tmp_path, kept):
+  whole, (path, log) = libraries(cache)[0], compiler()
+  broken = tmp_path / whole.relative_to(cache)
+  broken.parent.mkdir(parents=True)
+  garbage = np.random.default_rng(0).bytes(5000)
+  data = garbage if kept == 'garbage' else whole.read_bytes()[:kept]
+  broken.write_bytes(data)
+  load(tmp_path, PATH=path)
+  assert len(list(log.iterdir())) == 1
+  assert libraries(tmp_path) == [broken]
+  assert broken.read_bytes() == whole.read_bytes()
+  load(tmp_path, PATH=path)
+  assert len(list(log.iterdir())) == 1
+
+
+def test_a_cache_that_cannot_be_written_is_done_without(compiler, tmp_path):
+  path, log = compiler()
+  file, spare = tmp_path / 'file', tmp_path / 'spare'
+  file.touch()
+  spare.mkdir()
+  load(file / 'cache', PATH=path, TMPDIR=str(spare))
+  assert len(list(log.iterdir())) == 1 and not list(spare.iterdir())
+
+
+def test_two_processes_compile_at_once(compiler, tmp_path):
+  path, log = compiler(together=2)
+  both = [start(LOAD, tmp_path, PATH=path) for _ in range(2)]
+  for process in both:
+    finish(process)
+  assert len(list(log.iterdir())) == 2 and len(libraries(tmp_path)) == 1
+
+
+def test_another_source_is_another_library(compiler, tmp_path, monkeypatch):
+  folder = pathlib.Path(build.__file__).parent
+  copy = shutil.copytree(folder, tmp_path / 'native')
+  monkeypatch.setattr(build, '__file__', str(copy / 'build.py'))
+  monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
+  monkeypatch.setenv('PATH', compiler()[0])
+  monkeypatch.delenv('CXX', raising=False)
+  versions = []
+  for end in ('', '// more', ''):
+    (copy / 'sums.h').write_text((folder / 'sums.h').read_text() + end)
+    versions.append(build._library.__wrapped__()[1])
+  assert versions[0] == versions[2] != versions[1]
+  assert len(libraries(tmp_path)) == 2
+
+
+def test_one_thread_computes_what_two_do(cache, native):
+  one = network(cache, NPROC='1')  # the size of XLA's pool
+  if sys.platform == 'linux':
+    assert one['pool'] == 1 and native['pool'] == 2
+  same(one, native)
