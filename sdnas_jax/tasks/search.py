@@ -44,6 +44,7 @@ def run(config: ConfigDict, workdir: pathlib.Path, dry_run: bool) -> None:
   compilation.keep()
   memory.keep()
   check.search(config)
+  check.hosts(config)
   source = sources.find(config.data.name, config.data.dir)
   examples = check.sizes(config, source, jax.device_count())
   space = SPACES[config.space]
