@@ -3,7 +3,8 @@
   python launch.py --config=configs/search_digits.py --workdir=runs/digits
 
 Any field of the config can be set from the command line, for example
---config.distill.teachers=3. The same command on the same folder resumes.
+--config.distill.teachers=3. The same command on the same folder resumes; on
+every host of a cluster, it runs on all of their devices.
 """
 
 import difflib
@@ -36,10 +37,12 @@ def main(argv: list[str]) -> int:
     return _refuse(_sentence(error))
   from sdnas_jax import errors  # heavy: after the flags are known to be good
   from sdnas_jax import loop
+  from sdnas_jax import parallel
   from sdnas_jax.tasks import TASKS
 
   workdir = pathlib.Path(WORKDIR.value or f'runs/{name}')
   try:
+    parallel.start()
     config = CONFIG.value
     errors.pick('task', config.get('task', ''), TASKS)
     TASKS[config.task].run(config, workdir, DRY_RUN.value)

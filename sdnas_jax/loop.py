@@ -11,6 +11,7 @@ from typing import Any
 import tqdm
 
 from sdnas_jax import errors
+from sdnas_jax import parallel
 
 Tree = Any
 
@@ -26,7 +27,8 @@ class Interrupted(Exception):
 class Pace:
   """How many steps to dispatch at once: as asked, or what takes a second.
 
-  The number changes nothing but how often the host looks at the device.
+  The number changes nothing but how often the host looks at the device. All
+  hosts must dispatch the same, so they agree on it (`_meet`).
   """
 
   def __init__(self, size: int = 0, seconds: float = 1.0):
@@ -101,9 +103,9 @@ def run(
         pace.see(stop - at, time.monotonic() - start)
         bar.update(stop - at)
         at = stop
-        if caught:
+        if number := _meet(pace, caught):
           save(state)
-          raise Interrupted(caught[0], at)
+          raise Interrupted(number, at)
       each = (time.monotonic() - begun) / max(at - since, 1)
       sums, n = None, 0
       while n < checks:
@@ -111,9 +113,9 @@ def run(
         sums = validate(state, sums, n, stop)
         _check(int(sums.diverged), at + 1, epoch)
         n = stop
-        if caught:
+        if number := _meet(pace, caught):
           save(state)
-          raise Interrupted(caught[0], at)
+          raise Interrupted(number, at)
       state, line = finish(state, sums, each, time.monotonic() - begun)
       bar.write(line, file=sys.stdout)
   return state
@@ -126,6 +128,12 @@ def _check(diverged, stop, epoch):
     )
 
 
+def _meet(pace, caught):
+  """Agrees on the pace and on the signal, if any host caught one."""
+  pace.size, number = parallel.most(pace.size, caught[0] if caught else 0)
+  return number
+
+
 def _bar(epochs, steps, done):
   interactive = sys.stderr.isatty()
   return tqdm.tqdm(
@@ -134,6 +142,7 @@ def _bar(epochs, steps, done):
     unit='step',
     mininterval=0.2 if interactive else 60.0,
     maxinterval=1.0 if interactive else 60.0,
+    disable=not parallel.leads(),
     dynamic_ncols=interactive,
     ncols=None if interactive else 79,
   )

@@ -3,20 +3,77 @@
 Arrays are global. Parameters, data set and memory are the same on every
 device, batches are split over the axis `data`, and jit inserts what
 communication that needs; nothing else in the package knows of devices.
+
+Of several hosts, each runs the same program. What one of them may not decide
+alone passes through `most`; what is written once, the one `leads` does.
 """
 
 from collections.abc import Callable
 import functools
+import os
+import sys
 from typing import Any
+import warnings
 
 import jax
+from jax.experimental import multihost_utils
 from jax.sharding import AxisType
 from jax.sharding import Mesh
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec
 import numpy as np
 
+from sdnas_jax import errors
+
 Tree = Any
+# Where JAX detects no cluster by itself, these name one.
+CLUSTER = ('JAX_COORDINATOR_ADDRESS', 'JAX_NUM_PROCESSES', 'JAX_PROCESS_ID')
+
+
+def start() -> None:
+  """Joins the other processes of the cluster, if JAX or `CLUSTER` knows one.
+
+  To be called before anything else asks JAX for its devices. Only the leading
+  process keeps its standard output.
+
+  Raises:
+    BadInput: if the variables of `CLUSTER` are incomplete or wrong.
+  """
+  # Its handler of SIGTERM would keep a process alive until it trains.
+  jax.config.update('jax_enable_preemption_service', False)
+  named = {name: os.environ[name] for name in CLUSTER if name in os.environ}
+  try:
+    # The first of them JAX reads by itself.
+    count, number = (int(named[n]) if n in named else None for n in CLUSTER[1:])
+    with warnings.catch_warnings():
+      # In a container of Kubernetes, JAX asks for a package to look further.
+      warnings.filterwarnings('ignore', 'Kubernetes environment')
+      jax.distributed.initialize(None, count, number)
+  except ValueError as error:
+    if named or 'coordinator_address' not in str(error):
+      raise errors.BadInput(
+        f'this host cannot join the others ({error}): set all of '
+        f'{", ".join(CLUSTER)}, or none'
+      ) from error
+  if jax.distributed.is_initialized() and not leads():
+    sys.stdout = open(os.devnull, 'w')
+
+
+def leads() -> bool:
+  """Whether this process is the one that speaks and writes."""
+  return jax.process_index() == 0
+
+
+def most(*numbers: int) -> list[int]:
+  """The largest value of each number on any host; all must call it.
+
+  Args:
+    *numbers: in the range of int32.
+  """
+  if jax.process_count() == 1:
+    return list(numbers)
+  every = multihost_utils.process_allgather(np.array(numbers, np.int32))
+  return np.max(every, axis=0).tolist()
 
 
 @functools.cache

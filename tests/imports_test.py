@@ -10,7 +10,7 @@ ROOT = pathlib.Path(__file__).parent.parent / 'sdnas_jax'
 ALLOWED = {
   'spaces': set(),
   'errors': set(),
-  'parallel': set(),
+  'parallel': {'errors'},
   'tf': set(),
   'compilation': set(),
   'memory': set(),
@@ -22,7 +22,7 @@ ALLOWED = {
   'report': {'spaces'},
   'artifacts': {'errors'},
   'checkpoints': {'parallel'},
-  'loop': {'errors'},
+  'loop': {'errors', 'parallel'},
   'search': {'bilevel', 'data', 'methods', 'spaces'},
   'tasks': {
     *('artifacts', 'bilevel', 'checkpoints', 'compilation', 'data', 'errors'),

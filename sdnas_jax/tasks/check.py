@@ -1,12 +1,15 @@
 """Refuses a config that cannot work, in a sentence that names the fix."""
 
+import json
 import math
 from typing import Any
+import zlib
 
 from ml_collections import ConfigDict
 
 from sdnas_jax import artifacts
 from sdnas_jax import errors
+from sdnas_jax import parallel
 from sdnas_jax.bilevel import distill
 from sdnas_jax.data import sources
 from sdnas_jax.methods import METHODS
@@ -152,3 +155,20 @@ def sizes(config: ConfigDict, source: sources.Source, devices: int) -> int:
       f'a multiple, such as {batch // devices * devices or devices}'
     )
   return examples
+
+
+def hosts(config: ConfigDict) -> None:
+  """Checks that all hosts were given the same config; all must call it.
+
+  It is also where they first meet. Gloo waits half a minute for that, and
+  compilation may take longer on one than on another.
+
+  Raises:
+    BadInput: on every host, if they differ.
+  """
+  said = json.dumps(config.to_dict(), sort_keys=True).encode()
+  number = zlib.crc32(said) // 2  # in the range of int32
+  if parallel.most(number, -number) != [number, -number]:
+    raise errors.BadInput(
+      'the hosts were given different configs: run the same command on each'
+    )

@@ -67,7 +67,7 @@ class Record:
     self._board().write_scalars(epoch, metrics)
     self._board().flush()
     self._remember(epoch, jax.device_get(state.params['alphas']))
-    found = self.genotype(state._replace(epoch=state.epoch + 1))
+    found = self.genotype(state._replace(epoch=epoch + 1))
     artifacts.write_json(self.workdir / 'genotype.json', found._asdict())
     # Drawing takes seconds, longer than a small epoch.
     if epoch + 1 == self.epochs or time.monotonic() - self.drawn > 60:
@@ -83,12 +83,12 @@ class Record:
 
   def genotype(self, state: search.State) -> spaces.Genotype:
     """What the alphas stand for now."""
+    # From the host's copies, since other hosts do not compute this.
+    now = (state.params['alphas'], state.mask, state.epoch)
+    now, mask, epoch = jax.device_get(now)
     # A method may sample; the key is fixed, so that a state has one genotype.
     mix = self.method.relax(
-      jax.random.key(0),
-      state.params['alphas'],
-      state.mask,
-      state.epoch / self.epochs,
+      jax.random.key(0), now, mask, np.float32(epoch / self.epochs)
     )
     return self.method.discretize(self.space, jax.device_get(mix))
 

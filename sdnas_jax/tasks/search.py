@@ -44,6 +44,7 @@ def run(config: ConfigDict, workdir: pathlib.Path, dry_run: bool) -> None:
   compilation.keep()
   memory.keep()
   check.search(config)
+  check.hosts(config)
   source = sources.find(config.data.name, config.data.dir)
   examples = check.sizes(config, source, jax.device_count())
   space = SPACES[config.space]
@@ -62,7 +63,8 @@ def run(config: ConfigDict, workdir: pathlib.Path, dry_run: bool) -> None:
   print(_overview(_parts(shapes['params'])), flush=True)
 
   images, labels = sources.load(source, examples)
-  artifacts.claim(workdir, config.to_dict(), **_about())
+  if parallel.leads():
+    artifacts.claim(workdir, config.to_dict(), **_about())
   kept = checkpoints.manager(workdir / 'checkpoints')
   first = functools.partial(
     _first, config, setup, space, source, shapes, halves[0]
@@ -159,9 +161,10 @@ def _search(config, setup, state, train, valid, log, kept):
 
   def finish(state, sums, each, seconds):
     rate = config.batch_size / each
-    line = log.epoch(state, sums, seconds, rate)
-    state = state._replace(epoch=state.epoch + 1, sums=search.zero())
-    state = jax.device_put(state, place)
+    leads = parallel.leads()
+    line = log.epoch(state, sums, seconds, rate) if leads else ''
+    fresh = parallel.replicate((state.epoch + 1, search.zero()))
+    state = state._replace(epoch=fresh[0], sums=fresh[1])
     checkpoints.save(kept, state)
     return state, line
 
@@ -199,7 +202,8 @@ def _plan(config, setup, source, shapes, halves, workdir):
     ),
     'image_bytes': sum(halves) * math.prod(source.shape),
   }
-  artifacts.write_json(workdir / 'plan.json', plan)
+  if parallel.leads():
+    artifacts.write_json(workdir / 'plan.json', plan)
   for name, value in plan.items():
     print(f'{name:<20} {value:>14,}')
   print(f'{workdir / "plan.json"} is written; nothing was run')
