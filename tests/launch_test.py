@@ -30,7 +30,8 @@ TINY = (
 def environment(tmp_path_factory):
   """One compilation cache for all runs of this file."""
   cache = tmp_path_factory.mktemp('cache')
-  return {**os.environ, 'XDG_CACHE_HOME': str(cache), 'COLUMNS': '80'}
+  own = {'JAX_COMPILATION_CACHE_DIR': str(cache), 'COLUMNS': '80'}
+  return {**os.environ, **own}
 
 
 def launch(environment, workdir, *flags):
@@ -151,6 +152,8 @@ def test_a_signal_saves_within_the_epoch(whole, environment, tmp_path, number):
   _, stderr = process.communicate()
   assert process.returncode == 128 + number, stderr
   assert 'Traceback' not in stderr and 'same command' in stderr
+  if number == signal.SIGTERM:
+    return  # what it saved is what SIGINT saves
   resumed = launch(environment, tmp_path)
   assert resumed.returncode == 0, resumed.stderr
   same(whole[0], tmp_path)

@@ -12,6 +12,7 @@ SCRIPT = """
 import sys
 import tests.conftest
 import jax, numpy as np
+from jax.flatten_util import ravel_pytree
 from sdnas_jax import parallel, search
 from tests import toys
 
@@ -22,8 +23,9 @@ for method in ('darts', 'darts2'):
   state = toys.state(parts)
   run = jax.jit(search.advance, out_shardings=parallel.everywhere())
   state = run(state, jax.random.key(0), *data, np.int32(1), parts)
-  moments = (state.opt.inner_states['alphas'].inner_state[1].mu,
-             state.opt.inner_states['weights'].inner_state[2].trace)
+  trace = state.opt.inner_states['weights'].inner_state[2].trace
+  _, unravel = ravel_pytree(state.params['weights'])
+  moments = state.opt.inner_states['alphas'].inner_state[1].mu, unravel(trace)
   for n, leaf in enumerate(jax.tree.leaves(moments)):
     out[f'{method}{n}'] = leaf
   out[method] = state.sums.loss

@@ -226,7 +226,7 @@ def test_another_source_is_another_library(compiler, tmp_path, monkeypatch):
   versions = []
   for end in ('', '// more', ''):
     (copy / 'sums.h').write_text((folder / 'sums.h').read_text() + end)
-    versions.append(build._library.__wrapped__()[1])
+    versions.append(build.library.__wrapped__()[1])
   assert versions[0] == versions[2] != versions[1]
   assert len(libraries(tmp_path)) == 2
 
