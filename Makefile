@@ -2,7 +2,7 @@
 
 # Makes .venv; after a change of it, `make clean` first.
 PYTHON ?= python3
-PYTEST_ARGS ?= -n 2 --dist loadfile
+PYTEST_ARGS ?= -n 2 --dist loadfile --no-loadscope-reorder
 # Where an NVIDIA driver answers, JAX comes with its CUDA plugin.
 EXTRAS = $(if $(shell nvidia-smi >/dev/null 2>&1 && echo yes),[cuda])
 

@@ -13,4 +13,12 @@ os.environ['XLA_FLAGS'] = ' '.join(
 
 import jax
 
+from sdnas_jax.native import build
+
 jax.config.update('jax_numpy_rank_promotion', 'raise')
+
+
+def pytest_configure(config):
+  """Compiles the kernels once, before the workers of xdist would, each."""
+  if not hasattr(config, 'workerinput'):
+    build.available()
