@@ -1,8 +1,8 @@
 """Keeps freed memory for the next step.
 
 A step on a CPU takes and frees gigabytes of temporaries at once. glibc hands
-such blocks back to the system, and the next step pays for every page again: a
-fifth of its time.
+such blocks back to the system, and the next step pays for every page again
+(docs/speed.md).
 """
 
 import ctypes
