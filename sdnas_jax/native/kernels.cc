@@ -48,14 +48,29 @@ Buffers<D> gather(ffi::RemainingRets rest) {
   return buffers;
 }
 
+// The depthwise kernels among a call's arguments, tiled.
+template <ffi::DataType D>
+Kernels<ffi::NativeType<D>> tiled(ffi::RemainingArgs rest, int64_t channels,
+                                  ffi::Span<const int64_t> dilations) {
+  auto buffers = gather<D>(rest);
+  auto kernels = kernels_of<D>(buffers, channels, dilations);
+  visit<D>(buffers, [&](int64_t e, auto* k) { kernels.tile(e, k); });
+  return kernels;
+}
+
+// The 1x1 kernels, [edges, inputs, outputs].
+template <ffi::DataType D>
+Pointwise<ffi::NativeType<D>> pointwise(ffi::Buffer<D> w) {
+  auto d = w.dimensions();
+  return {w.typed_data(), d[0], d[1], d[2]};
+}
+
 template <ffi::DataType D>
 ffi::Error Convolve(ffi::ThreadPool pool, ffi::Buffer<D> x,
                     ffi::RemainingArgs rest, ffi::Result<ffi::Buffer<D>> out,
                     int64_t stride, ffi::Span<const int64_t> dilations) {
   Shape in(x.dimensions()), to(out->dimensions());
-  auto buffers = gather<D>(rest);
-  auto kernels = kernels_of<D>(buffers, in.channels, dilations);
-  visit<D>(buffers, [&](int64_t e, auto* k) { kernels.tile(e, k); });
+  auto kernels = tiled<D>(rest, in.channels, dilations);
   convolve(pool, x.typed_data(), in, kernels, stride, out->typed_data(), to);
   return ffi::Error::Success();
 }
@@ -66,9 +81,7 @@ ffi::Error InputGradient(ffi::ThreadPool pool, ffi::Buffer<D> g,
                          ffi::Result<ffi::Buffer<D>> x, int64_t stride,
                          ffi::Span<const int64_t> dilations) {
   Shape from(g.dimensions()), to(x->dimensions());
-  auto buffers = gather<D>(rest);
-  auto kernels = kernels_of<D>(buffers, to.channels, dilations);
-  visit<D>(buffers, [&](int64_t e, auto* k) { kernels.tile(e, k); });
+  auto kernels = tiled<D>(rest, to.channels, dilations);
   input_gradient(pool, g.typed_data(), from, kernels, stride, x->typed_data(),
                  to);
   return ffi::Error::Success();
@@ -92,13 +105,9 @@ ffi::Error Separable(ffi::ThreadPool pool, ffi::Buffer<D> x, ffi::Buffer<D> w,
                      ffi::RemainingArgs rest, ffi::Result<ffi::Buffer<D>> z,
                      int64_t stride, ffi::Span<const int64_t> dilations) {
   Shape in(x.dimensions()), to(z->dimensions());
-  auto buffers = gather<D>(rest);
-  auto kernels = kernels_of<D>(buffers, in.channels, dilations);
-  visit<D>(buffers, [&](int64_t e, auto* k) { kernels.tile(e, k); });
-  Pointwise<ffi::NativeType<D>> point(w.typed_data(), to.edges, in.channels,
-                                      to.channels);
-  separable(pool, x.typed_data(), in, point, kernels, stride, z->typed_data(),
-            to);
+  auto kernels = tiled<D>(rest, in.channels, dilations);
+  separable(pool, x.typed_data(), in, pointwise<D>(w), kernels, stride,
+            z->typed_data(), to);
   return ffi::Error::Success();
 }
 
@@ -109,13 +118,9 @@ ffi::Error SeparableInput(ffi::ThreadPool pool, ffi::Buffer<D> x,
                           ffi::Result<ffi::Buffer<D>> out, int64_t stride,
                           ffi::Span<const int64_t> dilations) {
   Shape in(x.dimensions()), from(g.dimensions());
-  auto buffers = gather<D>(rest);
-  auto kernels = kernels_of<D>(buffers, in.channels, dilations);
-  visit<D>(buffers, [&](int64_t e, auto* k) { kernels.tile(e, k); });
-  Pointwise<ffi::NativeType<D>> point(w.typed_data(), from.edges, in.channels,
-                                      from.channels);
-  separable_input(pool, x.typed_data(), in, g.typed_data(), from, point,
-                  kernels, stride, out->typed_data());
+  auto kernels = tiled<D>(rest, in.channels, dilations);
+  separable_input(pool, x.typed_data(), in, g.typed_data(), from,
+                  pointwise<D>(w), kernels, stride, out->typed_data());
   return ffi::Error::Success();
 }
 
@@ -127,13 +132,9 @@ ffi::Error SeparableKernels(ffi::ThreadPool pool, ffi::Buffer<D> x,
                             ffi::RemainingRets results, int64_t stride,
                             ffi::Span<const int64_t> dilations) {
   Shape in(x.dimensions()), from(g.dimensions());
-  auto buffers = gather<D>(rest);
-  auto kernels = kernels_of<D>(buffers, in.channels, dilations);
-  visit<D>(buffers, [&](int64_t e, auto* k) { kernels.tile(e, k); });
-  Pointwise<ffi::NativeType<D>> point(w.typed_data(), from.edges, in.channels,
-                                      from.channels);
-  separable_kernels(pool, x.typed_data(), in, g.typed_data(), from, point,
-                    kernels, stride, dw->typed_data());
+  auto kernels = tiled<D>(rest, in.channels, dilations);
+  separable_kernels(pool, x.typed_data(), in, g.typed_data(), from,
+                    pointwise<D>(w), kernels, stride, dw->typed_data());
   auto grads = gather<D>(results);
   visit<D>(grads, [&](int64_t e, auto* k) { kernels.fold(e, k); });
   return ffi::Error::Success();

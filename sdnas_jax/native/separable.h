@@ -15,6 +15,16 @@ int64_t padded(int64_t n) {
   return ceil_div(n, Simd<T>::lanes) * Simd<T>::lanes;
 }
 
+// Calls columns(Q, from) for Q vectors of columns at a time, two or one.
+template <typename T, typename F>
+void in_columns(int64_t wide, const F& columns) {
+  constexpr int64_t lanes = Simd<T>::lanes;
+  int64_t from = 0;
+  for (; from + 2 * lanes <= wide; from += 2 * lanes)
+    columns(std::integral_constant<int, 2>(), from);
+  if (from < wide) columns(std::integral_constant<int, 1>(), from);
+}
+
 // P rows and Q vectors of columns of out = in * matrix.
 template <typename T, int P, int Q>
 inline void product_block(const T* in, int64_t inner, const T* matrix,
@@ -34,8 +44,7 @@ inline void product_block(const T* in, int64_t inner, const T* matrix,
 template <typename T>
 void product(const T* in, int64_t rows, int64_t inner, const T* matrix,
              int64_t wide, T* out) {
-  constexpr int64_t lanes = Simd<T>::lanes;
-  auto columns = [&](auto q, int64_t from) {
+  in_columns<T>(wide, [&](auto q, int64_t from) {
     constexpr int Q = decltype(q)::value, P = 12 / Q;
     int64_t r = 0;
     for (; r + P <= rows; r += P)
@@ -44,11 +53,7 @@ void product(const T* in, int64_t rows, int64_t inner, const T* matrix,
     for (; r < rows; ++r)
       product_block<T, 1, Q>(in + r * inner, inner, matrix + from, wide,
                              out + r * wide + from);
-  };
-  int64_t from = 0;
-  for (; from + 2 * lanes <= wide; from += 2 * lanes)
-    columns(std::integral_constant<int, 2>(), from);
-  if (from < wide) columns(std::integral_constant<int, 1>(), from);
+  });
 }
 
 // M rows and Q vectors of columns of sum += a^T b.
@@ -74,8 +79,7 @@ inline void outer_block(const T* a, int64_t channels, const T* b, int64_t wide,
 template <typename T>
 void outer(const T* a, int64_t channels, const T* b, int64_t wide,
            int64_t rows, T* sum) {
-  constexpr int64_t lanes = Simd<T>::lanes;
-  auto columns = [&](auto q, int64_t from) {
+  in_columns<T>(wide, [&](auto q, int64_t from) {
     constexpr int Q = decltype(q)::value, M = 8 / Q;
     int64_t c = 0;
     for (; c + M <= channels; c += M)
@@ -84,11 +88,7 @@ void outer(const T* a, int64_t channels, const T* b, int64_t wide,
     for (; c < channels; ++c)
       outer_block<T, 1, Q>(a + c, channels, b + from, wide, rows,
                            sum + c * wide + from);
-  };
-  int64_t from = 0;
-  for (; from + 2 * lanes <= wide; from += 2 * lanes)
-    columns(std::integral_constant<int, 2>(), from);
-  if (from < wide) columns(std::integral_constant<int, 1>(), from);
+  });
 }
 
 // Copies rows between arrays of different width; what is added is zero.
@@ -134,8 +134,8 @@ void map_pixels(const T* in, int64_t pixels, int64_t inner, const T* matrix,
 
 template <typename T>
 void relu(const T* from, int64_t size, std::vector<T>& to) {
-  to.resize(size);
-  for (int64_t n = 0; n < size; ++n) to[n] = from[n] > 0 ? from[n] : T(0);
+  to.resize(size);  // a lost value stays lost: NaN < 0 is false
+  for (int64_t n = 0; n < size; ++n) to[n] = from[n] < 0 ? T(0) : from[n];
 }
 
 template <typename T>

@@ -85,6 +85,16 @@ def test_second_derivatives_too(stride):
   close(second('native'), second('grouped'))
 
 
+def test_a_lost_value_stays_lost():
+  x, kernels, w = case(True, (4, 4), 3, 4)
+  z = separable.convolve(
+    x.at[0, 1, 2, 2].set(jnp.nan), kernels, w, DILATIONS, 1, 'native'
+  )
+  np.testing.assert_array_equal(
+    jnp.isnan(z).any((0, 2, 3, 4)), [False, True, False]
+  )
+
+
 def test_an_empty_batch():
   x, kernels, w = case(True, (4, 4), 3, 4, batch=0)
 
