@@ -7,11 +7,16 @@ such blocks back to the system, and the next step pays for every page again
 
 import ctypes
 
+import jax
+
 TRIM_THRESHOLD, MMAP_MAX, ARENA_MAX = -1, -4, -8  # of glibc's malloc.h
 
 
 def keep() -> None:
-  """Tells glibc to keep freed memory; where there is none, does nothing."""
+  """Tells glibc to keep freed memory; where there is none, does nothing.
+
+  Call it before JAX looks for devices.
+  """
   try:
     tune = ctypes.CDLL(None).mallopt
   except (AttributeError, OSError, TypeError):
@@ -19,3 +24,6 @@ def keep() -> None:
   tune(MMAP_MAX, 0)  # large blocks come from the heap ...
   tune(ARENA_MAX, 1)  # ... of which there is one for all threads ...
   tune(TRIM_THRESHOLD, -1)  # ... that never shrinks
+  # An asynchronous step may start before the one before it has freed its
+  # temporaries; kept, they would then exist twice.
+  jax.config.update('jax_cpu_enable_async_dispatch', False)

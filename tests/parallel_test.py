@@ -12,7 +12,6 @@ SCRIPT = """
 import sys
 import tests.conftest
 import jax, numpy as np
-from jax.flatten_util import ravel_pytree
 from sdnas_jax import parallel, search
 from tests import toys
 
@@ -24,8 +23,7 @@ for method in ('darts', 'darts2'):
   run = jax.jit(search.advance, out_shardings=parallel.everywhere())
   state = run(state, jax.random.key(0), *data, np.int32(1), parts)
   trace = state.opt.inner_states['weights'].inner_state[2].trace
-  _, unravel = ravel_pytree(state.params['weights'])
-  moments = state.opt.inner_states['alphas'].inner_state[1].mu, unravel(trace)
+  moments = state.opt.inner_states['alphas'].inner_state[1].mu, trace
   for n, leaf in enumerate(jax.tree.leaves(moments)):
     out[f'{method}{n}'] = leaf
   out[method] = state.sums.loss

@@ -4,7 +4,6 @@ import dataclasses
 import functools
 
 import jax
-from jax import flatten_util
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -235,9 +234,8 @@ def test_each_hook_of_a_method_reaches_its_place():
     adam.mu['alphas'],
     decayed,
   )  # the architecture's gradient was 0 but for the decay
-  _, unravel = flatten_util.ravel_pytree(begin.params['weights'])
-  trace = unravel(end.opt.inner_states['weights'].inner_state[2].trace)
-  cell = trace['cell0']['from0']
+  trace = end.opt.inner_states['weights'].inner_state[2].trace
+  cell = trace['weights']['cell0']['from0']
   unused, used = cell['first']['pointwise'], cell['skip']['Pointwise_0']
   own = begin.params['weights']['cell0']['from0']['first']['pointwise']
   np.testing.assert_allclose(

@@ -161,6 +161,20 @@ ffi::Error Products(ffi::ThreadPool pool, ffi::Buffer<D> g, ffi::Buffer<D> z,
 }
 
 template <ffi::DataType D>
+ffi::Error MixtureInput(ffi::ThreadPool pool, ffi::Buffer<D> g,
+                        ffi::Buffer<D> z, ffi::Buffer<D> share,
+                        ffi::Buffer<D> p, ffi::Buffer<D> mean,
+                        ffi::Buffer<D> scale, ffi::Buffer<D> first,
+                        ffi::Buffer<D> second, ffi::Result<ffi::Buffer<D>> dz,
+                        bool shared) {
+  mixture_input(pool, g.typed_data(), Shape(g.dimensions()), z.typed_data(),
+                Shape(z.dimensions()), shared, share.typed_data(),
+                p.typed_data(), mean.typed_data(), scale.typed_data(),
+                first.typed_data(), second.typed_data(), dz->typed_data());
+  return ffi::Error::Success();
+}
+
+template <ffi::DataType D>
 ffi::Error Choose(ffi::ThreadPool pool, ffi::Buffer<D> x, ffi::Buffer<D> c,
                   ffi::Result<ffi::Buffer<D>> out, int64_t stride) {
   choose(pool, x.typed_data(), c.typed_data(), Shape(x.dimensions()), stride,
@@ -199,6 +213,9 @@ ffi::Error Spread(ffi::ThreadPool pool, ffi::Buffer<D> x, ffi::Buffer<D> g,
   BIND.Arg<B>().Arg<B>().Arg<B>().RemainingArgs().Ret<B>()            \
       .RemainingRets().GEOMETRY
 #define TO_TWO_SUMS(B) BIND.Arg<B>().Arg<B>().Ret<B>().Ret<B>()
+#define OF_G_Z_SHARE_P_SUMS(B)                                        \
+  BIND.Arg<B>().Arg<B>().Arg<B>().Arg<B>().Arg<B>().Arg<B>().Arg<B>() \
+      .Arg<B>().Ret<B>().Attr<bool>("shared")
 
 #define WITH_STRIDE(B) \
   BIND.Arg<B>().Arg<B>().Ret<B>().Attr<int64_t>("stride")
@@ -211,5 +228,6 @@ HANDLERS(separable_input, SeparableInput, OF_X_G_W_KERNELS);
 HANDLERS(separable_kernels, SeparableKernels, TO_ALL_KERNELS);
 HANDLERS(moments, Moments, TO_TWO_SUMS);
 HANDLERS(products, Products, TO_TWO_SUMS);
+HANDLERS(mixture_input, MixtureInput, OF_G_Z_SHARE_P_SUMS);
 HANDLERS(choose, Choose, WITH_STRIDE);
 HANDLERS(spread, Spread, WITH_STRIDE);

@@ -21,30 +21,64 @@ void windows(const Shape& in, int64_t stride, const F& visit) {
     }
 }
 
+// What comparing two V gives, and what may number a window's pixels: a vector of
+// integers, or one.
+template <typename V>
+struct Lane {
+  using Index = decltype(V{} > V{});
+};
+template <>
+struct Lane<float> {
+  using Index = int;
+};
+template <>
+struct Lane<double> {
+  using Index = int;
+};
+
+// Calls f(T vector, channel) for whole vectors of channels, f(T, channel) for
+// the rest.
+template <typename T, typename F>
+void over_channels(int64_t channels, const F& f) {
+  int64_t k = 0;
+  for (; k + Simd<T>::lanes <= channels; k += Simd<T>::lanes) f(Vec<T>{}, k);
+  for (; k < channels; ++k) f(T{}, k);
+}
+
+template <typename V, typename T>
+inline V take(const T* from) {
+  V v;
+  __builtin_memcpy(&v, from, sizeof v);
+  return v;
+}
+
 // out [2, batch, ...]: c where x is largest, and c's mean.
 template <typename T>
 void choose(ffi::ThreadPool& pool, const T* x, const T* c, Shape in,
             int64_t stride, T* out, Shape to) {
   int64_t channels = in.channels;
   share_out(pool, in.batch, [&] {
-    return [&, best = std::vector<T>(channels)](int64_t b) mutable {
+    return [&](int64_t b) {
       const T *seen = x + in.at(0, b), *taken = c + in.at(0, b);
       T *most = out + to.at(0, b), *mean = out + to.at(1, b);
       windows<T>(in, stride, [&](int64_t p, T part, const int64_t* near,
                                  int64_t count) {
-        T *__restrict one = most + p * channels,
-          *__restrict two = mean + p * channels, *__restrict top = best.data();
-        for (int64_t n = 0; n < count; ++n) {
-          const T* from = seen + near[n] * channels;
-          const T* with = taken + near[n] * channels;
-          for (int64_t k = 0; k < channels; ++k) {
-            bool larger = n == 0 || from[k] > top[k];
-            top[k] = larger ? from[k] : top[k];
-            one[k] = larger ? with[k] : one[k];
-            two[k] = n == 0 ? with[k] : two[k] + with[k];
+        over_channels<T>(channels, [&](auto like, int64_t k) {
+          using V = decltype(like);
+          V best = take<V>(seen + near[0] * channels + k);
+          V one = take<V>(taken + near[0] * channels + k), sum = one;
+          for (int64_t n = 1; n < count; ++n) {
+            V own = take<V>(seen + near[n] * channels + k);
+            V with = take<V>(taken + near[n] * channels + k);
+            auto larger = own > best;
+            best = larger ? own : best;
+            one = larger ? with : one;
+            sum += with;
           }
-        }
-        for (int64_t k = 0; k < channels; ++k) two[k] *= part;
+          sum *= part;
+          __builtin_memcpy(most + p * channels + k, &one, sizeof one);
+          __builtin_memcpy(mean + p * channels + k, &sum, sizeof sum);
+        });
       });
     };
   });
@@ -56,27 +90,33 @@ void spread(ffi::ThreadPool& pool, const T* x, Shape in, const T* g, Shape from,
             int64_t stride, T* c) {
   int64_t channels = in.channels;
   share_out(pool, in.batch, [&] {
-    return [&, best = std::vector<T>(channels),
-            at = std::vector<int64_t>(channels)](int64_t b) mutable {
+    return [&](int64_t b) {
       const T* seen = x + in.at(0, b);
       const T *most = g + from.at(0, b), *mean = g + from.at(1, b);
       T* to = c + in.at(0, b);
       std::fill_n(to, in.image(), T(0));
       windows<T>(in, stride, [&](int64_t p, T part, const int64_t* near,
                                  int64_t count) {
-        const T *one = most + p * channels, *two = mean + p * channels;
-        for (int64_t n = 0; n < count; ++n) {
-          const T* own = seen + near[n] * channels;
-          T* sum = to + near[n] * channels;
-          for (int64_t k = 0; k < channels; ++k) {
-            bool larger = n == 0 || own[k] > best[k];
-            best[k] = larger ? own[k] : best[k];
-            at[k] = larger ? near[n] : at[k];
-            sum[k] += part * two[k];
+        over_channels<T>(channels, [&](auto like, int64_t k) {
+          using V = decltype(like);
+          using Index = typename Lane<V>::Index;
+          V best = take<V>(seen + near[0] * channels + k);
+          Index at{};
+          for (int64_t n = 1; n < count; ++n) {
+            V own = take<V>(seen + near[n] * channels + k);
+            auto larger = own > best;
+            best = larger ? own : best;
+            at = larger ? Index{} + static_cast<int>(n) : at;
           }
-        }
-        for (int64_t k = 0; k < channels; ++k)
-          to[at[k] * channels + k] += one[k];
+          V one = take<V>(most + p * channels + k);
+          V share = part * take<V>(mean + p * channels + k);
+          for (int64_t n = 0; n < count; ++n) {
+            T* place = to + near[n] * channels + k;
+            auto here = at == Index{} + static_cast<int>(n);
+            V sum = take<V>(place) + share + (here ? one : V{});
+            __builtin_memcpy(place, &sum, sizeof sum);
+          }
+        });
       });
     };
   });

@@ -72,10 +72,41 @@ def mix(
 def _backward(epsilon, native, kept, gradients):
   p, z, share, mean, scale = kept
   g = gradients[0]
-  first, second = products(g, z, len(p), native)
+  sums = products(g, z, len(p), native)
+  slope = _slopes(p, mean, scale, *sums)
+  dz = _input_gradient(g, z, share, p, mean, scale, *sums, native)
+  return jnp.sum(slope, axis=(2, 3, 4, 5)), dz, None
+
+
+blend.defvjp(_forward, _backward)
+
+
+def _slopes(p, mean, scale, first, second):
+  """The sum of g y for each normalised z: [stack, edges, 1, 1, 1, channels]."""
+  mean, scale, second = (_stacked(x, p) for x in (mean, scale, second))
+  return scale * (second - mean * first[None])
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(8,))
+def _input_gradient(g, z, share, p, mean, scale, first, second, native):
+  """Of `blend` in z, from `products`."""
+  operands = g, z, share, p, mean, scale, first, second
+  if not native:
+    return _formula(*operands)
+  shared = len(z) < second.shape[0]
+
+  def local(g, z, share, *whole):
+    out = jax.ShapeDtypeStruct(z.shape, z.dtype)
+    return build.call('mixture_input', out, g, z, share, *whole, shared=shared)
+
+  whole = [x.astype(z.dtype) for x in operands[2:]]
+  return parallel.rows(local, axis=1, whole=5)(g, z, *whole)
+
+
+def _formula(g, z, share, p, mean, scale, first, second):
+  slope = _slopes(p, mean, scale, first, second)
   # All as [stack, edges or 1, batch, height, width, channels]:
-  z, mean, scale, second = (_stacked(x, p) for x in (z, mean, scale, second))
-  slope = scale * (second - mean * first[None])  # sum of g y
+  z, mean, scale = (_stacked(x, p) for x in (z, mean, scale))
   y, q = (z - mean) * scale, p[:, :, None, None, None, None]
 
   def over_edges(x):  # which may share z
@@ -83,16 +114,19 @@ def _backward(epsilon, native, kept, gradients):
 
   constant, linear = over_edges(q * first[None]), over_edges(q * slope)
   dz = scale * (over_edges(q * g[None]) - share[None] * (constant + linear * y))
-  return jnp.sum(slope, axis=(2, 3, 4, 5)), dz.reshape(-1, *g.shape[1:]), None
+  return dz.reshape(-1, *g.shape[1:])
+
+
+_input_gradient.defvjp(
+  lambda *operands: (_input_gradient(*operands), operands[:-1]),
+  lambda native, operands, c: jax.vjp(_formula, *operands)[1](c),
+)
 
 
 def _sum(x, axis):
   """An explicit sum, which XLA's CPU backend fuses; it reduces slowly."""
   parts = (lax.index_in_dim(x, n, axis) for n in range(x.shape[axis]))
   return functools.reduce(jnp.add, parts)
-
-
-blend.defvjp(_forward, _backward)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
@@ -103,11 +137,13 @@ def weigh(p: jax.Array, x: jax.Array, native: bool = False) -> jax.Array:
 
 def _weigh_gradient(native, kept, g):
   p, x = kept
-  _, second = products(g, x, 1, native)
-  return (
-    jnp.sum(second, axis=(1, 2, 3, 4)),
-    _sum(p[:, None, None, None, None] * g, axis=0),
-  )
+  first, second = products(g, x, 1, native)
+  # As if x had mean 0 and variance 1, and nothing depended on these.
+  like = 1, 1, 1, 1, x.shape[-1]
+  mean, scale = jnp.zeros(like, x.dtype), jnp.ones(like, x.dtype)
+  share = jnp.zeros((1, x.shape[1], 1, 1, 1), x.dtype)
+  dx = _input_gradient(g, x, share, p[None], mean, scale, first, second, native)
+  return jnp.sum(second, axis=(1, 2, 3, 4)), dx
 
 
 weigh.defvjp(

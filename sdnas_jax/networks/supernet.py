@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from sdnas_jax.networks import depthwise
+from sdnas_jax.networks import once
 from sdnas_jax.networks import ops
 from sdnas_jax.spaces import space as spaces
 
@@ -45,9 +46,10 @@ class Cell(nn.Module):
     for source, edges in zip(sources, leaving, strict=True):
       own, mix = mix[: len(edges)], mix[len(edges) :]
       stride = 2 if self.reduction and source < self.space.inputs else 1
-      out = ops.MixedOp(
-        self.space.primitives, self.channels, stride, name=f'from{source}'
-      )(states[source], own, ctx)
+      op = ops.MixedOp(
+        self.space.primitives, self.channels, stride, parent=None
+      )
+      out = once.call(self, f'from{source}', op, states[source], own, ctx)
       for edge, y in zip(edges, jnp.split(out, len(edges)), strict=True):
         target = self.space.edges[edge][1]
         states[target] = states.get(target, 0.0) + y
