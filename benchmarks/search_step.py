@@ -2,12 +2,14 @@
 
   python benchmarks/search_step.py --layers=3
   python benchmarks/search_step.py --against=torch
+  python benchmarks/search_step.py --against='method="darts2"'
 
-The first prints images a second, peak memory and compile time, cold and warm;
-the second also runs the same step in plain PyTorch (`pip install torch`), in
-turns, and ends in one line of JSON. Each side is a process of its own, so that
-each has its own memory. A figure is a median over rounds; on a shared machine
-only ratios of one run mean anything.
+The first prints images a second, peak memory and compile time, cold and warm.
+The second also runs the same step in plain PyTorch (`pip install torch`), the
+third the same search with another setting, in turns. All end in one line of
+JSON. Each side is a process of its own, so that each has its own memory. A
+figure is a median over rounds, `ratio` that of the other side to ours within a
+round; on a shared machine only ratios of one run mean anything.
 """
 
 import argparse
@@ -55,8 +57,8 @@ def assemble(point):
   half = point.examples or 8 * config.batch_size
   setup = task.assemble(config, space, source, half)
   rng = np.random.default_rng(0)
-  shapes = start.shapes(setup.net, source.shape, task._mix(space))
-  first = task._first(config, setup, space, source, shapes, half)
+  shapes = start.shapes(setup.net, source.shape, task.mix_shapes(space))
+  first = task.first_state(config, setup, space, source, shapes, half)
   halves = [
     parallel.replicate(
       split.Split(
@@ -98,12 +100,12 @@ def ours(pipe, point):
     return out
 
   def compile():
-    return step.lower(state, key, *halves, np.int32(0), setup).compile()
+    return traced.lower().compile()
 
   traced = measure(
     'trace', lambda: step.trace(state, key, *halves, np.int32(0), setup)
   )
-  go = measure('compile_cold', lambda: traced.lower().compile())
+  go = measure('compile_cold', compile)
   planned = go.memory_analysis()
   if point.again:
     jax.clear_caches()
@@ -157,7 +159,19 @@ def ask(pipe, question):
   return pipe.recv()
 
 
-def main():
+def setting(text):
+  """A field of the config and its value, from FIELD=JSON."""
+  field, _, value = text.partition('=')
+  try:
+    return field, json.loads(value)
+  except json.JSONDecodeError:
+    raise argparse.ArgumentTypeError(
+      f'{text!r} is not FIELD=JSON, such as model.bf16=true or '
+      'method=\'"darts2"\' in quotes'
+    ) from None
+
+
+def arguments():
   parser = argparse.ArgumentParser(
     description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
   )
@@ -166,29 +180,44 @@ def main():
   parser.add_argument('--layers', type=int, default=8)
   parser.add_argument('--rounds', type=int, default=5)
   parser.add_argument('--steps', type=int, default=1, help='in a round')
-  parser.add_argument('--against', choices=['torch'])
+  parser.add_argument(
+    '--against',
+    type=lambda text: text if text == 'torch' else setting(text),
+    metavar='torch | FIELD=JSON',
+  )
   parser.add_argument(
     '--set',
+    type=setting,
     action='append',
     default=[],
     metavar='FIELD=JSON',
-    help='of configs/search_cifar.py, as method=\'"darts2"\'',
+    help='of configs/search_cifar.py, on both sides',
   )
-  args = parser.parse_args()
+  return parser.parse_args()
+
+
+def main():
+  args = arguments()
   override = {
     'batch_size': args.batch,
     'model.channels': args.channels,
     'model.layers': args.layers,
-    **{k: json.loads(v) for k, v in (s.split('=', 1) for s in args.set)},
+    **dict(args.set),
   }
   context = multiprocessing.get_context('spawn')
   pipes = {'ours': serve(context, ours, Point(override))}
   compiled = pipes['ours'].recv()
   for name, value in compiled.items():
     print(f'{name:<14} {value:8.1f} s', flush=True)
+  other = 'torch' if args.against == 'torch' else 'other'
+  if args.against == 'torch':
+    pipes[other] = serve(context, torch, args)
+  elif args.against:
+    field, value = args.against
+    point = Point(override | {field: value}, again=False)
+    pipes[other] = serve(context, ours, point)
   if args.against:
-    pipes['torch'] = serve(context, torch, args)
-    pipes['torch'].recv()
+    pipes[other].recv()
   times = {name: [] for name in pipes}
   for n in range(args.rounds + 1):  # the first warms up
     for name, pipe in pipes.items():
@@ -203,8 +232,9 @@ def main():
     print(f'{name:<14} {median:8.3f} s, {rate:.1f} im/s, peak {memory:.2f} GB')
     result |= {f'{name}_s': median, f'{name}_gb': memory}
   if args.against:
-    result['ratio'] = result['torch_s'] / result['ours_s']
-    result['memory_ratio'] = result['ours_gb'] / result['torch_gb']
+    pairs = zip(times[other], times['ours'], strict=True)
+    result['ratio'] = statistics.median(a / b for a, b in pairs)
+    result['memory_ratio'] = result['ours_gb'] / result[f'{other}_gb']
   print(json.dumps({k: round(v, 3) for k, v in (result | compiled).items()}))
 
 

@@ -54,19 +54,40 @@ def _forward(p, z, share, epsilon, native):
   mean, square = moments(z, share, native)
   var = square - mean * mean
   scale = lax.rsqrt(jnp.maximum(var, 0.0) + epsilon)
-  mixed = mix(p, z, mean, scale)
+  mixed = mix(p, z, mean, scale, native)
   return (mixed, mean, var), (p, z, share, mean, scale)
 
 
 def mix(
-  p: jax.Array, z: jax.Array, mean: jax.Array, scale: jax.Array
+  p: jax.Array,
+  z: jax.Array,
+  mean: jax.Array,
+  scale: jax.Array,
+  native: bool = False,
 ) -> jax.Array:
   """sum_o p_o (z_o - mean_o) scale_o; shapes as in `blend`."""
-  parts = (_stacked(x, p) for x in (z, mean, scale))
-  return sum(
-    p[:, None, None, None, None] * scale * (z - mean)
-    for p, z, mean, scale in zip(p, *parts, strict=True)
-  )
+  mean, scale = _stacked(mean, p), _stacked(scale, p)
+  a = p[:, :, None, None, None, None] * scale
+  return _line(z, a, -jnp.sum(a * mean, axis=0), native)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
+def _line(z, a, b, native):
+  """b + the sum of a z; a [stack, edges, 1, 1, 1, channels], b [edges, ...]."""
+  return b + sum(a * z for a, z in zip(a, _stacked(z, a), strict=True))
+
+
+def _line_gradient(native, kept, g):
+  z, a = kept
+  first, second = products(g, z, len(a), native)
+  dz = a * g[None]
+  dz = dz if len(z) == dz.shape[0] * dz.shape[1] else _sum(dz, axis=1)
+  return dz.reshape(z.shape), _stacked(second, a), first
+
+
+_line.defvjp(
+  lambda z, a, b, native: (_line(z, a, b, native), (z, a)), _line_gradient
+)
 
 
 def _backward(epsilon, native, kept, gradients):
@@ -92,7 +113,7 @@ def _input_gradient(g, z, share, p, mean, scale, first, second, native):
   """Of `blend` in z, from `products`."""
   operands = g, z, share, p, mean, scale, first, second
   if not native:
-    return _formula(*operands)
+    return _composed(*operands, native)
   shared = len(z) < second.shape[0]
 
   def local(g, z, share, *whole):
@@ -103,23 +124,48 @@ def _input_gradient(g, z, share, p, mean, scale, first, second, native):
   return parallel.rows(local, axis=1, whole=5)(g, z, *whole)
 
 
-def _formula(g, z, share, p, mean, scale, first, second):
+def _composed(g, z, share, p, mean, scale, first, second, native):
   slope = _slopes(p, mean, scale, first, second)
-  # All as [stack, edges or 1, batch, height, width, channels]:
-  z, mean, scale = (_stacked(x, p) for x in (z, mean, scale))
-  y, q = (z - mean) * scale, p[:, :, None, None, None, None]
-
-  def over_edges(x):  # which may share z
-    return x if z.shape[1] == len(g) else _sum(x, axis=1)
-
-  constant, linear = over_edges(q * first[None]), over_edges(q * slope)
-  dz = scale * (over_edges(q * g[None]) - share[None] * (constant + linear * y))
-  return dz.reshape(-1, *g.shape[1:])
+  mean, scale = _stacked(mean, p), _stacked(scale, p)
+  a = p[:, :, None, None, None, None] * scale
+  b, c = -a * first[None], -a * scale * slope
+  if mean.shape[1] < len(g):  # edges share z
+    b, c = (jnp.sum(x, axis=1, keepdims=True) for x in (b, c))
+  return _plane(g, z, share, a, b - c * mean, c, native)
 
 
+@functools.partial(jax.custom_vjp, nondiff_argnums=(6,))
+def _plane(g, z, share, a, b, c, native):
+  """a g + share (b + c z), summed over the edges that share z.
+
+  a [stack, edges, 1, 1, 1, channels]; b and c have an edge for each of z's.
+  """
+  pulled = a * g[None]
+  pulled = _sum(pulled, axis=1) if c.shape[1] < len(g) else pulled
+  return (share[None] * (b + c * _stacked(z, a)) + pulled).reshape(z.shape)
+
+
+def _plane_gradient(native, kept, v):
+  g, z, share, a, c = kept
+  dg = sum(a * v for a, v in zip(a, _stacked(v, a), strict=True))
+  dz = (share[None] * c * _stacked(v, a)).reshape(z.shape)
+  _, da = products(g, v, len(a), native)
+  db, dc = products(share * v, z, 1, native)
+  return dg, dz, None, *(_stacked(x, a) for x in (da, db, dc))
+
+
+_plane.defvjp(
+  lambda g, z, share, a, b, c, native: (
+    _plane(g, z, share, a, b, c, native),
+    (g, z, share, a, c),
+  ),
+  _plane_gradient,
+)
 _input_gradient.defvjp(
-  lambda *operands: (_input_gradient(*operands), operands[:-1]),
-  lambda native, operands, c: jax.vjp(_formula, *operands)[1](c),
+  lambda *operands: (_input_gradient(*operands), operands),
+  lambda native, operands, v: jax.vjp(
+    functools.partial(_composed, native=native), *operands[:-1]
+  )[1](v),
 )
 
 

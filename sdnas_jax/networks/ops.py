@@ -86,7 +86,7 @@ class Norm(nn.Module):
         var.value = self.momentum * var.value + (1 - self.momentum) * v
     else:
       scale = lax.rsqrt(var.value + self.epsilon)
-      y = blend.mix(p, x, mean.value, scale)
+      y = blend.mix(p, x, mean.value, scale, ctx.how == 'native')
     if self.affine:
       y = y * self.param('scale', nn.initializers.ones, shape)
       y = y + self.param('bias', nn.initializers.zeros, shape)

@@ -50,7 +50,7 @@ def run(config: ConfigDict, workdir: pathlib.Path, dry_run: bool) -> None:
   space = SPACES[config.space]
   halves = examples // 2, examples - examples // 2
   setup = assemble(config, space, source, halves[0])
-  shapes = start.shapes(setup.net, source.shape, _mix(space))
+  shapes = start.shapes(setup.net, source.shape, mix_shapes(space))
   if dry_run:
     return _plan(config, setup, source, shapes, halves, workdir)
 
@@ -67,7 +67,7 @@ def run(config: ConfigDict, workdir: pathlib.Path, dry_run: bool) -> None:
     artifacts.claim(workdir, config.to_dict(), **_about())
   kept = checkpoints.manager(workdir / 'checkpoints')
   first = functools.partial(
-    _first, config, setup, space, source, shapes, halves[0]
+    first_state, config, setup, space, source, shapes, halves[0]
   )
   state = checkpoints.latest(kept, jax.eval_shape(first))
   if state is None:
@@ -118,13 +118,14 @@ def assemble(
   )
 
 
-def _mix(space):
+def mix_shapes(space: spaces.Space) -> dict[str, jax.ShapeDtypeStruct]:
+  """Of the supernet's mixing weights."""
   return {
     k: jax.ShapeDtypeStruct(space.shape, jnp.float32) for k in space.kinds
   }
 
 
-def _first(config, setup, space, source, shapes, examples):
+def first_state(config, setup, space, source, shapes, examples):
   """The state before the first step, a function of the seed alone."""
   variables = start.variables(shapes, config.seed)
   rng = np.random.default_rng((config.seed, 1))
@@ -193,7 +194,7 @@ def _plan(config, setup, source, shapes, halves, workdir):
   net = setup.net.clone(depthwise='grouped')
   plan = {
     'supernet_parameters': _size(shapes['params']),
-    'macs_per_image': start.macs(net, source.shape, _mix(net.space)),
+    'macs_per_image': start.macs(net, source.shape, mix_shapes(net.space)),
     'train_examples': halves[0],
     'valid_examples': halves[1],
     'steps_per_epoch': split.batches(halves[0], config.batch_size),
