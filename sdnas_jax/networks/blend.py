@@ -58,6 +58,7 @@ def _forward(p, z, share, epsilon, native):
   return (mixed, mean, var), (p, z, share, mean, scale)
 
 
+@functools.partial(jax.custom_vjp, nondiff_argnums=(4,))
 def mix(
   p: jax.Array,
   z: jax.Array,
@@ -66,27 +67,39 @@ def mix(
   native: bool = False,
 ) -> jax.Array:
   """sum_o p_o (z_o - mean_o) scale_o; shapes as in `blend`."""
+  parts = (_stacked(x, p) for x in (z, mean, scale))
+  return sum(
+    p[:, None, None, None, None] * scale * (z - mean)
+    for p, z, mean, scale in zip(p, *parts, strict=True)
+  )
+
+
+def _mix_gradient(native, kept, g):
+  p, z, mean, scale = kept
+  sums = products(g, z, len(p), native)
+  slope = _slopes(p, mean, scale, *sums)
+  shared = len(z) < len(p) * len(g)
   mean, scale = _stacked(mean, p), _stacked(scale, p)
-  a = p[:, :, None, None, None, None] * scale
-  return _line(z, a, -jnp.sum(a * mean, axis=0), native)
+  q = p[:, :, None, None, None, None]
+
+  def own(x):  # which several edges may share
+    x = _sum(x, axis=1) if shared else x
+    return x.reshape(-1, *x.shape[2:])
+
+  return (
+    jnp.sum(slope, axis=(2, 3, 4, 5)),
+    own(q * scale * g[None]),
+    own(-q * scale * sums[0][None]),
+    own(q * slope / scale),
+  )
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
-def _line(z, a, b, native):
-  """b + the sum of a z; a [stack, edges, 1, 1, 1, channels], b [edges, ...]."""
-  return b + sum(a * z for a, z in zip(a, _stacked(z, a), strict=True))
-
-
-def _line_gradient(native, kept, g):
-  z, a = kept
-  first, second = products(g, z, len(a), native)
-  dz = a * g[None]
-  dz = dz if len(z) == dz.shape[0] * dz.shape[1] else _sum(dz, axis=1)
-  return dz.reshape(z.shape), _stacked(second, a), first
-
-
-_line.defvjp(
-  lambda z, a, b, native: (_line(z, a, b, native), (z, a)), _line_gradient
+mix.defvjp(
+  lambda p, z, mean, scale, native: (
+    mix(p, z, mean, scale, native),
+    (p, z, mean, scale),
+  ),
+  _mix_gradient,
 )
 
 
