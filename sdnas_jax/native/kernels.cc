@@ -103,11 +103,12 @@ ffi::Error KernelGradient(ffi::ThreadPool pool, ffi::Buffer<D> x,
 template <ffi::DataType D>
 ffi::Error Separable(ffi::ThreadPool pool, ffi::Buffer<D> x, ffi::Buffer<D> w,
                      ffi::RemainingArgs rest, ffi::Result<ffi::Buffer<D>> z,
-                     int64_t stride, ffi::Span<const int64_t> dilations) {
+                     int64_t stride, ffi::Span<const int64_t> dilations,
+                     bool relu) {
   Shape in(x.dimensions()), to(z->dimensions());
   auto kernels = tiled<D>(rest, in.channels, dilations);
   separable(pool, x.typed_data(), in, pointwise<D>(w), kernels, stride,
-            z->typed_data(), to);
+            relu, z->typed_data(), to);
   return ffi::Error::Success();
 }
 
@@ -116,11 +117,11 @@ ffi::Error SeparableInput(ffi::ThreadPool pool, ffi::Buffer<D> x,
                           ffi::Buffer<D> g, ffi::Buffer<D> w,
                           ffi::RemainingArgs rest,
                           ffi::Result<ffi::Buffer<D>> out, int64_t stride,
-                          ffi::Span<const int64_t> dilations) {
+                          ffi::Span<const int64_t> dilations, bool relu) {
   Shape in(x.dimensions()), from(g.dimensions());
   auto kernels = tiled<D>(rest, in.channels, dilations);
   separable_input(pool, x.typed_data(), in, g.typed_data(), from,
-                  pointwise<D>(w), kernels, stride, out->typed_data());
+                  pointwise<D>(w), kernels, stride, relu, out->typed_data());
   return ffi::Error::Success();
 }
 
@@ -130,11 +131,11 @@ ffi::Error SeparableKernels(ffi::ThreadPool pool, ffi::Buffer<D> x,
                             ffi::RemainingArgs rest,
                             ffi::Result<ffi::Buffer<D>> dw,
                             ffi::RemainingRets results, int64_t stride,
-                            ffi::Span<const int64_t> dilations) {
+                            ffi::Span<const int64_t> dilations, bool relu) {
   Shape in(x.dimensions()), from(g.dimensions());
   auto kernels = tiled<D>(rest, in.channels, dilations);
   separable_kernels(pool, x.typed_data(), in, g.typed_data(), from,
-                    pointwise<D>(w), kernels, stride, dw->typed_data());
+                    pointwise<D>(w), kernels, stride, relu, dw->typed_data());
   auto grads = gather<D>(results);
   visit<D>(grads, [&](int64_t e, auto* k) { kernels.fold(e, k); });
   return ffi::Error::Success();
@@ -203,15 +204,17 @@ ffi::Error Spread(ffi::ThreadPool pool, ffi::Buffer<D> x, ffi::Buffer<D> g,
 #define GEOMETRY \
   Attr<int64_t>("stride").Attr<ffi::Span<const int64_t>>("dilations")
 
+#define WITH_RELU GEOMETRY.Attr<bool>("relu")
+
 #define OF_X_KERNELS(B) BIND.Arg<B>().RemainingArgs().Ret<B>().GEOMETRY
 #define OF_X_G(B) BIND.Arg<B>().Arg<B>().RemainingRets().GEOMETRY
 #define OF_X_W_KERNELS(B) \
-  BIND.Arg<B>().Arg<B>().RemainingArgs().Ret<B>().GEOMETRY
+  BIND.Arg<B>().Arg<B>().RemainingArgs().Ret<B>().WITH_RELU
 #define OF_X_G_W_KERNELS(B) \
-  BIND.Arg<B>().Arg<B>().Arg<B>().RemainingArgs().Ret<B>().GEOMETRY
+  BIND.Arg<B>().Arg<B>().Arg<B>().RemainingArgs().Ret<B>().WITH_RELU
 #define TO_ALL_KERNELS(B)                                             \
   BIND.Arg<B>().Arg<B>().Arg<B>().RemainingArgs().Ret<B>()            \
-      .RemainingRets().GEOMETRY
+      .RemainingRets().WITH_RELU
 #define TO_TWO_SUMS(B) BIND.Arg<B>().Arg<B>().Ret<B>().Ret<B>()
 #define OF_G_Z_SHARE_P_SUMS(B)                                        \
   BIND.Arg<B>().Arg<B>().Arg<B>().Arg<B>().Arg<B>().Arg<B>().Arg<B>() \

@@ -132,16 +132,18 @@ void map_pixels(const T* in, int64_t pixels, int64_t inner, const T* matrix,
   copy_rows(scratch.data(), wide, out, width, pixels);
 }
 
+// The image that is convolved: x, or with `relu` its positive part.
 template <typename T>
-void relu(const T* from, int64_t size, std::vector<T>& to) {
-  to.resize(size);  // a lost value stays lost: NaN < 0 is false
-  for (int64_t n = 0; n < size; ++n) to[n] = from[n] < 0 ? T(0) : from[n];
+void read_image(const T* from, int64_t size, bool relu, std::vector<T>& to) {
+  to.assign(from, from + size);  // a lost value stays lost: NaN < 0 is false
+  if (relu)
+    for (int64_t n = 0; n < size; ++n) to[n] = to[n] < 0 ? T(0) : to[n];
 }
 
 template <typename T>
 void separable(ffi::ThreadPool& pool, const T* x, Shape in,
                const Pointwise<T>& w, Kernels<T>& kernels, int64_t stride,
-               T* z, Shape to) {
+               bool relu, T* z, Shape to) {
   Shape mid = to.with(in.channels);
   int64_t each = to.edges / in.edges, pixels = to.height * to.width;
   share_out(pool, in.edges * in.batch, [&] {
@@ -150,7 +152,7 @@ void separable(ffi::ThreadPool& pool, const T* x, Shape in,
             scratch = std::vector<T>(),
             taps = Taps<T>()](int64_t unit) mutable {
       int64_t group = unit / in.batch, b = unit % in.batch;
-      relu(x + in.at(group, b), in.image(), image);
+      read_image(x + in.at(group, b), in.image(), relu, image);
       rows.read(image.data());
       own.resize(mid.image());
       for (int64_t e = group * each; e < (group + 1) * each; ++e) {
@@ -166,7 +168,7 @@ void separable(ffi::ThreadPool& pool, const T* x, Shape in,
 template <typename T>
 void separable_input(ffi::ThreadPool& pool, const T* x, Shape in, const T* g,
                      Shape from, const Pointwise<T>& w, Kernels<T>& kernels,
-                     int64_t stride, T* out) {
+                     int64_t stride, bool relu, T* out) {
   Shape mid = from.with(in.channels);
   int64_t each = from.edges / in.edges, pixels = from.height * from.width;
   share_out(pool, in.edges * in.batch, [&] {
@@ -187,8 +189,9 @@ void separable_input(ffi::ThreadPool& pool, const T* x, Shape in, const T* g,
       T* to = out + in.at(group, b);
       const T* seen = x + in.at(group, b);
       sum.write(to);
-      for (int64_t n = 0; n < in.image(); ++n)
-        to[n] = seen[n] > 0 ? to[n] : T(0);
+      if (relu)
+        for (int64_t n = 0; n < in.image(); ++n)
+          to[n] = seen[n] > 0 ? to[n] : T(0);
     };
   });
 }
@@ -198,7 +201,7 @@ void separable_input(ffi::ThreadPool& pool, const T* x, Shape in, const T* g,
 template <typename T>
 void separable_kernels(ffi::ThreadPool& pool, const T* x, Shape in, const T* g,
                        Shape from, const Pointwise<T>& w, Kernels<T>& kernels,
-                       int64_t stride, T* dw) {
+                       int64_t stride, bool relu, T* dw) {
   Shape mid = from.with(in.channels);
   int64_t each = from.edges / in.edges, pixels = from.height * from.width;
   int64_t matrix = w.inputs * w.wide;
@@ -216,7 +219,7 @@ void separable_kernels(ffi::ThreadPool& pool, const T* x, Shape in, const T* g,
                 back = std::vector<T>(), padded = std::vector<T>(),
                 scratch = std::vector<T>(), line = std::vector<T>(),
                 taps = Taps<T>()](T* sum, int64_t group, int64_t b) mutable {
-          relu(x + in.at(group, b), in.image(), image);
+          read_image(x + in.at(group, b), in.image(), relu, image);
           rows.read(image.data());
           own.resize(mid.image());
           back.resize(mid.image());

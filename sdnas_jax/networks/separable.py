@@ -87,56 +87,55 @@ def dense(
   return jnp.concatenate(outs)
 
 
-def composed(
-  x: jax.Array, kernels: Kernels, pointwise: jax.Array, geo: Geometry
-) -> jax.Array:
-  """What `fused` computes, from parts that differentiate to any order."""
-  y = depthwise.WAYS['native'](jax.nn.relu(x), kernels, geo)
-  return jnp.einsum('nbhwc,ncd->nbhwd', y, pointwise)
-
-
-def _gradients(x, g, kernels, pointwise, geo):
-  rule = functools.partial(composed, geo=geo)
-  return jax.vjp(rule, x, kernels, pointwise)[1](g)
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4))
 def fused(
-  x: jax.Array, kernels: Kernels, pointwise: jax.Array, geo: Geometry
+  x: jax.Array,
+  kernels: Kernels,
+  pointwise: jax.Array,
+  geo: Geometry,
+  relu: bool = True,
 ) -> jax.Array:
-  """In one foreign call, and its gradients in one each.
+  """In one foreign call; with `relu` false, without that.
 
-  Derivatives of the gradients are those of `composed`.
+  It is linear in x, the kernels and the pointwise kernel each. So are its
+  gradients in what they depend on, and their derivatives are these three
+  functions again, to any order.
   """
 
   def local(x, pointwise, *kernels):
     shape = sum(geo.edges), x.shape[1], *geo.out, pointwise.shape[-1]
     out = jax.ShapeDtypeStruct(shape, x.dtype)
     return build.call(
-      'separable', out, x, pointwise, *kernels, **geo.attributes
+      *('separable', out, x, pointwise, *kernels),
+      **geo.attributes,
+      relu=relu,
     )
 
   whole = 1 + len(kernels)
   return parallel.rows(local, axis=1, whole=whole)(x, pointwise, *kernels)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(4,))
-def _input_gradient(x, g, kernels, pointwise, geo):
+@functools.partial(jax.custom_vjp, nondiff_argnums=(4, 5))
+def _input_gradient(x, g, kernels, pointwise, geo, relu):
   def local(x, *rest):
     out = jax.ShapeDtypeStruct(x.shape, x.dtype)
-    return build.call('separable_input', out, x, *rest, **geo.attributes)
+    return build.call(
+      'separable_input', out, x, *rest, **geo.attributes, relu=relu
+    )
 
   whole = 1 + len(kernels)
   return parallel.rows(local, axis=1, whole=whole)(x, g, pointwise, *kernels)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(4,))
-def _kernel_gradients(x, g, kernels, pointwise, geo):
+@functools.partial(jax.custom_vjp, nondiff_argnums=(4, 5))
+def _kernel_gradients(x, g, kernels, pointwise, geo, relu):
   out = [jax.ShapeDtypeStruct(k.shape, k.dtype) for k in (pointwise, *kernels)]
 
   def local(*operands):
     return tuple(
-      build.call('separable_kernels', out, *operands, **geo.attributes)
+      build.call(
+        'separable_kernels', out, *operands, **geo.attributes, relu=relu
+      )
     )
 
   whole = 1 + len(kernels)
@@ -146,32 +145,40 @@ def _kernel_gradients(x, g, kernels, pointwise, geo):
   return tuple(own), point
 
 
-def _forward(x, kernels, pointwise, geo):
-  return fused(x, kernels, pointwise, geo), (x, kernels, pointwise)
-
-
-def _backward(geo, kept, g):
+def _backward(geo, relu, kept, g):
   x, *rest = kept
   return (
-    _input_gradient(x, g, *rest, geo),
-    *_kernel_gradients(x, g, *rest, geo),
+    _input_gradient(x, g, *rest, geo, relu),
+    *_kernel_gradients(x, g, *rest, geo, relu),
   )
 
 
-fused.defvjp(_forward, _backward)
+def _input_backward(geo, relu, kept, c):
+  x, g, *rest = kept
+  c = jnp.where(x > 0, c, 0) if relu else c
+  dk, dp = _kernel_gradients(c, g, *rest, geo, False)
+  return None, fused(c, *rest, geo, False), dk, dp
 
 
-def _differentiate(gradient, part):
-  """Gives a foreign gradient the derivatives of its part of `_gradients`."""
+def _kernels_backward(geo, relu, kept, c):
+  x, g, k, p = kept
+  ck, cp = c
+  return (
+    _input_gradient(x, g, ck, p, geo, relu)
+    + _input_gradient(x, g, k, cp, geo, relu),
+    fused(x, ck, p, geo, relu) + fused(x, k, cp, geo, relu),
+    _kernel_gradients(x, g, k, cp, geo, relu)[0],
+    _kernel_gradients(x, g, ck, p, geo, relu)[1],
+  )
 
-  def rule(geo, operands, cotangent):
-    _, back = jax.vjp(
-      lambda *operands: part(_gradients(*operands, geo)), *operands
-    )
-    return back(cotangent)
 
-  gradient.defvjp(lambda *operands: (gradient(*operands), operands[:-1]), rule)
-
-
-_differentiate(_input_gradient, lambda grads: grads[0])
-_differentiate(_kernel_gradients, lambda grads: grads[1:])
+fused.defvjp(
+  lambda x, k, p, geo, relu: (fused(x, k, p, geo, relu), (x, k, p)), _backward
+)
+_input_gradient.defvjp(
+  lambda *operands: (_input_gradient(*operands), operands[:4]), _input_backward
+)
+_kernel_gradients.defvjp(
+  lambda *operands: (_kernel_gradients(*operands), operands[:4]),
+  _kernels_backward,
+)

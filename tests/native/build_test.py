@@ -34,7 +34,7 @@ NETWORK = """
 import json, pathlib, warnings
 import tests.conftest
 import jax, jax.numpy as jnp, numpy as np
-from sdnas_jax.networks import depthwise
+from sdnas_jax.networks import blend, depthwise, separable
 from tests import toys
 
 def numbers():
@@ -55,9 +55,28 @@ def numbers():
   leaves = jax.tree.leaves(loss(state.params['weights']))
   return np.concatenate([np.ravel(x) for x in leaves]).tolist()
 
+def sums():
+  rng = np.random.default_rng(0)
+  x, g = (rng.standard_normal((2, 37, 5, 6, 3), np.float32) for _ in range(2))
+  kernels = rng.standard_normal((2, 3, 3, 3), np.float32)
+  point = rng.standard_normal((2, 3, 3), np.float32)
+  share = np.full((1, 37, 1, 1, 1), 1 / 37, np.float32)
+
+  def loss(*both):
+    return jnp.sum(g * separable.convolve(x, both[:1], both[1], [1]))
+
+  found = (
+    *jax.grad(loss, (0, 1))(kernels, point),
+    *blend.moments(x, share, True),
+    *blend.products(g, x, 1, True),
+  )
+  return np.concatenate([np.ravel(x) for x in found]).tolist()
+
 with warnings.catch_warnings(record=True) as said:
   warnings.simplefilter('always')
   got = {'numbers': numbers(), 'how': depthwise.best()}
+if got['how'] == 'native':
+  got['sums'] = sums()
 got['said'] = [str(w.message) for w in said]
 names = [p.read_text() for p in pathlib.Path('/proc/self/task').glob('*/comm')]
 got['pool'] = sum(name.startswith('tf_XLAEigen') for name in names)
@@ -236,3 +255,4 @@ def test_one_thread_computes_what_two_do(cache, native):
   if sys.platform == 'linux':
     assert one['pool'] == 1 and native['pool'] == 2
   same(one, native)
+  assert one['sums'] == native['sums']  # bit for bit
