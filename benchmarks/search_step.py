@@ -119,12 +119,8 @@ def ours(pipe, point):
       go(state, key, *halves, np.int32(stop), setup)
     )
     pipe.send((time.perf_counter() - begun) / steps)
-  pipe.send(peak())
-  pipe.send(
-    jax.device_count()
-    * (planned.argument_size_in_bytes + planned.temp_size_in_bytes)
-    / 2**30
-  )
+  each = planned.argument_size_in_bytes + planned.temp_size_in_bytes
+  pipe.send((peak(), jax.device_count() * each / 2**30))
 
 
 def torch(pipe, args):
@@ -139,7 +135,7 @@ def torch(pipe, args):
     for _ in range(steps):
       search.step()
     pipe.send((time.perf_counter() - begun) / steps)
-  pipe.send(peak())
+  pipe.send((peak(), None))
 
 
 def peak():
@@ -227,7 +223,7 @@ def main():
         print(f'{name:<14} {seconds:8.3f} s a step', flush=True)
   result = {}
   for name, pipe in pipes.items():
-    median, memory = statistics.median(times[name]), ask(pipe, None)
+    median, (memory, _) = statistics.median(times[name]), ask(pipe, None)
     rate = args.batch / median
     print(f'{name:<14} {median:8.3f} s, {rate:.1f} im/s, peak {memory:.2f} GB')
     result |= {f'{name}_s': median, f'{name}_gb': memory}

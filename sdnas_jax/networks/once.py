@@ -21,13 +21,21 @@ def call(parent: nn.Module, name: str, module: nn.Module, *args: Any) -> Any:
     *args: arrays, or trees of arrays.
   """
   if parent.is_initializing():
-    return module.clone(parent=parent, name=name)(*args)
+    out, fresh = _init(module, parent.make_rng('params'), *args)
+    for group, values in fresh.items():
+      parent.put_variable(group, name, values)
+    return out
   groups = {k: v[name] for k, v in parent.variables.items() if name in v}
   mutable = tuple(k for k in groups if parent.is_mutable_collection(k))
   out, changed = _apply(module, mutable, groups, *args)
   for group, values in changed.items():
     parent.put_variable(group, name, values)
   return out
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _init(module, key, *args):
+  return module.init_with_output(key, *args)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))

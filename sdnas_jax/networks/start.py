@@ -15,10 +15,13 @@ from sdnas_jax.networks import ops
 Tree = Any
 
 
-def shapes(net: nn.Module, image: Sequence[int], mix: Tree) -> Tree:
-  """The variables' shapes, for images [height, width, channels]."""
+def shapes(net: nn.Module, image: Sequence[int], *more: Tree) -> Tree:
+  """The variables' shapes, for images [height, width, channels].
+
+  `more` are the network's other arguments, as a supernet's mixing weights.
+  """
   images = jax.ShapeDtypeStruct((1, *image), jnp.float32)
-  return jax.eval_shape(net.init, jax.random.key(0), images, mix)
+  return jax.eval_shape(net.init, jax.random.key(0), images, *more)
 
 
 def variables(shapes: Tree, seed: int) -> Tree:
@@ -41,14 +44,14 @@ def variables(shapes: Tree, seed: int) -> Tree:
   return jax.tree.map_with_path(draw, shapes)
 
 
-def macs(net: nn.Module, image: Sequence[int], mix: Tree) -> int:
+def macs(net: nn.Module, image: Sequence[int], *more: Tree) -> int:
   """Multiply-adds of one image: convolutions and the classifier, as usual.
 
   `net` must convolve by XLA's own operations (`depthwise='grouped'`).
   """
-  given = shapes(net, image, mix)
+  given = shapes(net, image, *more)
   images = jax.ShapeDtypeStruct((1, *image), jnp.float32)
-  jaxpr = jax.make_jaxpr(net.apply)(given, images, mix)
+  jaxpr = jax.make_jaxpr(net.apply)(given, images, *more)
   return _count(jaxpr.jaxpr)
 
 

@@ -1,0 +1,227 @@
+"""The derived network: a genotype's cells, stacked, to be trained from scratch.
+
+  >>> from sdnas_jax.spaces import published
+  >>> cell = published.CELLS['DARTS_V2'].genotype
+  >>> net = derived.Derived(cell, classes=10)
+  >>> variables = net.init(key, images)
+  >>> logits = net.apply(variables, images)
+
+Features are [1, batch, height, width, channels], as in `ops`, whose modules
+serve here with one edge.
+"""
+
+import flax.linen as nn
+import jax
+from jax import lax
+import jax.numpy as jnp
+
+from sdnas_jax.networks import depthwise
+from sdnas_jax.networks import once
+from sdnas_jax.networks import ops
+from sdnas_jax.networks import pool
+from sdnas_jax.spaces import space as spaces
+
+
+class Conv(nn.Module):
+  """An ordinary convolution without bias."""
+
+  features: int
+  size: tuple[int, int]
+  stride: tuple[int, int] = (1, 1)
+  pad: tuple[int, int] = (0, 0)
+
+  @nn.compact
+  def __call__(self, x: jax.Array) -> jax.Array:
+    shape = 1, *self.size, x.shape[-1], self.features
+    kernel = self.param('kernel', ops.uniform, shape).astype(x.dtype)
+    pad = [(n, n) for n in self.pad]
+    return lax.conv_general_dilated(
+      *(x[0], kernel[0], self.stride, pad),
+      dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
+    )[None]
+
+
+class Operation(nn.Module):
+  """One primitive, with affine normalisation."""
+
+  name_of: str
+  channels: int
+  stride: int
+
+  @nn.compact
+  def __call__(self, x: jax.Array, ctx: ops.Context) -> jax.Array:
+    kind, stride = self.name_of, self.stride
+    native = ctx.how == 'native'
+    if kind in ops.POOLS:
+      return pool.both(x, stride, native)[ops.POOLS.index(kind)][None]
+    if kind == 'skip_connect':
+      if stride == 1:
+        return x
+      return ops.FactorizedReduce(1, self.channels, affine=True)(x, ctx)
+    if kind == 'conv_7x1_1x7':
+      x = Conv(self.channels, (1, 7), (1, stride), (0, 3))(nn.relu(x))
+      x = Conv(self.channels, (7, 1), (stride, 1), (3, 0))(x)
+      return ops.Norm(affine=True)(x, ctx)
+    twice = kind in SEPARABLE
+    kernels = (SEPARABLE[kind] if twice else ops.ONCE[kind],)
+    for n in range(1 + twice):
+      x = ops.Separable(
+        *(kernels, 1, self.channels, 1 if n else stride), affine=True
+      )(x, ctx)
+    return x
+
+
+SEPARABLE = {**ops.TWICE, 'sep_conv_7x7': (7, 1)}
+OPERATIONS = (
+  *ops.POOLS,
+  'skip_connect',
+  'conv_7x1_1x7',
+  *SEPARABLE,
+  *ops.ONCE,
+)
+
+
+class Cell(nn.Module):
+  """A genotype's normal or reduction cell."""
+
+  pairs: tuple[tuple[str, int], ...]
+  concat: tuple[int, ...]
+  channels: int
+  reduction: bool
+  after_reduction: bool
+
+  @nn.compact
+  def __call__(
+    self,
+    s0: jax.Array,
+    s1: jax.Array,
+    ctx: ops.Context,
+    key: jax.Array,
+    drop: jax.Array,
+  ) -> jax.Array:
+    """From two cells' outputs; drops paths with probability `drop`."""
+    shrink = ops.FactorizedReduce if self.after_reduction else ops.ReluConvNorm
+    states = [
+      shrink(1, self.channels, affine=True)(s0, ctx),
+      ops.ReluConvNorm(1, self.channels, affine=True)(s1, ctx),
+    ]
+    keys = jax.random.split(key, len(self.pairs))
+    for n in range(0, len(self.pairs), 2):
+      total = 0.0
+      for edge, (name, source) in enumerate(self.pairs[n : n + 2], n):
+        stride = 2 if self.reduction and source < 2 else 1
+        y = Operation(name, self.channels, stride)(states[source], ctx)
+        if ctx.train and (name, stride) != ('skip_connect', 1):
+          y = drop_path(keys[edge], y, drop)
+        total += y
+      states.append(total)
+    return jnp.concatenate([states[n] for n in self.concat], axis=-1)
+
+
+def drop_path(key: jax.Array, x: jax.Array, drop: jax.Array) -> jax.Array:
+  """Zeroes each image's x [1, batch, ...] with probability `drop`.
+
+  The rest is scaled up, which keeps the expectation (Larsson et al. 2017).
+  """
+  keep = 1 - drop
+  kept = jax.random.bernoulli(key, keep, (1, x.shape[1], 1, 1, 1))
+  return jnp.where(kept, x / keep, 0)
+
+
+class Auxiliary(nn.Module):
+  """A second classifier, for training only, two thirds up the network."""
+
+  classes: int
+  imagenet: bool
+
+  @nn.compact
+  def __call__(self, x: jax.Array, ctx: ops.Context) -> jax.Array:
+    x = nn.relu(x)[0]
+    stride = 2 if self.imagenet else 3
+    x = nn.avg_pool(x, (5, 5), (stride, stride))[None]
+    x = Conv(128, (1, 1))(x)
+    x = nn.relu(ops.Norm(affine=True)(x, ctx))
+    x = Conv(768, (2, 2))(x)
+    # DARTS's ImageNet network lacks this normalisation; so do its figures.
+    x = nn.relu(x if self.imagenet else ops.Norm(affine=True)(x, ctx))
+    return ops.Classifier(self.classes)(x)
+
+
+class Derived(nn.Module):
+  """Stem, cells, global average pooling, classifier (DARTS, section 3.2).
+
+  With `imagenet`, two stems reduce the resolution eightfold in all.
+  """
+
+  genotype: spaces.Genotype
+  classes: int
+  channels: int = 36
+  layers: int = 20
+  imagenet: bool = False
+  auxiliary: bool = True
+  depthwise: str | None = None
+  bf16: bool = False  # compute in bfloat16; see `ops`
+
+  @nn.compact
+  def __call__(
+    self,
+    images: jax.Array,
+    train: bool = False,
+    present: jax.Array | None = None,
+    key: jax.Array | None = None,
+    drop: jax.Array | float = 0.0,
+  ) -> jax.Array | tuple[jax.Array, jax.Array | None]:
+    """Class logits, and in training the auxiliary ones, if there are any.
+
+    Args:
+      images: [batch, height, width, channels] float.
+      train: whether to normalise by the batch's own statistics.
+      present: [batch] bool, false for rows that only pad the batch.
+      key: for the paths that are dropped.
+      drop: the probability of that.
+
+    Returns:
+      [batch, classes], with `train` twice, the second None without a head.
+    """
+    if present is None:
+      present = jnp.ones(len(images), bool)
+    share = (present / present.sum())[None, :, None, None, None]
+    how = self.depthwise or depthwise.best(self.bf16)
+    ctx = ops.Context(train, share.astype(images.dtype), how)
+    images = images.astype(jnp.bfloat16) if self.bf16 else images
+    key = jax.random.key(0) if key is None else key
+    s0, s1 = self.stem(images, ctx)
+    channels, after, head = self.channels, self.imagenet, None
+    for layer in range(self.layers):
+      reduction = layer in (self.layers // 3, 2 * self.layers // 3)
+      channels *= 1 + reduction
+      kind = 'reduce' if reduction else 'normal'
+      cell = Cell(
+        getattr(self.genotype, kind),
+        getattr(self.genotype, f'{kind}_concat'),
+        channels,
+        reduction,
+        after,
+        parent=None,
+      )
+      own = jax.random.fold_in(key, layer)
+      out = once.call(self, f'cell{layer}', cell, s0, s1, ctx, own, drop)
+      s0, s1, after = s1, out, reduction
+      wanted = self.auxiliary and (train or self.is_initializing())
+      if wanted and layer == 2 * self.layers // 3:
+        auxiliary = Auxiliary(self.classes, self.imagenet, name='auxiliary')
+        head = auxiliary(s1, ctx)
+    logits = ops.Classifier(self.classes, name='classifier')(s1)
+    return (logits, head) if train else logits
+
+  def stem(self, images, ctx):
+    if not self.imagenet:
+      s = ops.Stem(3 * self.channels, name='stem')(images, ctx)
+      return s, s
+    half, pad = (2, 2), (1, 1)
+    x = Conv(self.channels // 2, (3, 3), half, pad, name='stem0')(images[None])
+    x = nn.relu(ops.Norm(affine=True, name='stem0_norm')(x, ctx))
+    x = Conv(self.channels, (3, 3), half, pad, name='stem1')(x)
+    s0 = ops.Norm(affine=True, name='stem1_norm')(x, ctx)
+    x = Conv(self.channels, (3, 3), half, pad, name='stem2')(nn.relu(s0))
+    return s0, ops.Norm(affine=True, name='stem2_norm')(x, ctx)

@@ -1,0 +1,194 @@
+"""Published cells of the DARTS space and its like, as data.
+
+  >>> from sdnas_jax.spaces import published
+  >>> published.CELLS['DARTS_V2'].genotype.normal[0]
+  ('sep_conv_3x3', 0)
+
+Transcribed from the authors' repositories. A cell is written node by node, two
+operation-source pairs each: `s3-0 sk-1 | ...`.
+"""
+
+import json
+import pathlib
+from typing import NamedTuple
+
+from sdnas_jax import errors
+from sdnas_jax.spaces import space
+
+OPERATIONS = {
+  'mp': 'max_pool_3x3',
+  'ap': 'avg_pool_3x3',
+  'sk': 'skip_connect',
+  's3': 'sep_conv_3x3',
+  's5': 'sep_conv_5x5',
+  's7': 'sep_conv_7x7',
+  'd3': 'dil_conv_3x3',
+  'd5': 'dil_conv_5x5',
+  'c71': 'conv_7x1_1x7',
+}
+
+
+class Published(NamedTuple):
+  """A cell, where it is from, and how its method does on CIFAR-10.
+
+  The figures are those of Table 2 in the SD-DARTS paper; a method's mean, where
+  it has one, not this cell's.
+  """
+
+  genotype: space.Genotype
+  source: str
+  error: float | None = None  # %
+  parameters: float | None = None  # millions
+
+
+def _cell(text):
+  words = (word.split('-') for word in text.replace('|', ' ').split())
+  return tuple((OPERATIONS[code], int(source)) for code, source in words)
+
+
+def _entry(normal, reduce, source, error=None, parameters=None, concat=None):
+  outputs = concat or ((2, 3, 4, 5), (2, 3, 4, 5))
+  genotype = space.Genotype(
+    'darts', _cell(normal), outputs[0], _cell(reduce), outputs[1]
+  )
+  return Published(genotype, source, error, parameters)
+
+
+CELLS = {
+  'NASNet': _entry(
+    's5-1 s3-0 | s5-0 s3-0 | ap-1 sk-0 | ap-0 ap-0 | s3-1 sk-1',
+    's5-1 s7-0 | mp-1 s7-0 | ap-1 s5-0 | sk-3 ap-2 | s3-2 mp-1',
+    'Zoph et al., CVPR 2018 (NASNet-A)',
+    *(2.65, 3.3),
+    concat=((2, 3, 4, 5, 6), (4, 5, 6)),
+  ),
+  'AmoebaNet': _entry(
+    'ap-0 mp-1 | s3-0 s5-2 | s3-0 ap-3 | s3-1 sk-1 | sk-0 ap-1',
+    'ap-0 s3-1 | mp-0 s7-2 | s7-0 ap-1 | mp-0 mp-1 | c71-0 s3-5',
+    'Real et al., AAAI 2019 (AmoebaNet-A)',
+    *(3.34, 3.2),
+    concat=((4, 5, 6), (3, 4, 6)),
+  ),
+  'DARTS_V1': _entry(
+    's3-1 s3-0 | sk-0 s3-1 | sk-0 s3-1 | s3-0 sk-2',
+    'mp-0 mp-1 | sk-2 mp-0 | mp-0 sk-2 | sk-2 ap-0',
+    'Liu et al., ICLR 2019, first order',
+    *(3.00, 3.3),
+  ),
+  'DARTS_V2': _entry(
+    's3-0 s3-1 | s3-0 s3-1 | s3-1 sk-0 | sk-0 d3-2',
+    'mp-0 mp-1 | sk-2 mp-1 | mp-0 sk-2 | sk-2 mp-1',
+    'Liu et al., ICLR 2019, second order',
+    *(2.76, 3.3),
+  ),
+  'PDARTS': _entry(
+    'sk-0 d3-1 | sk-0 s3-1 | s3-1 s3-3 | s3-0 d5-4',
+    'ap-0 s5-1 | s3-0 d5-2 | mp-0 d3-1 | d3-1 d5-3',
+    'Chen et al., ICCV 2019',
+    *(2.50, 3.4),
+  ),
+  'PC_DARTS_cifar': _entry(
+    's3-1 sk-0 | s3-0 d3-1 | s5-0 s3-1 | ap-0 d3-1',
+    's5-1 mp-0 | s5-1 s5-2 | s3-0 s3-3 | s3-1 s3-2',
+    'Xu et al., ICLR 2020, searched on CIFAR-10',
+    *(2.57, 3.6),
+  ),
+  'PC_DARTS_image': _entry(
+    'sk-1 s3-0 | s3-0 sk-1 | s3-1 s3-3 | s3-1 d5-4',
+    's3-0 sk-1 | d5-2 mp-1 | s3-2 s3-1 | s5-0 s3-3',
+    'Xu et al., ICLR 2020, searched on ImageNet',
+  ),
+  'SNAS_mild': _entry(
+    's3-0 s3-1 | sk-0 d3-1 | sk-0 sk-1 | sk-0 s3-1',
+    'mp-0 mp-1 | mp-1 sk-2 | mp-1 sk-2 | mp-0 d5-2',
+    'Xie et al., ICLR 2019, mild constraint',
+    *(2.98, 2.9),
+  ),
+  'GDAS_V1': _entry(
+    'sk-0 sk-1 | sk-0 s5-2 | s3-3 sk-0 | s5-4 s3-3',
+    's5-0 s3-1 | s5-2 s5-1 | d5-2 s3-1 | s5-0 s5-1',
+    'Dong and Yang, CVPR 2019',
+    *(2.93, 3.4),
+  ),
+  'SDARTS_RS': _entry(
+    's3-1 s3-0 | s5-1 sk-0 | s3-3 sk-1 | s3-1 d3-2',
+    'mp-0 s3-1 | sk-2 mp-0 | d5-3 mp-0 | s3-2 s5-3',
+    'Chen and Hsieh, ICML 2020, random smoothing',
+    *(2.67, 3.4),
+  ),
+  'SDARTS_ADV': _entry(
+    's3-0 s3-1 | s3-1 sk-0 | s5-0 d3-3 | d3-4 sk-0',
+    'mp-0 s5-1 | sk-2 mp-0 | sk-3 sk-2 | sk-2 s5-4',
+    'Chen and Hsieh, ICML 2020, adversarial',
+    *(2.61, 3.3),
+  ),
+  'SGAS_CRI1': _entry(
+    's3-0 d3-1 | s3-0 s3-1 | s5-1 s5-3 | sk-0 d5-2',
+    'mp-0 d5-1 | s3-0 sk-2 | s3-1 sk-2 | mp-0 mp-1',
+    'Li et al., CVPR 2020, criterion 1, the best of ten',
+    *(2.66, 3.7),
+  ),
+  'SGAS_CRI2': _entry(
+    's3-0 s3-1 | s3-0 s3-2 | mp-0 s3-3 | s3-2 s3-3',
+    's3-0 mp-1 | d3-0 mp-1 | mp-0 s3-2 | mp-0 s5-2',
+    'Li et al., CVPR 2020, criterion 2, the best of ten',
+  ),
+  'DARTS_MINUS': _entry(
+    's3-0 s5-1 | s3-1 d3-2 | sk-1 s3-0 | sk-1 s3-0',
+    's3-0 mp-1 | sk-2 mp-0 | sk-2 sk-3 | sk-2 sk-3',
+    'Chu et al., ICLR 2021, the best',
+    *(2.59, 3.5),
+  ),
+  'DARTS_PT': _entry(
+    's3-0 s3-1 | s3-0 s3-1 | sk-0 sk-2 | s3-1 sk-3',
+    'ap-0 s5-1 | mp-1 sk-2 | d5-1 mp-3 | s5-2 sk-3',
+    'Wang et al., ICLR 2021, run 3',
+    *(2.61, 3.0),
+  ),
+}
+
+
+def find(name: str) -> space.Genotype:
+  """A published genotype by its name, or that of a genotype.json by its path.
+
+  Raises:
+    BadInput: there is none, or it is no genotype.
+  """
+  if not name.endswith('.json'):
+    errors.pick('genotype', name, CELLS)
+    return CELLS[name].genotype
+  try:
+    fields = json.loads(pathlib.Path(name).read_text())
+    genotype = space.Genotype(
+      fields['space'],
+      tuple((str(kind), int(source)) for kind, source in fields['normal']),
+      tuple(int(node) for node in fields['normal_concat']),
+      tuple((str(kind), int(source)) for kind, source in fields['reduce']),
+      tuple(int(node) for node in fields['reduce_concat']),
+    )
+  except (OSError, ValueError, KeyError, TypeError) as error:
+    raise errors.BadInput(
+      f'{name} is not a genotype ({type(error).__name__}: {error}): give a '
+      f'genotype.json that a search wrote, or one of {", ".join(CELLS)}'
+    ) from error
+  for kind in ('normal', 'reduce'):
+    fault = _fault(getattr(genotype, kind), getattr(genotype, f'{kind}_concat'))
+    if fault:
+      raise errors.BadInput(f'the {kind} cell of {name} {fault}: correct it')
+  return genotype
+
+
+def _fault(pairs, concat):
+  """What is wrong with a cell, or ''."""
+  if not pairs or len(pairs) % 2:
+    return f'has {len(pairs)} operations, not two a node'
+  for n, (kind, source) in enumerate(pairs):
+    node = 2 + n // 2
+    if kind not in OPERATIONS.values():
+      return f'has an unknown operation {kind!r} at node {node}'
+    if not 0 <= source < node:
+      return f'feeds node {node} from node {source}, which is not before it'
+  last = 1 + len(pairs) // 2
+  if not concat or not all(0 <= node <= last for node in concat):
+    return f'concatenates {list(concat)}, but its nodes are 0 to {last}'
+  return ''
