@@ -6,12 +6,13 @@ Both are of the validation loss with respect to the alphas, in turns; the last
 line is JSON, `ratio` the product's time to the gradient's within a round.
 """
 
-import argparse
 import json
 import pathlib
 import statistics
 import sys
 import time
+
+import search_step
 
 ROOT = pathlib.Path(__file__).parent.parent
 
@@ -46,28 +47,15 @@ def functions(state, batch, setup):
 
 
 def main():
-  parser = argparse.ArgumentParser(
-    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-  )
-  parser.add_argument('--batch', type=int, default=64)
-  parser.add_argument('--channels', type=int, default=16)
-  parser.add_argument('--layers', type=int, default=8)
-  parser.add_argument('--rounds', type=int, default=5)
-  args = parser.parse_args()
+  args = search_step.sized(__doc__).parse_args()
   sys.path.insert(0, str(ROOT))
   import jax
-  import search_step
 
   from sdnas_jax import memory
   from sdnas_jax.data import split
 
   memory.keep()
-  override = {
-    'batch_size': args.batch,
-    'model.channels': args.channels,
-    'model.layers': args.layers,
-  }
-  point = search_step.Point(override, examples=args.batch)
+  point = search_step.Point(search_step.sizes(args), examples=args.batch)
   state, (_, valid), setup = search_step.assemble(point)
   rows = jax.numpy.arange(args.batch)
   batch = jax.jit(split.take, static_argnums=(2, 3))(

@@ -167,14 +167,30 @@ def setting(text):
     ) from None
 
 
-def arguments():
+def sized(description):
+  """A parser of the sizes that every benchmark of the supernet has."""
   parser = argparse.ArgumentParser(
-    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    description=description,
+    formatter_class=argparse.RawDescriptionHelpFormatter,
   )
   parser.add_argument('--batch', type=int, default=64)
   parser.add_argument('--channels', type=int, default=16)
   parser.add_argument('--layers', type=int, default=8)
   parser.add_argument('--rounds', type=int, default=5)
+  return parser
+
+
+def sizes(args):
+  """The same as fields of the config."""
+  return {
+    'batch_size': args.batch,
+    'model.channels': args.channels,
+    'model.layers': args.layers,
+  }
+
+
+def arguments():
+  parser = sized(__doc__)
   parser.add_argument('--steps', type=int, default=1, help='in a round')
   parser.add_argument(
     '--against',
@@ -194,12 +210,7 @@ def arguments():
 
 def main():
   args = arguments()
-  override = {
-    'batch_size': args.batch,
-    'model.channels': args.channels,
-    'model.layers': args.layers,
-    **dict(args.set),
-  }
+  override = sizes(args) | dict(args.set)
   context = multiprocessing.get_context('spawn')
   pipes = {'ours': serve(context, ours, Point(override))}
   compiled = pipes['ours'].recv()

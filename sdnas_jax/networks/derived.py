@@ -35,22 +35,25 @@ class Conv(nn.Module):
     shape = 1, *self.size, x.shape[-1], self.features
     kernel = self.param('kernel', ops.uniform, shape).astype(x.dtype)
     pad = [(n, n) for n in self.pad]
+    layout = 'NHWC', 'HWIO', 'NHWC'
     return lax.conv_general_dilated(
-      *(x[0], kernel[0], self.stride, pad),
-      dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
+      x[0], kernel[0], self.stride, pad, dimension_numbers=layout
     )[None]
+
+
+SEPARABLE = {**ops.TWICE, 'sep_conv_7x7': (7, 1)}
 
 
 class Operation(nn.Module):
   """One primitive, with affine normalisation."""
 
-  name_of: str
+  kind: str
   channels: int
   stride: int
 
   @nn.compact
   def __call__(self, x: jax.Array, ctx: ops.Context) -> jax.Array:
-    kind, stride = self.name_of, self.stride
+    kind, stride = self.kind, self.stride
     native = ctx.how == 'native'
     if kind in ops.POOLS:
       return pool.both(x, stride, native)[ops.POOLS.index(kind)][None]
@@ -65,20 +68,9 @@ class Operation(nn.Module):
     twice = kind in SEPARABLE
     kernels = (SEPARABLE[kind] if twice else ops.ONCE[kind],)
     for n in range(1 + twice):
-      x = ops.Separable(
-        *(kernels, 1, self.channels, 1 if n else stride), affine=True
-      )(x, ctx)
+      own = 1 if n else stride
+      x = ops.Separable(kernels, 1, self.channels, own, affine=True)(x, ctx)
     return x
-
-
-SEPARABLE = {**ops.TWICE, 'sep_conv_7x7': (7, 1)}
-OPERATIONS = (
-  *ops.POOLS,
-  'skip_connect',
-  'conv_7x1_1x7',
-  *SEPARABLE,
-  *ops.ONCE,
-)
 
 
 class Cell(nn.Module):
@@ -108,10 +100,10 @@ class Cell(nn.Module):
     keys = jax.random.split(key, len(self.pairs))
     for n in range(0, len(self.pairs), 2):
       total = 0.0
-      for edge, (name, source) in enumerate(self.pairs[n : n + 2], n):
+      for edge, (kind, source) in enumerate(self.pairs[n : n + 2], n):
         stride = 2 if self.reduction and source < 2 else 1
-        y = Operation(name, self.channels, stride)(states[source], ctx)
-        if ctx.train and (name, stride) != ('skip_connect', 1):
+        y = Operation(kind, self.channels, stride)(states[source], ctx)
+        if ctx.train and (kind, stride) != ('skip_connect', 1):
           y = drop_path(keys[edge], y, drop)
         total += y
       states.append(total)

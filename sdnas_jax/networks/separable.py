@@ -45,7 +45,7 @@ def convolve(
   how = how or depthwise.best()
   if how == 'native':
     geo = depthwise.geometry(x, kernels, dilations, stride)
-    return fused(x, tuple(kernels), pointwise, geo)
+    return fused(x, tuple(kernels), pointwise, geo, True)
   if how == 'dense':
     geo = depthwise.geometry(x, kernels, dilations, stride)
     return dense(jax.nn.relu(x), kernels, pointwise, geo)
@@ -93,23 +93,19 @@ def fused(
   kernels: Kernels,
   pointwise: jax.Array,
   geo: Geometry,
-  relu: bool = True,
+  relu: bool,
 ) -> jax.Array:
   """In one foreign call; with `relu` false, without that.
 
-  It is linear in x, the kernels and the pointwise kernel each. So are its
-  gradients in what they depend on, and their derivatives are these three
-  functions again, to any order.
+  It is linear in relu(x), in the kernels and in the pointwise kernel. So its
+  gradients, and theirs to any order, are these three functions again.
   """
 
   def local(x, pointwise, *kernels):
     shape = sum(geo.edges), x.shape[1], *geo.out, pointwise.shape[-1]
     out = jax.ShapeDtypeStruct(shape, x.dtype)
-    return build.call(
-      *('separable', out, x, pointwise, *kernels),
-      **geo.attributes,
-      relu=relu,
-    )
+    how = geo.attributes | {'relu': relu}
+    return build.call('separable', out, x, pointwise, *kernels, **how)
 
   whole = 1 + len(kernels)
   return parallel.rows(local, axis=1, whole=whole)(x, pointwise, *kernels)
