@@ -263,7 +263,8 @@ def init(
     epoch=jnp.zeros((), jnp.int32),
     params=params,
     stats=variables['batch_stats'],
-    opt=setup.tx.init(params),
+    # One program; without jit, XLA compiles one for each shape of zeros.
+    opt=jax.jit(setup.tx.init)(params),
     mask=mask,
     memory=setup.distill.memory.init(examples, classes),
     sums=zero(),

@@ -1,4 +1,4 @@
-"""TensorFlow, kept quiet and off the accelerator, for TFDS and TensorBoard."""
+"""TensorFlow, kept quiet and off the accelerator, for TFDS."""
 
 from collections.abc import Iterator
 import contextlib

@@ -1,9 +1,11 @@
 """Compiles this folder's C++ once, on first use, and hands it to XLA.
 
-The compiler is $CXX, c++, g++ or clang++; the library goes into the user's
-cache, or, where that cannot be written, into a temporary folder.
+A library is one source, for numbers of one type. The compiler is $CXX, c++,
+g++ or clang++; what it makes goes into the user's cache, or, where that cannot
+be written, into a temporary folder.
 """
 
+from concurrent import futures
 import ctypes
 import functools
 import hashlib
@@ -19,11 +21,13 @@ import warnings
 
 import jax
 import jaxlib
-import numpy as np
 
 from sdnas_jax import compilation
 
 FLAGS = '-std=c++17 -O3 -march=native -fPIC -shared -DNDEBUG'
+TYPES = {'float32': 'F32', 'float64': 'F64'}
+# What a search calls, the longest to compile first.
+USUAL = 'separable', 'sums', 'pool'
 
 
 class Unavailable(Exception):
@@ -31,28 +35,41 @@ class Unavailable(Exception):
 
 
 def call(
-  name: str, out: Any, *operands: jax.Array, **attributes: np.ndarray
+  source: str, name: str, out: Any, *operands: jax.Array, **attributes: Any
 ) -> Any:
-  """Calls one of kernels.cc's functions on arrays of one dtype, inside jit.
+  """Calls a C++ function on arrays of one dtype, inside jit.
 
   Args:
+    source: the file that holds it, without its ending.
     name: of the function.
     out: shape and dtype of the result, or a list of them.
     *operands: float32 or float64, of one device.
-    **attributes: further arguments, static.
+    **attributes: further arguments, static NumPy values.
 
   Raises:
     Unavailable: there is no compiler.
   """
-  target = _target(f'{name}_{operands[0].dtype}')
+  target = _target(source, name, operands[0].dtype.name)
   return jax.ffi.ffi_call(target, out)(*operands, **attributes)
+
+
+@functools.cache
+def begin() -> list[futures.Future]:
+  """Starts to compile the usual libraries, while the caller does other things.
+
+  Returns:
+    Their promises.
+  """
+  pool = futures.ThreadPoolExecutor()
+  return [pool.submit(library, source, 'float32') for source in USUAL]
 
 
 @functools.cache
 def available() -> bool:
   """Whether `call` works; if not, one warning says why."""
   try:
-    library()
+    for promise in begin():
+      promise.result()
   except Unavailable as error:
     warnings.warn(f'{error}; going on with slower ones', stacklevel=2)
     return False
@@ -60,36 +77,38 @@ def available() -> bool:
 
 
 @functools.cache
-def _target(symbol):
-  loaded, version = library()
+def _target(source, name, dtype):
+  loaded, version = library(source, dtype)
   # A compiled program in the persistent cache calls the function it was
   # compiled for, so another version has another name.
-  name = f'sdnas_jax_{symbol}_{version}'
-  capsule = jax.ffi.pycapsule(getattr(loaded, symbol))
-  jax.ffi.register_ffi_target(name, capsule, platform='cpu')
-  return name
+  target = f'sdnas_jax_{name}_{version}'
+  capsule = jax.ffi.pycapsule(getattr(loaded, f'call_{name}'))
+  jax.ffi.register_ffi_target(target, capsule, platform='cpu')
+  return target
 
 
 @functools.cache
-def library() -> tuple[ctypes.CDLL, str]:
-  """The compiled kernels, and their version.
+def library(source: str, dtype: str) -> tuple[ctypes.CDLL, str]:
+  """A source, compiled for float32 or float64, and its version.
 
   Raises:
     Unavailable: there is no compiler, or it fails.
   """
   folder = pathlib.Path(__file__).parent
-  source, compiler = folder / 'kernels.cc', _compiler()
-  text = ''.join(path.read_text() for path in sorted(folder.glob('*.[ch]*')))
-  command = [*compiler, *FLAGS.split(), '-isystem', jax.ffi.include_dir()]
+  file, compiler = folder / f'{source}.cc', _compiler()
+  text = ''.join(p.read_text() for p in (file, *sorted(folder.glob('*.h'))))
+  include = jax.ffi.include_dir()
+  kind = f'-DTYPE={TYPES[dtype]}'
+  command = [*compiler, *FLAGS.split(), kind, '-isystem', include]
   parts = text, jaxlib.__version__, *command, _cpu()
   version = _digest('\0'.join(parts).encode())
   try:
-    return _load(compilation.folder() / 'native', source, command, version)
+    return _load(compilation.folder() / 'native', file, command, version)
   except OSError:  # a folder that cannot be written, or a disk that is full
     pass
   with tempfile.TemporaryDirectory() as folder:
     try:
-      return _load(pathlib.Path(folder), source, command, version)
+      return _load(pathlib.Path(folder), file, command, version)
     except OSError as error:
       raise Unavailable(f'no C++ kernels could be loaded: {error}') from None
 

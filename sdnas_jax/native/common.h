@@ -1,4 +1,4 @@
-// Vectors, threads and shapes of the kernels in this folder.
+// Types, vectors, threads and shapes of the kernels in this folder.
 //
 // Arrays are [edges, batch, height, width, channels]. A row of pixels is also a
 // flat vector: pixel j, channel c is number C j + c.
@@ -18,6 +18,12 @@
 
 namespace ffi = xla::ffi;
 
+// Of all numbers in a library, as the compiler is told: F32 or F64.
+constexpr ffi::DataType kType = ffi::TYPE;
+using Real = ffi::NativeType<kType>;
+using Buffer = ffi::Buffer<kType>;
+using Result = ffi::Result<Buffer>;
+
 #if defined(__AVX512F__)
 constexpr int kBytes = 64;
 #elif defined(__AVX__)
@@ -26,33 +32,23 @@ constexpr int kBytes = 32;
 constexpr int kBytes = 16;
 #endif
 
-template <typename T>
-struct Simd {
-  static constexpr int lanes = kBytes / sizeof(T);
-  typedef T Vec __attribute__((vector_size(kBytes)));
-};
+constexpr int64_t kLanes = kBytes / sizeof(Real);
+typedef Real Vec __attribute__((vector_size(kBytes)));
 
-template <typename T>
-using Vec = typename Simd<T>::Vec;
-
-template <typename T>
-inline Vec<T> load(const T* from) {
-  Vec<T> v;
+inline Vec load(const Real* from) {
+  Vec v;
   __builtin_memcpy(&v, from, sizeof v);
   return v;
 }
 
-template <typename T>
-inline void store(T* to, Vec<T> v) {
-  __builtin_memcpy(to, &v, sizeof v);
-}
+inline void store(Real* to, Vec v) { __builtin_memcpy(to, &v, sizeof v); }
 
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
-// Runs worker()(n) for n in [0, units), on the pool's threads and this one, each
-// with a worker, and so with memory, of its own. The pool may never give its
-// helpers a thread, so this thread works until nothing is left and only waits
-// for units that have begun.
+// Runs worker()(n) for n in [0, units), on the pool's threads and this one,
+// each with a worker, and so with memory, of its own. The pool may never give
+// its helpers a thread, so this thread works until nothing is left and only
+// waits for units that have begun.
 template <typename F>
 void share_out(ffi::ThreadPool& pool, int64_t units, const F& worker) {
   struct Work {
@@ -95,21 +91,26 @@ struct Shape {
 // are taken in blocks of images, and the blocks then added in their order.
 // worker() makes a function (sum, group, b) that adds image b's part for one
 // group of edges to a sum of `size` numbers; total(group) is where they end.
-template <typename T, typename Worker, typename Total>
+template <typename Worker, typename Total>
 void sum_images(ffi::ThreadPool& pool, int64_t groups, int64_t batch,
                 const std::function<int64_t(int64_t)>& size,
                 const Worker& worker, const Total& total) {
   int64_t blocks = std::min<int64_t>(16, batch);
-  std::vector<std::vector<T>> sums(blocks * groups);
+  std::vector<std::vector<Real>> sums(blocks * groups);
   share_out(pool, blocks * groups, [&] {
     return [&, add = worker()](int64_t unit) mutable {
-      sums[unit].assign(size(unit % groups), T(0));
+      sums[unit].assign(size(unit % groups), Real(0));
       for (int64_t b = unit / groups; b < batch; b += blocks)
         add(sums[unit].data(), unit % groups, b);
     };
   });
   for (int64_t unit = 0; unit < blocks * groups; ++unit) {
-    T* to = total(unit % groups);
+    Real* to = total(unit % groups);
     for (size_t n = 0; n < sums[unit].size(); ++n) to[n] += sums[unit][n];
   }
 }
+
+#define HANDLER(name, function, binding) \
+  XLA_FFI_DEFINE_HANDLER_SYMBOL(call_##name, function, binding)
+
+#define BIND ffi::Ffi::Bind().Ctx<ffi::ThreadPool>()

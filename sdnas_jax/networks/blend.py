@@ -131,7 +131,9 @@ def _input_gradient(g, z, share, p, mean, scale, first, second, native):
 
   def local(g, z, share, *whole):
     out = jax.ShapeDtypeStruct(z.shape, z.dtype)
-    return build.call('mixture_input', out, g, z, share, *whole, shared=shared)
+    return build.call(
+      'sums', 'mixture_input', out, g, z, share, *whole, shared=shared
+    )
 
   whole = [x.astype(z.dtype) for x in operands[2:]]
   return parallel.rows(local, axis=1, whole=5)(g, z, *whole)
@@ -223,7 +225,7 @@ def moments(
 
   def local(z, share):
     out = jax.ShapeDtypeStruct((len(z), 1, 1, 1, z.shape[-1]), z.dtype)
-    return tuple(build.call('moments', [out, out], z, share))
+    return tuple(build.call('sums', 'moments', [out, out], z, share))
 
   share = share.astype(z.dtype)
   return parallel.rows(local, axis=1, total=True)(z, share)
@@ -260,7 +262,7 @@ def products(
       jax.ShapeDtypeStruct((n, 1, 1, 1, g.shape[-1]), g.dtype)
       for n in (len(g), stack * len(g))
     )
-    return tuple(build.call('products', [first, second], g, z))
+    return tuple(build.call('sums', 'products', [first, second], g, z))
 
   return parallel.rows(local, axis=1, total=True)(g, z)
 

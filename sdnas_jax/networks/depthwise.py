@@ -103,6 +103,12 @@ def best(bf16: bool = False) -> str:
   return 'native' if not bf16 and build.available() else 'shifted'
 
 
+def prepare(bf16: bool) -> None:
+  """Starts what `best` will wait for, if anything."""
+  if jax.default_backend() == 'cpu' and not bf16:
+    build.begin()
+
+
 def merge(
   kernels: Sequence[jax.Array], dilations: Sequence[int]
 ) -> tuple[list[jax.Array], list[int]]:
@@ -257,7 +263,9 @@ def _native(x, kernels, geo):
   def local(x, *kernels):
     shape = sum(geo.edges), x.shape[1], *geo.out, x.shape[-1]
     out = jax.ShapeDtypeStruct(shape, x.dtype)
-    return build.call('convolve', out, x, *kernels, **geo.attributes)
+    return build.call(
+      'depthwise', 'convolve', out, x, *kernels, **geo.attributes
+    )
 
   return parallel.rows(local, axis=1, whole=len(kernels))(x, *kernels)
 
@@ -267,7 +275,9 @@ def _native_input(g, kernels, geo):
     edges = 1 if geo.shared else len(g)
     shape = edges, g.shape[1], geo.height, geo.width, g.shape[-1]
     out = jax.ShapeDtypeStruct(shape, g.dtype)
-    return build.call('input_gradient', out, g, *kernels, **geo.attributes)
+    return build.call(
+      'depthwise', 'input_gradient', out, g, *kernels, **geo.attributes
+    )
 
   return parallel.rows(local, axis=1, whole=len(kernels))(g, *kernels)
 
@@ -278,7 +288,9 @@ def _native_kernels(x, g, geo):
       jax.ShapeDtypeStruct((edges, size, size, g.shape[-1]), g.dtype)
       for edges, size in zip(geo.edges, geo.sizes, strict=True)
     ]
-    return tuple(build.call('kernel_gradient', out, x, g, **geo.attributes))
+    return tuple(
+      build.call('depthwise', 'kernel_gradient', out, x, g, **geo.attributes)
+    )
 
   return parallel.rows(local, axis=1, total=True)(x, g)
 

@@ -66,7 +66,7 @@ def choose(x: jax.Array, c: jax.Array, stride: int) -> jax.Array:
     height, width = (-(-n // stride) for n in x.shape[2:4])
     shape = 2, x.shape[1], height, width, x.shape[-1]
     out = jax.ShapeDtypeStruct(shape, x.dtype)
-    return build.call('choose', out, x, c, stride=np.int64(stride))
+    return build.call('pool', 'choose', out, x, c, stride=np.int64(stride))
 
   return parallel.rows(local, axis=1)(x, c)
 
@@ -77,7 +77,7 @@ def spread(x: jax.Array, g: jax.Array, stride: int) -> jax.Array:
 
   def local(x, g):
     out = jax.ShapeDtypeStruct(x.shape, x.dtype)
-    return build.call('spread', out, x, g, stride=np.int64(stride))
+    return build.call('pool', 'spread', out, x, g, stride=np.int64(stride))
 
   return parallel.rows(local, axis=1)(x, g)
 

@@ -105,7 +105,9 @@ def fused(
     shape = sum(geo.edges), x.shape[1], *geo.out, pointwise.shape[-1]
     out = jax.ShapeDtypeStruct(shape, x.dtype)
     how = geo.attributes | {'relu': relu}
-    return build.call('separable', out, x, pointwise, *kernels, **how)
+    return build.call(
+      'separable', 'separable', out, x, pointwise, *kernels, **how
+    )
 
   whole = 1 + len(kernels)
   return parallel.rows(local, axis=1, whole=whole)(x, pointwise, *kernels)
@@ -116,7 +118,7 @@ def _input_gradient(x, g, kernels, pointwise, geo, relu):
   def local(x, *rest):
     out = jax.ShapeDtypeStruct(x.shape, x.dtype)
     return build.call(
-      'separable_input', out, x, *rest, **geo.attributes, relu=relu
+      'separable', 'separable_input', out, x, *rest, **geo.attributes, relu=relu
     )
 
   whole = 1 + len(kernels)
@@ -130,7 +132,12 @@ def _kernel_gradients(x, g, kernels, pointwise, geo, relu):
   def local(*operands):
     return tuple(
       build.call(
-        'separable_kernels', out, *operands, **geo.attributes, relu=relu
+        'separable',
+        'separable_kernels',
+        out,
+        *operands,
+        **geo.attributes,
+        relu=relu,
       )
     )
 

@@ -16,6 +16,7 @@ import itertools
 
 from matplotlib import axes
 from matplotlib import figure
+from matplotlib import gridspec
 from matplotlib import ticker
 from matplotlib.backends import backend_agg
 import numpy as np
@@ -33,7 +34,7 @@ _COLOURS = (
   '#CC79A7',
 )
 _NONE = '--', '#888888'
-_PANEL = 1.5, 1.05  # Inches.
+_PANEL, _LEGEND = (1.5, 1.05), 0.45  # Inches.
 
 
 def draw(history: Mapping[str, np.ndarray], space: spaces.Space) -> bytes:
@@ -52,26 +53,33 @@ def draw(history: Mapping[str, np.ndarray], space: spaces.Space) -> bytes:
     ValueError: the edges or primitives of a table are not those of the space.
   """
   rows, columns = space.nodes, space.inputs + space.nodes - 1
-  width, height = columns * _PANEL[0], rows * _PANEL[1] + 0.6
-  picture = figure.Figure(
-    (width, len(history) * height + 0.4), dpi=130, layout='constrained'
-  )
-  parts = picture.subfigures(len(history), 1, squeeze=False, hspace=0.02)[:, 0]
+  # Places are given in inches: matplotlib's own layouts take seconds.
+  part = columns * _PANEL[0] + 0.7, rows * _PANEL[1] + 0.9
+  heights = [_LEGEND] + len(history) * [part[1]]
+  picture = figure.Figure((part[0], sum(heights)), dpi=130)
+  stack = gridspec.GridSpec(len(heights), 1, picture, height_ratios=heights)
   weights = {kind: _softmax(alphas) for kind, alphas in history.items()}
   top = 1.05 * max(table.max() for table in weights.values())
-  for part, kind in zip(parts, history, strict=True):
-    panels = part.subplots(
-      rows, columns, sharex=True, sharey=True, squeeze=False
+  for n, (kind, table) in enumerate(weights.items()):
+    half = picture.add_subfigure(stack[n + 1])
+    grid = half.add_gridspec(
+      rows,
+      columns,
+      left=0.6 / part[0],
+      right=1 - 0.1 / part[0],
+      bottom=0.45 / part[1],
+      top=1 - 0.45 / part[1],
+      wspace=0.1,
+      hspace=0.3,
     )
-    panels[0, 0].set_ylim(0, top)
-    _fill(panels, weights[kind], space)
-    part.suptitle(f'{kind} cell', fontsize=11)
-    part.supxlabel('epoch', fontsize=9)
-    part.supylabel('weight', fontsize=9)
-  lines = parts[0].axes[0].get_lines()
+    _fill(half, grid, table, space, top)
+    half.suptitle(f'{kind} cell', fontsize=11, y=1 - 0.03 / part[1])
+    half.supxlabel('epoch', fontsize=9, y=0.06 / part[1])
+    half.supylabel('weight', fontsize=9, x=0.01)
+  lines = picture.subfigs[0].axes[0].get_lines()
   picture.legend(
     handles=lines,
-    loc='outside upper center',
+    loc='upper center',
     ncols=4,
     frameon=False,
     fontsize=9,
@@ -86,16 +94,28 @@ def _softmax(alphas: np.ndarray) -> np.ndarray:
   return powers / powers.sum(axis=-1, keepdims=True)
 
 
-def _fill(panels: np.ndarray, weights: np.ndarray, space: spaces.Space) -> None:
-  """Draws [epochs, edges, primitives] weights; hides what is no edge."""
-  for panel in panels.flat:
-    panel.set_visible(False)
+def _fill(
+  half: figure.SubFigure,
+  grid: gridspec.GridSpec,
+  weights: np.ndarray,
+  space: spaces.Space,
+  top: float,
+) -> None:
+  """Draws [epochs, edges, primitives] weights, of at most `top`."""
+  first = None
   series = weights.transpose(1, 0, 2)
   for (source, target), table in zip(space.edges, series, strict=True):
-    panel = panels[target - space.inputs, source]
-    panel.set_visible(True)
-    panel.set_title(f'{_name(source)} → {_name(target)}', fontsize=9, pad=3)
+    row = target - space.inputs
+    panel = half.add_subplot(grid[row, source], sharex=first, sharey=first)
+    first = first or panel
+    panel.set_ylim(0, top)
+    panel.set_title(
+      f'{_name(source)} → {_name(target)}', fontsize=9, pad=3, y=1
+    )
     _lines(panel, table, space.primitives)
+    # As in a table: numbers at the left and below.
+    lowest = row == space.nodes - 1
+    panel.tick_params(labelleft=source == 0, labelbottom=lowest)
 
 
 def _name(node: int) -> str:

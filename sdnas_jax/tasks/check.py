@@ -103,7 +103,8 @@ def _native(bf16: bool) -> None:
       "model.depthwise='native' knows no bfloat16: leave it 'auto'"
     )
   try:
-    build.library()
+    for promise in build.begin():
+      promise.result()
   except build.Unavailable as error:
     raise errors.BadInput(f"model.depthwise='native': {error}") from None
 

@@ -10,9 +10,9 @@ import numpy as np
 
 from sdnas_jax import artifacts
 from sdnas_jax import search
-from sdnas_jax import tf
 from sdnas_jax.methods import method as methods
 from sdnas_jax.report import alphas
+from sdnas_jax.report import board
 from sdnas_jax.report import cells
 from sdnas_jax.spaces import space as spaces
 
@@ -64,8 +64,7 @@ class Record:
     }
     self.rows.append({'epoch': epoch, **metrics})
     artifacts.write_rows(self.workdir / 'metrics.csv', self.rows)
-    self._board().write_scalars(epoch, metrics)
-    self._board().flush()
+    board.add(self._events(), epoch, metrics)
     self._remember(epoch, jax.device_get(state.params['alphas']))
     found = self.genotype(state._replace(epoch=epoch + 1))
     artifacts.write_json(self.workdir / 'genotype.json', found._asdict())
@@ -106,11 +105,8 @@ class Record:
     return '\n'.join(lines)
 
   @functools.cache  # noqa: B019, one record lives as long as its run
-  def _board(self) -> Any:
-    tf.prepare()
-    from clu import metric_writers
-
-    return metric_writers.SummaryWriter(str(self.workdir / 'tensorboard'))
+  def _events(self) -> pathlib.Path:
+    return board.start(self.workdir / 'tensorboard', len(self.rows) - 1)
 
   def _remember(self, epoch: int, now: dict[str, Any]) -> None:
     for name, value in {'epoch': epoch, **now}.items():

@@ -1,5 +1,6 @@
 """The search task: from a config to a genotype, its picture and its record."""
 
+from concurrent import futures
 import functools
 import importlib.metadata
 import math
@@ -28,6 +29,7 @@ from sdnas_jax.data import augment
 from sdnas_jax.data import sources
 from sdnas_jax.data import split
 from sdnas_jax.methods import METHODS
+from sdnas_jax.networks import depthwise
 from sdnas_jax.networks import start
 from sdnas_jax.networks import supernet
 from sdnas_jax.spaces import space as spaces
@@ -50,9 +52,12 @@ def run(config: ConfigDict, workdir: pathlib.Path, dry_run: bool) -> None:
   space = SPACES[config.space]
   halves = examples // 2, examples - examples // 2
   setup = assemble(config, space, source, halves[0])
-  shapes = start.shapes(setup.net, source.shape, mix_shapes(space))
+  if setup.net.depthwise is None and not dry_run:
+    depthwise.prepare(setup.net.bf16)
+  grouped = setup.net.clone(depthwise='grouped')  # needs nothing compiled
+  shapes = start.shapes(grouped, source.shape, mix_shapes(space))
   if dry_run:
-    return _plan(config, setup, source, shapes, halves, workdir)
+    return _plan(config, setup, grouped, source, shapes, halves, workdir)
 
   # A TFDS data set is the same wherever it lies; a file of arrays is not.
   moved = () if config.data.name == 'arrays' else ('data.dir',)
@@ -95,14 +100,14 @@ def assemble(
   steps = split.batches(half, config.batch_size)
   schedule = optimizers.cosine(w.lr, w.lr_min, config.epochs, steps)
   sgd = optimizers.sgd(schedule, w.momentum, w.decay, w.clip)
-  depthwise = config.model.depthwise
+  way = config.model.depthwise
   return search.Setup(
     net=supernet.Supernet(
       space,
       source.classes,
       config.model.channels,
       config.model.layers,
-      depthwise=None if depthwise == 'auto' else depthwise,
+      depthwise=None if way == 'auto' else way,
       bf16=config.model.bf16,
       remat=config.model.remat,
     ),
@@ -155,9 +160,11 @@ def _search(config, setup, state, train, valid, log, kept):
 
   zero, n = parallel.replicate(search.zero()), np.int32(0)
   go = jax.jit(advance, donate_argnums=0, out_shardings=place)
-  go = go.lower(state, seed, train, valid, n, setup).compile()
   look = jax.jit(validate, out_shardings=place)
-  look = look.lower(state, seed, valid, zero, n, n, setup).compile()
+  with futures.ThreadPoolExecutor() as pool:
+    go = pool.submit(go.lower(state, seed, train, valid, n, setup).compile)
+    look = look.lower(state, seed, valid, zero, n, n, setup).compile()
+    go = go.result()
   print(f'{time.monotonic() - begun:.0f} s', flush=True)
 
   def finish(state, sums, each, seconds):
@@ -184,14 +191,13 @@ def _search(config, setup, state, train, valid, log, kept):
   )
 
 
-def _plan(config, setup, source, shapes, halves, workdir):
+def _plan(config, setup, net, source, shapes, halves, workdir):
   """Prints and writes what a search would take, from shapes alone."""
   artifacts.folder(workdir)
   print(_overview(shapes['params']))
   memory = jax.eval_shape(
     lambda: setup.distill.memory.init(halves[0], source.classes)
   )
-  net = setup.net.clone(depthwise='grouped')
   plan = {
     'supernet_parameters': _size(shapes['params']),
     'macs_per_image': start.macs(net, source.shape, mix_shapes(net.space)),

@@ -1,0 +1,191 @@
+// What a normalisation and its gradient are made of: sums over images and
+// pixels, for each edge and channel, and what they then give.
+
+#include "common.h"
+
+namespace {
+
+// An image as a flat vector in which channel c comes again every `period`
+// vectors: lane n of these stands for channel n mod channels.
+struct Lanes {
+  int64_t channels, period, wide;
+  explicit Lanes(int64_t channels)
+      : channels(channels),
+        period(channels / std::gcd(channels, kLanes)),
+        wide(period * kLanes) {}
+  void fold(const Real* lanes, Real* sums) const {
+    std::fill_n(sums, channels, Real(0));
+    for (int64_t n = 0; n < wide; ++n) sums[n % channels] += lanes[n];
+  }
+};
+
+// first += scale * sum of a, second += scale * sum of a b, by lane.
+void add_products(const Real* a, const Real* b, int64_t size,
+                  const Lanes& lanes, Real scale, Real* first, Real* second) {
+  int64_t whole = size / kLanes, block = 32 * lanes.period;  // near enough
+  for (int64_t from = 0; from < whole; from += block)
+    for (int64_t p = 0; p < lanes.period; ++p) {
+      Vec one{}, two{};
+      int64_t to = std::min(from + block, whole);
+      for (int64_t n = from + p; n < to; n += lanes.period) {
+        Vec v = load(a + n * kLanes);
+        one += v;
+        two += v * load(b + n * kLanes);
+      }
+      Real* sum = first + p * kLanes;
+      store(sum, load(sum) + scale * one);
+      sum = second + p * kLanes;
+      store(sum, load(sum) + scale * two);
+    }
+  for (int64_t n = whole * kLanes; n < size; ++n) {
+    first[n % lanes.wide] += scale * a[n];
+    second[n % lanes.wide] += scale * a[n] * b[n];
+  }
+}
+
+// first [edges, channels] = sum of share z, second the same of share z^2.
+void moments(ffi::ThreadPool& pool, const Real* z, Shape of, const Real* share,
+             Real* first, Real* second) {
+  Lanes lanes(of.channels);
+  std::vector<Real> total(of.edges * 2 * lanes.wide);
+  sum_images(
+      pool, of.edges, of.batch, [&](int64_t) { return 2 * lanes.wide; },
+      [&] {
+        return [&](Real* sum, int64_t e, int64_t b) {
+          const Real* image = z + of.at(e, b);
+          add_products(image, image, of.image(), lanes, share[b], sum,
+                       sum + lanes.wide);
+        };
+      },
+      [&](int64_t e) { return total.data() + e * 2 * lanes.wide; });
+  for (int64_t e = 0; e < of.edges; ++e) {
+    const Real* own = total.data() + e * 2 * lanes.wide;
+    lanes.fold(own, first + e * of.channels);
+    lanes.fold(own + lanes.wide, second + e * of.channels);
+  }
+}
+
+// first [edges, channels] = sum of g; second [stack * edges, channels] = sum of
+// g z, for z [stack * edges or stack, ...], whose edges may share an array.
+void products(ffi::ThreadPool& pool, const Real* g, Shape of, const Real* z,
+              int64_t depth, int64_t stack, Real* first, Real* second) {
+  Lanes lanes(of.channels);
+  int64_t size = (1 + stack) * lanes.wide, each = depth / stack;
+  std::vector<Real> total(of.edges * size);
+  sum_images(
+      pool, of.edges, of.batch, [&](int64_t) { return size; },
+      [&] {
+        return [&, unused = std::vector<Real>(lanes.wide)](Real* sum, int64_t e,
+                                                           int64_t b) mutable {
+          for (int64_t n = 0; n < stack; ++n) {
+            int64_t at = n * each + (each > 1 ? e : 0);
+            add_products(g + of.at(e, b), z + of.at(at, b), of.image(), lanes,
+                         Real(1), n ? unused.data() : sum,
+                         sum + (1 + n) * lanes.wide);
+          }
+        };
+      },
+      [&](int64_t e) { return total.data() + e * size; });
+  for (int64_t e = 0; e < of.edges; ++e) {
+    const Real* own = total.data() + e * size;
+    lanes.fold(own, first + e * of.channels);
+    for (int64_t n = 0; n < stack; ++n)
+      lanes.fold(own + (1 + n) * lanes.wide,
+                 second + (n * of.edges + e) * of.channels);
+  }
+}
+
+// The gradient of a mixture of normalised z in z, one of which may serve many
+// edges (`shared`), for slope = scale (second - mean first):
+//   dz = sum over its edges of p scale (g - share (first + scale slope (z -
+//   mean))).
+// z, mean, scale are [stack * edges, ...] or [stack, ...]; p, second [stack *
+// edges, ...]; g, first [edges, ...].
+void mixture_input(ffi::ThreadPool& pool, const Real* g, Shape of,
+                   const Real* z, Shape rows, bool shared, const Real* share,
+                   const Real* p, const Real* mean, const Real* scale,
+                   const Real* first, const Real* second, Real* dz) {
+  Lanes lanes(of.channels);
+  int64_t size = of.image(), many = shared ? of.edges : 1, terms = 1 + many;
+  share_out(pool, rows.edges * of.batch, [&] {
+    return [&, factors = std::vector<Real>((1 + terms) * lanes.wide),
+            from = std::vector<const Real*>(terms)](int64_t unit) mutable {
+      int64_t row = unit / of.batch, image = unit % of.batch;
+      Real *linear = factors.data(), *constant = linear + terms * lanes.wide;
+      from[0] = z + of.at(row, image);
+      for (int64_t n = 0; n < many; ++n)
+        from[1 + n] = g + of.at(shared ? n : row % of.edges, image);
+      for (int64_t m = 0; m < lanes.wide; ++m) {
+        int64_t c = m % of.channels, own = row * of.channels + c;
+        linear[m] = constant[m] = 0;
+        for (int64_t n = 0; n < many; ++n) {
+          int64_t at = row * many + n, e = at % of.edges;
+          Real one = first[e * of.channels + c];
+          Real slope =
+              scale[own] * (second[at * of.channels + c] - mean[own] * one);
+          Real factor = p[at] * scale[own];
+          factors[(1 + n) * lanes.wide + m] = factor;
+          linear[m] -= share[image] * factor * scale[own] * slope;
+          constant[m] -= share[image] * factor * one;
+        }
+        constant[m] -= linear[m] * mean[own];
+      }
+      Real* to = dz + of.at(row, image);
+      int64_t at = 0;
+      for (; at + lanes.wide <= size; at += lanes.wide)
+        for (int64_t c = 0; c < lanes.wide; c += kLanes) {
+          Vec sum = load(constant + c);
+          for (int64_t m = 0; m < terms; ++m)
+            sum += load(linear + m * lanes.wide + c) * load(from[m] + at + c);
+          store(to + at + c, sum);
+        }
+      for (int64_t c = 0; at < size; ++at, ++c) {
+        to[at] = constant[c];
+        for (int64_t m = 0; m < terms; ++m)
+          to[at] += linear[m * lanes.wide + c] * from[m][at];
+      }
+    };
+  });
+}
+
+ffi::Error Moments(ffi::ThreadPool pool, Buffer z, Buffer share, Result first,
+                   Result second) {
+  moments(pool, z.typed_data(), Shape(z.dimensions()), share.typed_data(),
+          first->typed_data(), second->typed_data());
+  return ffi::Error::Success();
+}
+
+ffi::Error Products(ffi::ThreadPool pool, Buffer g, Buffer z, Result first,
+                    Result second) {
+  Shape of(g.dimensions());
+  int64_t stack = second->dimensions()[0] / of.edges;
+  products(pool, g.typed_data(), of, z.typed_data(), z.dimensions()[0], stack,
+           first->typed_data(), second->typed_data());
+  return ffi::Error::Success();
+}
+
+ffi::Error MixtureInput(ffi::ThreadPool pool, Buffer g, Buffer z, Buffer share,
+                        Buffer p, Buffer mean, Buffer scale, Buffer first,
+                        Buffer second, Result dz, bool shared) {
+  mixture_input(pool, g.typed_data(), Shape(g.dimensions()), z.typed_data(),
+                Shape(z.dimensions()), shared, share.typed_data(),
+                p.typed_data(), mean.typed_data(), scale.typed_data(),
+                first.typed_data(), second.typed_data(), dz->typed_data());
+  return ffi::Error::Success();
+}
+
+}  // namespace
+
+#define OF_TWO BIND.Arg<Buffer>().Arg<Buffer>()
+
+HANDLER(moments, Moments, OF_TWO.Ret<Buffer>().Ret<Buffer>());
+HANDLER(products, Products, OF_TWO.Ret<Buffer>().Ret<Buffer>());
+HANDLER(mixture_input, MixtureInput,
+        OF_TWO.Arg<Buffer>()
+            .Arg<Buffer>()
+            .Arg<Buffer>()
+            .Arg<Buffer>()
+            .Arg<Buffer>()
+            .Arg<Buffer>()
+            .Ret<Buffer>()
+            .Attr<bool>("shared"));
