@@ -1,7 +1,7 @@
 """The cache of compiled kernels under failure, each case its own process.
 
-One library is compiled; elsewhere a script by the name of c++ hands out copies
-of it, and counts them.
+The libraries are compiled once; elsewhere a script by the name of c++ hands out
+copies of them, and counts these.
 """
 
 import json
@@ -90,7 +90,9 @@ log, limit = pathlib.Path({log!r}), time.monotonic() + 60
 os.close(tempfile.mkstemp(dir=log)[0])
 while len(list(log.iterdir())) < {together} and time.monotonic() < limit:
   time.sleep(0.01)
-shutil.copy({library!r}, sys.argv[-1])
+source = pathlib.Path(sys.argv[-3]).stem
+(library,) = pathlib.Path({libraries!r}).glob(source + '-*')
+shutil.copy(library, sys.argv[-1])
 """
 
 
@@ -137,7 +139,8 @@ def cache(tmp_path_factory):
     pytest.skip('there is no compiler')
   cache = tmp_path_factory.mktemp('cache')
   load(cache)
-  assert len(libraries(cache)) == 1
+  stems = [path.stem.split('-')[0] for path in libraries(cache)]
+  assert stems == sorted(build.USUAL)
   return cache
 
 
@@ -160,7 +163,7 @@ def compiler(cache, tmp_path):
         python=sys.executable,
         log=str(log),
         together=together,
-        library=str(libraries(cache)[0]),
+        libraries=str(libraries(cache)[0].parent),
       )
     )
     script.chmod(0o755)
@@ -204,15 +207,15 @@ def test_a_bad_compiler_is_one_warning(tmp_path, compiler, says):
 
 @pytest.mark.parametrize('kept', [0, 100, 20_000, 'garbage'])
 def test_a_broken_library_is_compiled_again(cache, compiler, tmp_path, kept):
-  whole, (path, log) = libraries(cache)[0], compiler()
-  broken = tmp_path / whole.relative_to(cache)
-  broken.parent.mkdir(parents=True)
+  path, log = compiler()
+  shutil.copytree(cache, tmp_path, dirs_exist_ok=True)
+  whole, broken = libraries(cache)[1], libraries(tmp_path)[1]
   garbage = np.random.default_rng(0).bytes(5000)
   data = garbage if kept == 'garbage' else whole.read_bytes()[:kept]
   broken.write_bytes(data)
   load(tmp_path, PATH=path)
   assert len(list(log.iterdir())) == 1
-  assert libraries(tmp_path) == [broken]
+  assert len(libraries(tmp_path)) == len(build.USUAL)
   assert broken.read_bytes() == whole.read_bytes()
   load(tmp_path, PATH=path)
   assert len(list(log.iterdir())) == 1
@@ -224,30 +227,43 @@ def test_a_cache_that_cannot_be_written_is_done_without(compiler, tmp_path):
   file.touch()
   spare.mkdir()
   load(file / 'cache', PATH=path, TMPDIR=str(spare))
-  assert len(list(log.iterdir())) == 1 and not list(spare.iterdir())
+  assert len(list(log.iterdir())) == len(build.USUAL)
+  assert not list(spare.iterdir())
 
 
 def test_two_processes_compile_at_once(compiler, tmp_path):
-  path, log = compiler(together=2)
+  path, log = compiler(together=2 * len(build.USUAL))
   both = [start(LOAD, tmp_path, PATH=path) for _ in range(2)]
   for process in both:
     finish(process)
-  assert len(list(log.iterdir())) == 2 and len(libraries(tmp_path)) == 1
+  assert len(list(log.iterdir())) == 2 * len(build.USUAL)
+  assert len(libraries(tmp_path)) == len(build.USUAL)
 
 
-def test_another_source_is_another_library(compiler, tmp_path, monkeypatch):
+def test_another_source_type_or_header_is_another_library(
+  compiler, tmp_path, monkeypatch
+):
   folder = pathlib.Path(build.__file__).parent
   copy = shutil.copytree(folder, tmp_path / 'native')
   monkeypatch.setattr(build, '__file__', str(copy / 'build.py'))
   monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
   monkeypatch.setenv('PATH', compiler()[0])
   monkeypatch.delenv('CXX', raising=False)
-  versions = []
-  for end in ('', '// more', ''):
-    (copy / 'sums.h').write_text((folder / 'sums.h').read_text() + end)
-    versions.append(build.library.__wrapped__()[1])
-  assert versions[0] == versions[2] != versions[1]
-  assert len(libraries(tmp_path)) == 2
+
+  def version(source='pool', dtype='float32'):
+    return build.library.__wrapped__(source, dtype)[1]
+
+  first = version()
+  others = {version(dtype='float64'), version('sums')}
+  for name in ('pool.cc', 'common.h'):
+    with (copy / name).open('a') as file:
+      file.write('// more')
+    others.add(version())
+    shutil.copy(folder / name, copy / name)
+  assert len(others - {first}) == 4
+  (copy / 'sums.cc').unlink()  # none of its business
+  assert version() == first
+  assert len(libraries(tmp_path)) == 5
 
 
 def test_one_thread_computes_what_two_do(cache, native):
