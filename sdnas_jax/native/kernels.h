@@ -75,7 +75,7 @@ Kernels kernels_of(Buffers& buffers, int64_t channels, Dilations dilations) {
   Kernels kernels(channels);
   for (size_t n = 0; n < buffers.size(); ++n)
     kernels.add(buffers[n].dimensions()[0], buffers[n].dimensions()[1],
-                dilations[n]);
+                dilations[n % dilations.size()]);
   kernels.allocate();
   return kernels;
 }

@@ -1,6 +1,8 @@
 // ReLU, depthwise convolution and 1x1 convolution of many edges in one pass:
 //
-//   z[e, b, p, d] = sum over channels c of w[e, c, d] (k * relu x)[e, b, p, c].
+//   z[e, b, p, d] = sum over channels c of w[e, c, d] (k * relu x)[e, b, p, c],
+//
+// or a sum of such terms, whose kernels then follow each other.
 //
 // An image's depthwise output lives in a thread's cache only; the gradients
 // compute it again, which costs less than to write and to read it.
@@ -21,31 +23,40 @@ void in_columns(int64_t wide, const F& columns) {
   if (from < wide) columns(std::integral_constant<int, 1>(), from);
 }
 
-// P rows and Q vectors of columns of out = in * matrix.
+// How many products to add, and how far apart their operands are.
+struct Terms {
+  int64_t count = 1, in = 0, matrix = 0;
+};
+
+// P rows and Q vectors of columns of out = sum over terms of in * matrix.
 template <int P, int Q>
 inline void product_block(const Real* in, int64_t inner, const Real* matrix,
-                          int64_t wide, Real* out) {
+                          int64_t wide, Terms terms, Real* out) {
   Vec sum[P][Q] = {};
-  for (int64_t n = 0; n < inner; ++n, matrix += wide)
-    for (int q = 0; q < Q; ++q) {
-      Vec column = load(matrix + q * kLanes);
-      for (int p = 0; p < P; ++p) sum[p][q] += in[p * inner + n] * column;
-    }
+  for (int64_t t = 0; t < terms.count; ++t) {
+    const Real *left = in + t * terms.in, *right = matrix + t * terms.matrix;
+    for (int64_t n = 0; n < inner; ++n, right += wide)
+      for (int q = 0; q < Q; ++q) {
+        Vec column = load(right + q * kLanes);
+        for (int p = 0; p < P; ++p) sum[p][q] += left[p * inner + n] * column;
+      }
+  }
   for (int p = 0; p < P; ++p)
     for (int q = 0; q < Q; ++q) store(out + p * wide + q * kLanes, sum[p][q]);
 }
 
-// out [rows, wide] = in [rows, inner] * matrix [inner, wide], wide in vectors.
+// out [rows, wide] = sum over terms of in [rows, inner] * matrix [inner, wide],
+// wide in vectors.
 void product(const Real* in, int64_t rows, int64_t inner, const Real* matrix,
-             int64_t wide, Real* out) {
+             int64_t wide, Terms terms, Real* out) {
   in_columns(wide, [&](auto q, int64_t from) {
     constexpr int Q = decltype(q)::value, P = 12 / Q;
     int64_t r = 0;
     for (; r + P <= rows; r += P)
-      product_block<P, Q>(in + r * inner, inner, matrix + from, wide,
+      product_block<P, Q>(in + r * inner, inner, matrix + from, wide, terms,
                           out + r * wide + from);
     for (; r < rows; ++r)
-      product_block<1, Q>(in + r * inner, inner, matrix + from, wide,
+      product_block<1, Q>(in + r * inner, inner, matrix + from, wide, terms,
                           out + r * wide + from);
   });
 }
@@ -94,11 +105,12 @@ void copy_rows(const Real* from, int64_t width, Real* to, int64_t wide,
 // The 1x1 kernels [edges, inputs, outputs], padded to whole vectors, as they
 // are and transposed.
 struct Pointwise {
-  int64_t inputs, outputs, wide, wide_back;
+  int64_t edges, inputs, outputs, wide, wide_back;
   std::vector<Real> forward, backward;
 
   Pointwise(const Real* w, int64_t edges, int64_t inputs, int64_t outputs)
-      : inputs(inputs),
+      : edges(edges),
+        inputs(inputs),
         outputs(outputs),
         wide(padded(outputs)),
         wide_back(padded(inputs)),
@@ -115,11 +127,12 @@ struct Pointwise {
 
 // z of one image, [pixels, outputs], from its depthwise output.
 void map_pixels(const Real* in, int64_t pixels, int64_t inner,
-                const Real* matrix, int64_t wide, Real* out, int64_t width,
-                std::vector<Real>& scratch) {
-  if (width == wide) return product(in, pixels, inner, matrix, wide, out);
+                const Real* matrix, int64_t wide, Terms terms, Real* out,
+                int64_t width, std::vector<Real>& scratch) {
+  if (width == wide)
+    return product(in, pixels, inner, matrix, wide, terms, out);
   scratch.resize(pixels * wide);
-  product(in, pixels, inner, matrix, wide, scratch.data());
+  product(in, pixels, inner, matrix, wide, terms, scratch.data());
   copy_rows(scratch.data(), wide, out, width, pixels);
 }
 
@@ -136,22 +149,25 @@ void separable(ffi::ThreadPool& pool, const Real* x, Shape in,
                Real* z, Shape to) {
   Shape mid = to.with(in.channels);
   int64_t each = to.edges / in.edges, pixels = to.height * to.width;
+  int64_t matrix = w.inputs * w.wide;
+  Terms terms{w.edges / to.edges, mid.image(), to.edges * matrix};
   share_out(pool, in.edges * in.batch, [&] {
     Rows rows(in.height, in.width, in.channels, stride, kernels.pad);
-    return
-        [&, rows, image = std::vector<Real>(), own = std::vector<Real>(),
-         scratch = std::vector<Real>(), taps = Taps()](int64_t unit) mutable {
-          int64_t group = unit / in.batch, b = unit % in.batch;
-          read_image(x + in.at(group, b), in.image(), relu, image);
-          rows.read(image.data());
-          own.resize(mid.image());
-          for (int64_t e = group * each; e < (group + 1) * each; ++e) {
-            convolve_image(rows, kernels, e, stride, in, own.data(), mid, taps);
-            map_pixels(own.data(), pixels, w.inputs,
-                       w.forward.data() + e * w.inputs * w.wide, w.wide,
-                       z + to.at(e, b), w.outputs, scratch);
-          }
-        };
+    return [&, rows, image = std::vector<Real>(), own = std::vector<Real>(),
+            scratch = std::vector<Real>(),
+            taps = Taps()](int64_t unit) mutable {
+      int64_t group = unit / in.batch, b = unit % in.batch;
+      read_image(x + in.at(group, b), in.image(), relu, image);
+      rows.read(image.data());
+      own.resize(terms.count * mid.image());
+      for (int64_t e = group * each; e < (group + 1) * each; ++e) {
+        for (int64_t t = 0; t < terms.count; ++t)
+          convolve_image(rows, kernels, t * to.edges + e, stride, in,
+                         own.data() + t * terms.in, mid, taps);
+        map_pixels(own.data(), pixels, w.inputs, w.forward.data() + e * matrix,
+                   w.wide, terms, z + to.at(e, b), w.outputs, scratch);
+      }
+    };
   });
 }
 
@@ -160,6 +176,7 @@ void separable_input(ffi::ThreadPool& pool, const Real* x, Shape in,
                      Kernels& kernels, int64_t stride, bool relu, Real* out) {
   Shape mid = from.with(in.channels);
   int64_t each = from.edges / in.edges, pixels = from.height * from.width;
+  int64_t terms = w.edges / from.edges;
   share_out(pool, in.edges * in.batch, [&] {
     Rows sum(in.height, in.width, in.channels, stride, 0);
     Rows rows(mid.height, mid.width, mid.channels, 1, kernels.pad);
@@ -169,12 +186,14 @@ void separable_input(ffi::ThreadPool& pool, const Real* x, Shape in,
           int64_t group = unit / in.batch, b = unit % in.batch;
           own.resize(mid.image());
           sum.clear();
-          for (int64_t e = group * each; e < (group + 1) * each; ++e) {
-            map_pixels(g + from.at(e, b), pixels, w.outputs,
-                       w.backward.data() + e * w.outputs * w.wide_back,
-                       w.wide_back, own.data(), w.inputs, scratch);
+          for (int64_t n = 0; n < terms * each; ++n) {
+            int64_t edge = group * each + n % each;
+            int64_t own_edge = n / each * from.edges + edge;
+            map_pixels(g + from.at(edge, b), pixels, w.outputs,
+                       w.backward.data() + own_edge * w.outputs * w.wide_back,
+                       w.wide_back, Terms(), own.data(), w.inputs, scratch);
             rows.read(own.data());
-            scatter_image(rows, mid, kernels, e, stride, sum, in, taps);
+            scatter_image(rows, mid, kernels, own_edge, stride, sum, in, taps);
           }
           Real* to = out + in.at(group, b);
           const Real* seen = x + in.at(group, b);
@@ -216,7 +235,7 @@ void separable_kernels(ffi::ThreadPool& pool, const Real* x, Shape in,
             const Real* seen = g + from.at(e, b);
             map_pixels(seen, pixels, w.outputs,
                        w.backward.data() + e * w.outputs * w.wide_back,
-                       w.wide_back, back.data(), w.inputs, scratch);
+                       w.wide_back, Terms(), back.data(), w.inputs, scratch);
             correlate_image(rows, in, back.data(), mid, kernels, e, stride, sum,
                             line, taps);
             sum += kernels.span(e, 1);

@@ -18,6 +18,8 @@ from sdnas_jax.networks import depthwise
 
 Kernels = depthwise.Kernels
 Geometry = depthwise.Geometry
+# Depthwise kernels and their pointwise kernel.
+Terms = tuple[tuple[Kernels, jax.Array], ...]
 WAYS = (*depthwise.WAYS, 'dense')
 
 
@@ -45,7 +47,7 @@ def convolve(
   how = how or depthwise.best()
   if how == 'native':
     geo = depthwise.geometry(x, kernels, dilations, stride)
-    return fused(x, tuple(kernels), pointwise, geo, True)
+    return fused(x, ((tuple(kernels), pointwise),), geo, True)
   if how == 'dense':
     geo = depthwise.geometry(x, kernels, dilations, stride)
     return dense(jax.nn.relu(x), kernels, pointwise, geo)
@@ -87,101 +89,96 @@ def dense(
   return jnp.concatenate(outs)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4))
-def fused(
-  x: jax.Array,
-  kernels: Kernels,
-  pointwise: jax.Array,
-  geo: Geometry,
-  relu: bool,
-) -> jax.Array:
-  """In one foreign call; with `relu` false, without that.
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def fused(x: jax.Array, terms: Terms, geo: Geometry, relu: bool) -> jax.Array:
+  """The terms' sum, in one foreign call; with `relu` false, without that.
 
-  It is linear in relu(x), in the kernels and in the pointwise kernel. So its
-  gradients, and theirs to any order, are these three functions again.
+  It is linear in relu(x), in the kernels and in the pointwise kernels. So its
+  gradients, and theirs to any order, are these three functions again. Two terms
+  are what the derivative of a product is made of.
   """
 
-  def local(x, pointwise, *kernels):
-    shape = sum(geo.edges), x.shape[1], *geo.out, pointwise.shape[-1]
+  def local(x, *rest):
+    features = rest[0].shape[-1]
+    shape = sum(geo.edges), x.shape[1], *geo.out, features
     out = jax.ShapeDtypeStruct(shape, x.dtype)
-    how = geo.attributes | {'relu': relu}
-    return build.call(
-      'separable', 'separable', out, x, pointwise, *kernels, **how
-    )
+    return _call('separable', out, x, *rest, geo=geo, relu=relu)
 
-  whole = 1 + len(kernels)
-  return parallel.rows(local, axis=1, whole=whole)(x, pointwise, *kernels)
+  rest = _operands(terms)
+  return parallel.rows(local, axis=1, whole=len(rest))(x, *rest)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(4, 5))
-def _input_gradient(x, g, kernels, pointwise, geo, relu):
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4))
+def _input_gradient(x, g, terms, geo, relu):
   def local(x, *rest):
     out = jax.ShapeDtypeStruct(x.shape, x.dtype)
-    return build.call(
-      'separable', 'separable_input', out, x, *rest, **geo.attributes, relu=relu
-    )
+    return _call('separable_input', out, x, *rest, geo=geo, relu=relu)
 
-  whole = 1 + len(kernels)
-  return parallel.rows(local, axis=1, whole=whole)(x, g, pointwise, *kernels)
+  rest = _operands(terms)
+  return parallel.rows(local, axis=1, whole=len(rest))(x, g, *rest)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(4, 5))
-def _kernel_gradients(x, g, kernels, pointwise, geo, relu):
-  out = [jax.ShapeDtypeStruct(k.shape, k.dtype) for k in (pointwise, *kernels)]
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4))
+def _kernel_gradients(x, g, term, geo, relu):
+  rest = _operands([term])
+  out = [jax.ShapeDtypeStruct(k.shape, k.dtype) for k in rest]
 
   def local(*operands):
-    return tuple(
-      build.call(
-        'separable',
-        'separable_kernels',
-        out,
-        *operands,
-        **geo.attributes,
-        relu=relu,
-      )
-    )
+    call = _call('separable_kernels', out, *operands, geo=geo, relu=relu)
+    return tuple(call)
 
-  whole = 1 + len(kernels)
-  point, *own = parallel.rows(local, axis=1, whole=whole, total=True)(
-    x, g, pointwise, *kernels
-  )
-  return tuple(own), point
+  total = parallel.rows(local, axis=1, whole=len(rest), total=True)
+  pointwise, *kernels = total(x, g, *rest)
+  return tuple(kernels), pointwise
+
+
+def _call(name, out, *operands, geo, relu):
+  how = geo.attributes | {'relu': relu}
+  return build.call('separable', name, out, *operands, **how)
+
+
+def _operands(terms):
+  """All pointwise kernels as one array, and each term's depthwise kernels."""
+  kernels, pointwise = zip(*terms, strict=True)
+  return jnp.concatenate(pointwise), *(k for own in kernels for k in own)
 
 
 def _backward(geo, relu, kept, g):
-  x, *rest = kept
+  x, terms = kept
   return (
-    _input_gradient(x, g, *rest, geo, relu),
-    *_kernel_gradients(x, g, *rest, geo, relu),
+    _input_gradient(x, g, terms, geo, relu),
+    tuple(_kernel_gradients(x, g, term, geo, relu) for term in terms),
   )
 
 
 def _input_backward(geo, relu, kept, c):
-  x, g, *rest = kept
+  x, g, terms = kept
   c = jnp.where(x > 0, c, 0) if relu else c
-  dk, dp = _kernel_gradients(c, g, *rest, geo, False)
-  return None, fused(c, *rest, geo, False), dk, dp
-
-
-def _kernels_backward(geo, relu, kept, c):
-  x, g, k, p = kept
-  ck, cp = c
   return (
-    _input_gradient(x, g, ck, p, geo, relu)
-    + _input_gradient(x, g, k, cp, geo, relu),
-    fused(x, ck, p, geo, relu) + fused(x, k, cp, geo, relu),
-    _kernel_gradients(x, g, k, cp, geo, relu)[0],
-    _kernel_gradients(x, g, ck, p, geo, relu)[1],
+    None,
+    fused(c, terms, geo, False),
+    tuple(_kernel_gradients(c, g, term, geo, False) for term in terms),
   )
 
 
-fused.defvjp(
-  lambda x, k, p, geo, relu: (fused(x, k, p, geo, relu), (x, k, p)), _backward
-)
-_input_gradient.defvjp(
-  lambda *operands: (_input_gradient(*operands), operands[:4]), _input_backward
-)
-_kernel_gradients.defvjp(
-  lambda *operands: (_kernel_gradients(*operands), operands[:4]),
-  _kernels_backward,
-)
+def _kernels_backward(geo, relu, kept, c):
+  x, g, (k, p) = kept
+  ck, cp = c
+  terms = (ck, p), (k, cp)
+  dk, _ = _kernel_gradients(x, g, (k, cp), geo, relu)
+  _, dp = _kernel_gradients(x, g, (ck, p), geo, relu)
+  return (
+    _input_gradient(x, g, terms, geo, relu),
+    fused(x, terms, geo, relu),
+    (dk, dp),
+  )
+
+
+def _keep(f):
+  """Calls f and keeps its operands."""
+  return lambda *operands: (f(*operands), operands[:-2])
+
+
+fused.defvjp(_keep(fused), _backward)
+_input_gradient.defvjp(_keep(_input_gradient), _input_backward)
+_kernel_gradients.defvjp(_keep(_kernel_gradients), _kernels_backward)

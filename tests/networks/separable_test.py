@@ -50,7 +50,8 @@ def test_fused_equals_composed(stride, size, channels, features, shared):
       z = separable.convolve(*operands, DILATIONS, stride, how)
       return jnp.sum(jnp.sin(z)), z
 
-    return jax.value_and_grad(loss, (0, 1, 2), has_aux=True)(*operands)
+    grads = jax.value_and_grad(loss, (0, 1, 2), has_aux=True)
+    return jax.jit(grads)(*operands)
 
   close(both('native'), both('grouped'))
 
@@ -68,21 +69,30 @@ def test_dense_equals_composed(stride, shared):
 
 
 @pytest.mark.parametrize('stride', [1, 2])
-def test_second_derivatives_too(stride):
-  operands = case(True, (5, 4), 3, 4)
+@pytest.mark.parametrize('shared', [True, False])
+@pytest.mark.parametrize(
+  'order, channels, features', [(2, 3, 4), (2, 8, 16), (3, 2, 1)]
+)
+def test_higher_derivatives_too(stride, shared, order, channels, features):
+  operands = case(shared, (5, 4), channels, features, batch=2)
 
-  def second(how):
+  def derivative(how):
     def loss(*operands):
       z = separable.convolve(*operands, DILATIONS, stride, how)
-      return jnp.sum(jnp.sin(z))
+      return jnp.sum(jnp.sin(z / 9))
 
-    def curved(*operands):
-      first = jax.grad(loss, (0, 1, 2))(*operands)
-      return sum(jnp.sum(jnp.cos(g)) for g in jax.tree.leaves(first))
+    def curved(loss):
+      def slope(*operands):
+        first = jax.grad(loss, (0, 1, 2))(*operands)
+        return sum(jnp.sum(jnp.cos(g)) for g in jax.tree.leaves(first))
 
-    return jax.grad(curved, (0, 1, 2))(*operands)
+      return slope
 
-  close(second('native'), second('grouped'))
+    for _ in range(order - 1):
+      loss = curved(loss)
+    return jax.jit(jax.grad(loss, (0, 1, 2)))(*operands)
+
+  close(derivative('native'), derivative('grouped'))
 
 
 def test_a_lost_value_stays_lost():
