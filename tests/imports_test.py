@@ -21,7 +21,7 @@ ALLOWED = {
   'methods': {'bilevel', 'spaces'},
   'report': {'spaces'},
   'artifacts': {'errors'},
-  'checkpoints': {'parallel'},
+  'checkpoints': {'errors', 'parallel'},
   'loop': {'errors', 'parallel'},
   'search': {'bilevel', 'data', 'methods', 'spaces'},
   'tasks': {
