@@ -1,7 +1,11 @@
 """The optimisers against the formulas of PyTorch's, in NumPy."""
 
+import functools
+
+import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from sdnas_jax.bilevel import optimizers
@@ -70,3 +74,31 @@ def test_the_other_group_stays_bit_for_bit(group, other, gradients, start):
   before = str(opt.inner_states[other])
   assert str(after.inner_states[other]) == before
   assert not np.array_equal(moved[group], params[group])
+
+
+@pytest.mark.parametrize('limit', [0.5, 50.0])
+def test_clipping_and_its_derivative_are_optax_s(limit):
+  rng = np.random.default_rng(0)
+  shapes = (3, 2), (4,), ()
+  grads, weights = (
+    [jnp.asarray(rng.standard_normal(s), jnp.float32) for s in shapes]
+    for _ in range(2)
+  )
+
+  def slope(clip, grads):
+    clipped, _ = clip.update(grads, clip.init(grads))
+    pairs = zip(weights, clipped, strict=True)
+    return sum(jnp.vdot(w, jnp.sin(g)) for w, g in pairs)
+
+  own, theirs = (
+    jax.value_and_grad(functools.partial(slope, clip))(grads)
+    for clip in (
+      optimizers.clip_by_global_norm(limit),
+      optax.clip_by_global_norm(limit),
+    )
+  )
+  jax.tree.map(
+    lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6),
+    own,
+    theirs,
+  )
