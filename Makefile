@@ -9,7 +9,7 @@ EXTRAS = $(if $(shell nvidia-smi >/dev/null 2>&1 && echo yes),[cuda])
 RUN := .venv/bin/python
 INSTALLED := .venv/installed
 
-.PHONY: help search test clean
+.PHONY: help search demo test clean
 
 help: ## list the goals
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' \
@@ -17,6 +17,9 @@ help: ## list the goals
 
 search: $(INSTALLED) ## search on the digits, with the results in runs/digits
 	$(RUN) launch.py --config=configs/search_digits.py --workdir=runs/digits
+
+demo: $(INSTALLED) ## compare the cell found on the digits with random ones
+	$(RUN) launch.py --config=configs/demo.py --workdir=runs/demo
 
 test: $(INSTALLED) ## lint, check the format and run the tests
 	$(RUN) -m ruff check

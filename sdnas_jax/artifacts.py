@@ -21,10 +21,15 @@ FILES = {
   'plan.json': 'sizes known before the run (--dry_run)',
   'metrics.csv': 'a row an epoch ("second": wall-clock columns)',
   'alphas.npz': 'epoch [E], and each kind of cell its alphas [E, edges, ops]',
-  'genotype.json': 'the architecture that the latest alphas stand for',
+  'genotype.json': 'the architecture: found so far, or trained',
   'normal.svg': 'the normal cell, drawn',
   'reduce.svg': 'the reduction cell, drawn',
   'alphas.png': 'how the mixing weights evolved',
+  'curves.png': 'losses and errors, epoch by epoch',
+  'result.json': 'the test error, the size and the time of a training',
+  'network.stablehlo': 'the trained network, for jax.export',
+  'comparison.csv': 'the test error, size and time of every network',
+  'comparison.png': 'the test errors, drawn',
   'tensorboard': 'the metrics as TensorBoard events',
   'checkpoints': 'what a run resumes from (orbax)',
 }
@@ -102,6 +107,13 @@ def folder(path: pathlib.Path) -> None:
     ) from error
 
 
+def listing(workdir: pathlib.Path) -> str:
+  """What lies in a run's folder, a line a file."""
+  there = [name for name in FILES if (workdir / name).exists()]
+  lines = [f'  {name:<18} {FILES[name]}' for name in there]
+  return '\n'.join([f'in {workdir}:', *lines])
+
+
 def inspect(
   workdir: pathlib.Path, config: dict[str, Any], free: Collection[str]
 ) -> None:
@@ -129,7 +141,12 @@ def inspect(
         f'{workdir} holds a run with another config '
         f'({"; ".join(differences)}): choose another --workdir, or remove it'
       )
-  elif any((workdir / name).exists() for name in FILES if name != 'plan.json'):
+  elif any(
+    (workdir / name).exists()
+    for name in FILES
+    # Another host may have written the latter since.
+    if name not in ('plan.json', 'config.json')
+  ):
     raise errors.BadInput(
       f'{workdir} holds files of a run but no config.json: choose another '
       '--workdir'

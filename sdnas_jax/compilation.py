@@ -1,5 +1,6 @@
-"""Keeps what was compiled on disk, so that a second run starts at once."""
+"""Compiles at once, and keeps the results on disk for the next run."""
 
+from concurrent import futures
 import os
 import pathlib
 
@@ -19,3 +20,9 @@ def keep() -> None:
   """
   if jax.config.jax_compilation_cache_dir is None:
     jax.config.update('jax_compilation_cache_dir', str(folder() / 'xla'))
+
+
+def together(*lowered: jax.stages.Lowered) -> list[jax.stages.Compiled]:
+  """Compiles several programs at the same time."""
+  with futures.ThreadPoolExecutor() as pool:
+    return list(pool.map(lambda program: program.compile(), lowered))

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from collections.abc import Iterator
 import contextlib
+import math
 import signal
 import sys
 import time
@@ -82,8 +83,8 @@ def run(
     checks: batches a validation.
     advance: (state, stop) -> state after step number `stop`.
     validate: (state, sums or None, start, stop) -> sums of those batches too.
-    finish: (state, sums, seconds a step, seconds) -> next epoch's state,
-      saved, and a line to show.
+    finish: (state, sums, seconds a step, seconds since the epoch began or was
+      resumed) -> next epoch's state, saved, and a line to show.
     save: saves a state within an epoch.
     pace: how many steps to dispatch at once.
 
@@ -106,7 +107,10 @@ def run(
         if number := _meet(pace, caught):
           save(state)
           raise Interrupted(number, at)
-      each = (time.monotonic() - begun) / max(at - since, 1)
+      # Without a step, as after a stop at an epoch's end, there is no rate.
+      each = (
+        (time.monotonic() - begun) / (at - since) if at > since else math.inf
+      )
       sums, n = None, 0
       while n < checks:
         stop = min(n + pace.size, checks)

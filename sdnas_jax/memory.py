@@ -1,4 +1,4 @@
-"""Keeps freed memory for the next step.
+"""Keeps freed memory for the next step, and tells the peak.
 
 A step on a CPU takes and frees gigabytes of temporaries at once. glibc hands
 such blocks back to the system, and the next step pays for every page again
@@ -6,6 +6,8 @@ such blocks back to the system, and the next step pays for every page again
 """
 
 import ctypes
+import platform
+import resource
 
 import jax
 
@@ -27,3 +29,9 @@ def keep() -> None:
   # An asynchronous step may start before the one before it has freed its
   # temporaries; kept, they would then exist twice.
   jax.config.update('jax_cpu_enable_async_dispatch', False)
+
+
+def peak() -> float:
+  """The most memory that this process has held, in GB."""
+  unit = 2**30 if platform.system() == 'Darwin' else 2**20
+  return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit

@@ -23,6 +23,7 @@ ALLOWED = {
   'artifacts': {'errors'},
   'checkpoints': {'errors', 'parallel'},
   'loop': {'errors', 'parallel'},
+  'evaluate': {'data'},
   'search': {'bilevel', 'data', 'methods', 'spaces'},
   'tasks': {
     *('artifacts', 'bilevel', 'checkpoints', 'compilation', 'data', 'errors'),
@@ -36,7 +37,7 @@ ALLOWED = {
       'report',
       'search',
     ),
-    *('spaces', 'tf'),
+    *('evaluate', 'spaces'),
   },
 }
 FILES = sorted(ROOT.rglob('*.py'))

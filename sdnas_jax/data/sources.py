@@ -1,7 +1,7 @@
 """Where images come from. A user's own data set is one entry of `SOURCES`.
 
   >>> source = sources.find('digits', '')
-  >>> images, labels = source.load()      # uint8 [N, H, W, C], int32 [N]
+  >>> images, labels = source.load('train')  # uint8 [N, H, W, C], int32 [N]
 
 or, without touching the code, a file written by
 `np.savez('mine.npz', images=..., labels=...)`, given as
@@ -25,23 +25,24 @@ CIFAR_HOST = 'www.cs.toronto.edu'
 
 
 class Source(NamedTuple):
-  """A data set's training images: what is known before loading, and how to."""
+  """A data set: what is known before loading, and how to."""
 
-  examples: int
+  examples: int  # for training
+  tests: int  # of the data set's own test split; 0: it has none
   shape: tuple[int, int, int]  # height, width, channels
   classes: int
   mean: tuple[float, ...]  # of each channel, pixels in [0, 1]
   std: tuple[float, ...]
-  load: Callable[[], tuple[np.ndarray, np.ndarray]]
+  load: Callable[[str], tuple[np.ndarray, np.ndarray]]  # 'train' or 'test'
 
 
 def cifar(name: str, classes: int, mean, std, folder: str) -> Source:
   """CIFAR-10 or CIFAR-100 through TFDS, in the order of the original files."""
   load = functools.partial(_load_tfds, name, folder)
-  return Source(50_000, (32, 32, 3), classes, mean, std, load)
+  return Source(50_000, 10_000, (32, 32, 3), classes, mean, std, load)
 
 
-def _load_tfds(name, folder):
+def _load_tfds(name, folder, part):
   tf.prepare()
   import tensorflow_datasets as tfds
 
@@ -51,7 +52,7 @@ def _load_tfds(name, folder):
       # Without a network TFDS tries for minutes; this fails at once.
       socket.create_connection((CIFAR_HOST, 443), timeout=10).close()
     builder.download_and_prepare()
-    table = builder.as_dataset(split='train', batch_size=-1)
+    table = builder.as_dataset(split=part, batch_size=-1)
   except Exception as error:
     where = folder or os.environ.get('TFDS_DATA_DIR') or '~/tensorflow_datasets'
     reason = str(error).strip().splitlines()[0][:80] if str(error) else ''
@@ -69,14 +70,15 @@ def digits(folder: str) -> Source:
   """The 1,797 handwritten 8x8 digits that come with scikit-learn."""
   del folder
 
-  def load():
+  def load(part):
+    del part
     from sklearn.datasets import load_digits
 
     table = load_digits()
     images = np.round(table.images * (255 / 16)).astype(np.uint8)
     return images[..., None], table.target.astype(np.int32)
 
-  return Source(1797, (8, 8, 1), 10, (0.3053,), (0.3759,), load)
+  return Source(1797, 0, (8, 8, 1), 10, (0.3053,), (0.3759,), load)
 
 
 def arrays(folder: str) -> Source:
@@ -125,11 +127,12 @@ def from_arrays(images: np.ndarray, labels: np.ndarray) -> Source:
   pixels = images.reshape(-1, images.shape[-1]) / np.float32(255)
   return Source(
     len(images),
+    0,
     images.shape[1:],
     int(labels.max()) + 1,
     tuple(pixels.mean(0).tolist()),
     tuple(np.maximum(pixels.std(0), 1e-6).tolist()),
-    lambda: (images, labels.astype(np.int32)),
+    lambda part: (images, labels.astype(np.int32)),
   )
 
 
@@ -160,13 +163,15 @@ def find(name: str, folder: str) -> Source:
   return SOURCES[name](folder)
 
 
-def load(source: Source, examples: int) -> tuple[np.ndarray, np.ndarray]:
-  """Loads a source's first `examples`, and checks what it delivers.
+def load(
+  source: Source, examples: int, part: str = 'train'
+) -> tuple[np.ndarray, np.ndarray]:
+  """Loads a part's first `examples`, and checks what the source delivers.
 
   Raises:
     BadInput: if the images' shape or type, or a label, is not as declared.
   """
-  images, labels = source.load()
+  images, labels = source.load(part)
   images, labels = images[:examples], labels[:examples]
   if images.dtype != np.uint8 or images.shape != (examples, *source.shape):
     raise errors.BadInput(

@@ -117,7 +117,7 @@ def drop_path(key: jax.Array, x: jax.Array, drop: jax.Array) -> jax.Array:
   """
   keep = 1 - drop
   kept = jax.random.bernoulli(key, keep, (1, x.shape[1], 1, 1, 1))
-  return jnp.where(kept, x / keep, 0)
+  return jnp.where(kept, x / jnp.asarray(keep, x.dtype), 0)
 
 
 class Auxiliary(nn.Module):
@@ -176,7 +176,7 @@ class Derived(nn.Module):
       [batch, classes], with `train` twice, the second None without a head.
     """
     if present is None:
-      present = jnp.ones(len(images), bool)
+      present = jnp.ones(images.shape[:1], bool)
     share = (present / present.sum())[None, :, None, None, None]
     how = self.depthwise or depthwise.best(self.bf16)
     ctx = ops.Context(train, share.astype(images.dtype), how)

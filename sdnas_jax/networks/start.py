@@ -4,6 +4,7 @@ from collections.abc import Sequence
 import math
 from typing import Any
 
+from clu import parameter_overview
 import flax.linen as nn
 import jax
 from jax import extend as jex
@@ -42,6 +43,24 @@ def variables(shapes: Tree, seed: int) -> Tree:
     return rng.uniform(-half, half, leaf.shape).astype(np.float32)
 
   return jax.tree.map_with_path(draw, shapes)
+
+
+def size(params: Tree) -> int:
+  """How many numbers they are."""
+  return sum(math.prod(x.shape) for x in jax.tree.leaves(params))
+
+
+def parts(params: Tree) -> dict[str, jax.ShapeDtypeStruct]:
+  """The network's parts, each as one array of all its parameters."""
+  return {
+    name: jax.ShapeDtypeStruct((size(part),), jnp.float32)
+    for name, part in params.items()
+  }
+
+
+def overview(params: Tree) -> str:
+  """A table of all arrays."""
+  return parameter_overview.get_parameter_overview(params, include_stats=False)
 
 
 def macs(net: nn.Module, image: Sequence[int], *more: Tree) -> int:

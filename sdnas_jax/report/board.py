@@ -24,9 +24,8 @@ def start(folder: pathlib.Path, epoch: int) -> pathlib.Path:
   name = f'{int(time.time()):010}.{socket.gethostname()}.{os.getpid()}'
   events = folder / f'events.out.tfevents.{name}'
   _write(events, file_version='brain.Event:2')
-  if epoch:
-    begun = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
-    _write(events, step=epoch, session_log=begun)
+  begun = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
+  _write(events, step=epoch, session_log=begun)
   return events
 
 

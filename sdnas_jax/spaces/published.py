@@ -173,6 +173,8 @@ def find(name: str) -> space.Genotype:
     ) from error
   for kind in ('normal', 'reduce'):
     fault = _fault(getattr(genotype, kind), getattr(genotype, f'{kind}_concat'))
+    if not fault and kind == 'reduce' and min(genotype.reduce_concat) < 2:
+      fault = 'concatenates an input, which is twice as large as its nodes'
     if fault:
       raise errors.BadInput(f'the {kind} cell of {name} {fault}: correct it')
   return genotype

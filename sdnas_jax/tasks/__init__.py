@@ -1,5 +1,7 @@
 """What `launch.py` can run: from a config to files in a folder."""
 
+from sdnas_jax.tasks import compare
+from sdnas_jax.tasks import evaluate
 from sdnas_jax.tasks import search
 
-TASKS = {'search': search}
+TASKS = {'compare': compare, 'evaluate': evaluate, 'search': search}

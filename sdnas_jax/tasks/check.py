@@ -15,15 +15,14 @@ from sdnas_jax.data import sources
 from sdnas_jax.methods import METHODS
 from sdnas_jax.native import build
 from sdnas_jax.networks import separable
+from sdnas_jax.spaces import published
 from sdnas_jax.spaces import SPACES
 
-# Every field of a search, with its type and the range of its numbers.
+# Every field of a task, with its type and the range of its numbers.
 NATURAL, WHOLE = (1, math.inf), (0, math.inf)
 SHARE, BELOW_ONE = (0.0, 1.0), (0.0, 0.9999999)
-FIELDS = {
+COMMON = {
   'task': (str, None),
-  'space': (str, None),
-  'method': (str, None),
   'seed': (int, (0, 2**32 - 1)),
   'epochs': (int, NATURAL),
   'batch_size': (int, NATURAL),
@@ -38,12 +37,16 @@ FIELDS = {
   'model.layers': (int, NATURAL),
   'model.depthwise': (str, None),
   'model.bf16': (bool, None),
-  'model.remat': (bool, None),
   'weights.lr': (float, WHOLE),
   'weights.lr_min': (float, WHOLE),
   'weights.momentum': (float, SHARE),
   'weights.decay': (float, WHOLE),
   'weights.clip': (float, (1e-6, math.inf)),
+}
+SEARCH = COMMON | {
+  'space': (str, None),
+  'method': (str, None),
+  'model.remat': (bool, None),
   'alphas.lr': (float, WHOLE),
   'alphas.b1': (float, BELOW_ONE),
   'alphas.b2': (float, BELOW_ONE),
@@ -58,32 +61,34 @@ FIELDS = {
   'distill.vote': (str, None),
   'distill.decay': (float, SHARE),
 }
+EVALUATE = COMMON | {
+  'genotype': (str, None),
+  'data.holdout': (int, WHOLE),
+  'weights.auxiliary': (float, WHOLE),
+  'weights.smoothing': (float, BELOW_ONE),
+  'weights.drop_path': (float, BELOW_ONE),
+}
+COMPARE = {
+  'task': (str, None),
+  'baseline': (str, None),
+  'repeats': (int, NATURAL),
+  'randoms': (int, WHOLE),
+}
 
 
 def search(config: ConfigDict) -> None:
-  """Checks what a config says by itself.
+  """Checks what a search's config says by itself.
 
   Raises:
     BadInput: names the first field that is unknown, missing or out of range.
   """
-  given = dict(artifacts.flat(config.to_dict()))
-  for name in given:
-    errors.pick('config field', name, FIELDS)
-  for name, (kind, limits) in FIELDS.items():
-    if name not in given:
-      raise errors.BadInput(f'the config lacks {name}: add it')
-    _field(name, given[name], kind, limits)
   choices = {
     'space': SPACES,
     'method': METHODS,
-    'model.depthwise': ('auto', *separable.WAYS),
     'distill.metric': distill.METRICS,
     'distill.vote': distill.VOTES,
   }
-  for name, known in choices.items():
-    errors.pick(name, given[name], known)
-  if config.model.depthwise == 'native':
-    _native(config.model.bf16)
+  _fields(config, SEARCH, choices)
   warmup, epochs = config.distill.warmup, config.epochs
   if config.distill.weight and warmup > epochs:
     raise errors.BadInput(
@@ -95,6 +100,41 @@ def search(config: ConfigDict) -> None:
       f'alphas.warmup ({config.alphas.warmup}) leaves none of the {epochs} '
       'epochs to move the alphas: lower it'
     )
+
+
+def evaluate(config: ConfigDict) -> None:
+  """The same for the training of a derived network."""
+  _fields(config, EVALUATE, {})
+
+
+def compare(config: ConfigDict) -> None:
+  """The same for a comparison, whose parts are checked as they are alone."""
+  given = config.to_dict()
+  if not ('search' in given and 'evaluate' in given):
+    raise errors.BadInput('a comparison needs a search and an evaluate section')
+  search(ConfigDict(given.pop('search')))
+  evaluate(ConfigDict(given.pop('evaluate')))
+  _known(dict(artifacts.flat(given)), COMPARE)
+  errors.pick('baseline', given['baseline'], published.CELLS)
+
+
+def _fields(config, known, choices):
+  given = dict(artifacts.flat(config.to_dict()))
+  _known(given, known)
+  choices = {**choices, 'model.depthwise': ('auto', *separable.WAYS)}
+  for name, names in choices.items():
+    errors.pick(name, given[name], names)
+  if config.model.depthwise == 'native':
+    _native(config.model.bf16)
+
+
+def _known(given, known):
+  for name in given:
+    errors.pick('config field', name, known)
+  for name, (kind, limits) in known.items():
+    if name not in given:
+      raise errors.BadInput(f'the config lacks {name}: add it')
+    _field(name, given[name], kind, limits)
 
 
 def _native(bf16: bool) -> None:
@@ -124,7 +164,7 @@ def _field(name: str, value: Any, kind: type, limits: Any) -> None:
 
 
 def sizes(config: ConfigDict, source: sources.Source, devices: int) -> int:
-  """Checks the config against the data and the devices.
+  """Checks a search's config against the data and the devices.
 
   Returns:
     How many examples the search uses, both halves together.
@@ -132,19 +172,61 @@ def sizes(config: ConfigDict, source: sources.Source, devices: int) -> int:
   Raises:
     BadInput: if they do not fit.
   """
-  asked, batch = config.data.examples, config.batch_size
+  examples = _examples(config, source)
+  if config.batch_size > examples // 2:
+    raise errors.BadInput(
+      f'batch_size ({config.batch_size}) is larger than half the data '
+      f'({examples // 2} of {examples} examples): lower it'
+    )
+  _shapes(config, source, devices)
+  return examples
+
+
+def parts(
+  config: ConfigDict, source: sources.Source, devices: int
+) -> tuple[int, int]:
+  """The same for an evaluation.
+
+  Returns:
+    How many examples it trains and tests on.
+
+  Raises:
+    BadInput: if they do not fit.
+  """
+  examples, held = _examples(config, source), config.data.holdout
+  if not held and not source.tests:
+    raise errors.BadInput(
+      f'{config.data.name} has no test images of its own: set data.holdout to '
+      'the number of training images, the last ones, to test on instead'
+    )
+  train = examples - held
+  if config.batch_size > train:
+    raise errors.BadInput(
+      f'batch_size ({config.batch_size}) is larger than the training data '
+      f'({examples} examples, of which data.holdout takes {held}): lower them'
+    )
+  side = min(source.shape[:2])
+  if config.weights.auxiliary and side < 32:
+    raise errors.BadInput(
+      f'images of {side} pixels are too small for the auxiliary head, which '
+      'needs 32: set --config.weights.auxiliary=0'
+    )
+  _shapes(config, source, devices)
+  return train, held or source.tests
+
+
+def _examples(config, source):
+  asked = config.data.examples
   if asked > source.examples:
     raise errors.BadInput(
       f'data.examples is {asked}, but {config.data.name} has '
       f'{source.examples}: lower it, or 0 for all'
     )
-  examples = asked or source.examples
-  if batch > examples // 2:
-    raise errors.BadInput(
-      f'batch_size ({batch}) is larger than half the data ({examples // 2} of '
-      f'{examples} examples): lower it'
-    )
-  side = min(source.shape[:2])
+  return asked or source.examples
+
+
+def _shapes(config, source, devices):
+  side, batch = min(source.shape[:2]), config.batch_size
   if max(config.data.pad, config.data.cutout) > side:
     raise errors.BadInput(
       f'data.pad ({config.data.pad}) and data.cutout ({config.data.cutout}) '
@@ -155,7 +237,6 @@ def sizes(config: ConfigDict, source: sources.Source, devices: int) -> int:
       f'batch_size ({batch}) does not divide over {devices} devices: make it '
       f'a multiple, such as {batch // devices * devices or devices}'
     )
-  return examples
 
 
 def hosts(config: ConfigDict) -> None:

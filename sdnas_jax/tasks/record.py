@@ -1,6 +1,5 @@
 """Writes what a search found, an epoch at a time."""
 
-import functools
 import pathlib
 import time
 from typing import Any
@@ -12,9 +11,9 @@ from sdnas_jax import artifacts
 from sdnas_jax import search
 from sdnas_jax.methods import method as methods
 from sdnas_jax.report import alphas
-from sdnas_jax.report import board
 from sdnas_jax.report import cells
 from sdnas_jax.spaces import space as spaces
+from sdnas_jax.tasks import table
 
 
 class Record:
@@ -34,7 +33,7 @@ class Record:
   ):
     self.workdir, self.space, self.method = workdir, space, method
     self.epochs, self.drawn = epochs, time.monotonic()
-    self.rows = artifacts.read_rows(workdir / 'metrics.csv', done)
+    self.table = table.Table(workdir, done)
     self.history = artifacts.read_history(workdir / 'alphas.npz', done)
 
   def epoch(
@@ -62,9 +61,7 @@ class Record:
       'seconds': round(seconds, 3),
       'images_per_second': round(rate, 2),
     }
-    self.rows.append({'epoch': epoch, **metrics})
-    artifacts.write_rows(self.workdir / 'metrics.csv', self.rows)
-    board.add(self._events(), epoch, metrics)
+    self.table.add(epoch, metrics)
     self._remember(epoch, jax.device_get(state.params['alphas']))
     found = self.genotype(state._replace(epoch=epoch + 1))
     artifacts.write_json(self.workdir / 'genotype.json', found._asdict())
@@ -98,15 +95,7 @@ class Record:
     for kind in self.space.kinds:
       pairs, concat = getattr(found, kind), getattr(found, f'{kind}_concat')
       lines += ['', f'{kind} cell', cells.text(pairs, concat)]
-    lines += ['', f'in {self.workdir}:']
-    for name, what in artifacts.FILES.items():
-      if (self.workdir / name).exists():
-        lines.append(f'  {name:<14} {what}')
-    return '\n'.join(lines)
-
-  @functools.cache  # noqa: B019, one record lives as long as its run
-  def _events(self) -> pathlib.Path:
-    return board.start(self.workdir / 'tensorboard', len(self.rows) - 1)
+    return '\n'.join([*lines, '', artifacts.listing(self.workdir)])
 
   def _remember(self, epoch: int, now: dict[str, Any]) -> None:
     for name, value in {'epoch': epoch, **now}.items():

@@ -1,22 +1,16 @@
 """The search task: from a config to a genotype, its picture and its record."""
 
-from concurrent import futures
 import functools
-import importlib.metadata
 import math
 import pathlib
-import platform
-import resource
 import time
 from typing import Any
 
-from clu import parameter_overview
 import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 import numpy as np
 
-from sdnas_jax import artifacts
 from sdnas_jax import checkpoints
 from sdnas_jax import compilation
 from sdnas_jax import loop
@@ -35,10 +29,10 @@ from sdnas_jax.networks import supernet
 from sdnas_jax.spaces import space as spaces
 from sdnas_jax.spaces import SPACES
 from sdnas_jax.tasks import check
+from sdnas_jax.tasks import folder
 from sdnas_jax.tasks import record
 
 Tree = Any
-PACKAGES = ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'numpy')
 
 
 def run(config: ConfigDict, workdir: pathlib.Path, dry_run: bool) -> None:
@@ -59,17 +53,13 @@ def run(config: ConfigDict, workdir: pathlib.Path, dry_run: bool) -> None:
   if dry_run:
     return _plan(config, setup, grouped, source, shapes, halves, workdir)
 
-  # A TFDS data set is the same wherever it lies; a file of arrays is not.
-  moved = () if config.data.name == 'arrays' else ('data.dir',)
-  artifacts.inspect(workdir, config.to_dict(), ('steps_per_call', *moved))
-  artifacts.folder(workdir)
+  folder.enter(workdir, config)
   print(f'{jax.device_count()} x {jax.devices()[0].device_kind}', end='; ')
   print(f'{source.classes} classes, {halves[0]} + {halves[1]} examples')
-  print(_overview(_parts(shapes['params'])), flush=True)
+  print(start.overview(start.parts(shapes['params'])), flush=True)
 
   images, labels = sources.load(source, examples)
-  if parallel.leads():
-    artifacts.claim(workdir, config.to_dict(), **_about())
+  folder.claim(workdir, config)
   kept = checkpoints.manager(workdir / 'checkpoints')
   first = functools.partial(
     first_state, config, setup, space, source, shapes, halves[0]
@@ -87,9 +77,7 @@ def run(config: ConfigDict, workdir: pathlib.Path, dry_run: bool) -> None:
     valid = parallel.replicate(split.Split(images[cut:], labels[cut:]))
     state = _search(config, setup, state, train, valid, log, kept)
   print(log.conclusion(state))
-  unit = 2**30 if platform.system() == 'Darwin' else 2**20
-  peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
-  print(f'peak memory {peak:.2f} GB')
+  print(f'peak memory {memory.peak():.2f} GB')
 
 
 def assemble(
@@ -161,10 +149,10 @@ def _search(config, setup, state, train, valid, log, kept):
   zero, n = parallel.replicate(search.zero()), np.int32(0)
   go = jax.jit(advance, donate_argnums=0, out_shardings=place)
   look = jax.jit(validate, out_shardings=place)
-  with futures.ThreadPoolExecutor() as pool:
-    go = pool.submit(go.lower(state, seed, train, valid, n, setup).compile)
-    look = look.lower(state, seed, valid, zero, n, n, setup).compile()
-    go = go.result()
+  go, look = compilation.together(
+    go.lower(state, seed, train, valid, n, setup),
+    look.lower(state, seed, valid, zero, n, n, setup),
+  )
   print(f'{time.monotonic() - begun:.0f} s', flush=True)
 
   def finish(state, sums, each, seconds):
@@ -193,49 +181,21 @@ def _search(config, setup, state, train, valid, log, kept):
 
 def _plan(config, setup, net, source, shapes, halves, workdir):
   """Prints and writes what a search would take, from shapes alone."""
-  artifacts.folder(workdir)
-  print(_overview(shapes['params']))
-  memory = jax.eval_shape(
+  print(start.overview(shapes['params']))
+  ring = jax.eval_shape(
     lambda: setup.distill.memory.init(halves[0], source.classes)
   )
-  plan = {
-    'supernet_parameters': _size(shapes['params']),
-    'macs_per_image': start.macs(net, source.shape, mix_shapes(net.space)),
-    'train_examples': halves[0],
-    'valid_examples': halves[1],
-    'steps_per_epoch': split.batches(halves[0], config.batch_size),
-    'ring_bytes': sum(
-      x.size * x.dtype.itemsize for x in jax.tree.leaves(memory)
-    ),
-    'image_bytes': sum(halves) * math.prod(source.shape),
-  }
-  if parallel.leads():
-    artifacts.write_json(workdir / 'plan.json', plan)
-  for name, value in plan.items():
-    print(f'{name:<20} {value:>14,}')
-  print(f'{workdir / "plan.json"} is written; nothing was run')
-
-
-def _size(params):
-  return sum(x.size for x in jax.tree.leaves(params))
-
-
-def _parts(params):
-  """The network's parts, each as one array of all its parameters."""
-  return {
-    name: jax.ShapeDtypeStruct((_size(part),), jnp.float32)
-    for name, part in params.items()
-  }
-
-
-def _overview(params):
-  return parameter_overview.get_parameter_overview(params, include_stats=False)
-
-
-def _about():
-  versions = {name: importlib.metadata.version(name) for name in PACKAGES}
-  devices = [f'{d.platform}: {d.device_kind}' for d in jax.devices()]
-  return {
-    'versions': {'python': platform.python_version(), **versions},
-    'devices': devices,
-  }
+  folder.plan(
+    workdir,
+    {
+      'supernet_parameters': start.size(shapes['params']),
+      'macs_per_image': start.macs(net, source.shape, mix_shapes(net.space)),
+      'train_examples': halves[0],
+      'valid_examples': halves[1],
+      'steps_per_epoch': split.batches(halves[0], config.batch_size),
+      'ring_bytes': sum(
+        x.size * x.dtype.itemsize for x in jax.tree.leaves(ring)
+      ),
+      'image_bytes': sum(halves) * math.prod(source.shape),
+    },
+  )

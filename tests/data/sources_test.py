@@ -68,7 +68,7 @@ def test_wrong_arrays_are_refused(spoil, says):
 def test_a_source_must_deliver_what_it_declares(spoil, says):
   images, labels = good()
   source = sources.from_arrays(images, labels)
-  source = source._replace(load=lambda: spoil(images, labels))
+  source = source._replace(load=lambda part: spoil(images, labels))
   with pytest.raises(errors.BadInput, match=says):
     sources.load(source, 6)
 

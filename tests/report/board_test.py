@@ -7,6 +7,14 @@ from tensorboard.backend.event_processing import event_accumulator
 from sdnas_jax.report import board
 
 
+def test_a_first_epoch_run_again_is_replaced_too(tmp_path, monkeypatch):
+  for second, loss in ((1000.5, 3.0), (2000.5, 2.0)):
+    monkeypatch.setattr('time.time', lambda second=second: second)
+    board.add(board.start(tmp_path, epoch=0), 0, {'loss': loss})
+  read = event_accumulator.EventAccumulator(str(tmp_path)).Reload()
+  assert [(e.step, e.value) for e in read.Scalars('loss')] == [(0, 2.0)]
+
+
 def test_a_resumed_run_replaces_what_it_runs_again(tmp_path, monkeypatch):
   monkeypatch.setattr('time.time', lambda: 1000.5)
   first = board.start(tmp_path, epoch=0)

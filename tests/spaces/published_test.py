@@ -36,6 +36,7 @@ def test_darts_v2_by_hand():
     ({'reduce': []}, 'two a node'),
     ({'normal_concat': [2, 6]}, 'nodes are 0 to 5'),
     ({'normal_concat': []}, 'nodes are 0 to 5'),
+    ({'reduce_concat': [1, 3]}, 'twice as large'),
     ({'normal': 7}, 'is not a genotype'),
     ({'normal': [[1]]}, 'is not a genotype'),
   ],

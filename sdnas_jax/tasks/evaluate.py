@@ -1,0 +1,289 @@
+"""The evaluation task: from a genotype to a trained network and its error.
+
+>>> from sdnas_jax.tasks import evaluate
+>>> net, variables = evaluate.load(pathlib.Path('runs/darts_v2'))
+>>> logits = net.apply(variables, images)
+"""
+
+import functools
+import json
+import math
+import pathlib
+import time
+from typing import Any
+
+import flax.linen as nn
+import jax
+from ml_collections import ConfigDict
+import numpy as np
+
+from sdnas_jax import artifacts
+from sdnas_jax import checkpoints
+from sdnas_jax import compilation
+from sdnas_jax import errors
+from sdnas_jax import evaluate
+from sdnas_jax import loop
+from sdnas_jax import memory
+from sdnas_jax import parallel
+from sdnas_jax.bilevel import optimizers
+from sdnas_jax.data import augment
+from sdnas_jax.data import sources
+from sdnas_jax.data import split
+from sdnas_jax.networks import depthwise
+from sdnas_jax.networks import derived
+from sdnas_jax.networks import start
+from sdnas_jax.report import curves
+from sdnas_jax.spaces import published
+from sdnas_jax.spaces import space as spaces
+from sdnas_jax.tasks import check
+from sdnas_jax.tasks import export
+from sdnas_jax.tasks import folder
+from sdnas_jax.tasks import table
+
+Tree = Any
+
+
+def run(config: ConfigDict, workdir: pathlib.Path, dry_run: bool) -> None:
+  """Trains a derived network; with `dry_run` only says how large it is."""
+  compilation.keep()
+  memory.keep()
+  check.evaluate(config)
+  check.hosts(config)
+  genotype = published.find(config.genotype)
+  source = sources.find(config.data.name, config.data.dir)
+  sizes = check.parts(config, source, jax.device_count())
+  setup = assemble(config, genotype, source, sizes[0])
+  if setup.net.depthwise is None and not dry_run:
+    depthwise.prepare(setup.net.bf16)
+  plan, shapes = _plan(config, setup, source, sizes)
+  if dry_run:
+    print(start.overview(shapes['params']))
+    return folder.plan(workdir, plan)
+
+  folder.enter(workdir, config)
+  _compare(workdir, genotype)
+  print(f'{jax.device_count()} x {jax.devices()[0].device_kind}', end='; ')
+  print(f'{source.classes} classes, {sizes[0]} + {sizes[1]} examples')
+  print(f'{plan["parameters"]:,} parameters, {plan["macs"]:,} multiply-adds')
+
+  train, test = _data(config, source, *sizes)
+  folder.claim(workdir, config)
+  if parallel.leads():
+    artifacts.write_json(workdir / 'genotype.json', genotype._asdict())
+  kept = checkpoints.manager(workdir / 'checkpoints')
+  first = functools.partial(_first, setup, shapes, config.seed)
+  state = checkpoints.latest(kept, jax.eval_shape(first))
+  if state is None:
+    state = parallel.replicate(first())
+  done = int(state.epoch)
+  log = table.Table(workdir, done)
+  if done < config.epochs:
+    if int(state.step):
+      print(f'resuming after {done} of {config.epochs} epochs', flush=True)
+    state = _train(config, setup, state, train, test, log, kept)
+  if parallel.leads():
+    variables = jax.device_get(_variables(state))
+    exported = export.stablehlo(setup.net, variables, source)
+    artifacts.write(workdir / 'network.stablehlo', exported)
+    _conclude(config, workdir, genotype, plan, log)
+  print(f'peak memory {memory.peak():.2f} GB')
+
+
+def assemble(
+  config: ConfigDict,
+  genotype: spaces.Genotype,
+  source: sources.Source,
+  examples: int,
+) -> evaluate.Setup:
+  """The parts that the config names, for so many training examples."""
+  w, data, model = config.weights, config.data, config.model
+  steps = split.batches(examples, config.batch_size)
+  schedule = optimizers.cosine(w.lr, w.lr_min, config.epochs, steps)
+  way = model.depthwise
+  return evaluate.Setup(
+    net=derived.Derived(
+      genotype,
+      source.classes,
+      model.channels,
+      model.layers,
+      auxiliary=w.auxiliary > 0,
+      depthwise=None if way == 'auto' else way,
+      bf16=model.bf16,
+    ),
+    tx=optimizers.sgd(schedule, w.momentum, w.decay, w.clip),
+    augment=augment.Augment(data.pad, data.flip, data.cutout),
+    mean=source.mean,
+    std=source.std,
+    batch_size=config.batch_size,
+    epochs=config.epochs,
+    auxiliary=w.auxiliary,
+    smoothing=w.smoothing,
+    drop_path=w.drop_path,
+  )
+
+
+def load(workdir: pathlib.Path) -> tuple[nn.Module, Tree]:
+  """The network that a run trained, and its variables.
+
+  It takes images as `sdnas_jax.data.augment.normalize` leaves them.
+
+  Raises:
+    BadInput: the folder holds no such run, or one without a checkpoint.
+  """
+  try:
+    record = json.loads((workdir / 'config.json').read_text())
+    config = ConfigDict(record['config'])
+    check.evaluate(config)
+  except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    raise errors.BadInput(
+      f'{workdir} holds no trained network ({error}): give the --workdir of an '
+      'evaluation'
+    ) from error
+  genotype = published.find(str(workdir / 'genotype.json'))
+  source = sources.find(config.data.name, config.data.dir)
+  sizes = check.parts(config, source, 1)
+  setup = assemble(config, genotype, source, sizes[0])
+  _, shapes = _plan(config, setup, source, sizes)
+  kept = checkpoints.manager(workdir / 'checkpoints')
+  like = jax.eval_shape(functools.partial(_first, setup, shapes, config.seed))
+  state = checkpoints.latest(kept, like)
+  if state is None:
+    raise errors.BadInput(f'{workdir} holds no checkpoint yet: train on')
+  return setup.net, _variables(state)
+
+
+def _plan(config, setup, source, sizes):
+  """What a training takes, and the shapes of the variables."""
+  net = setup.net.clone(depthwise='grouped')  # needs nothing compiled
+  shapes = start.shapes(net, source.shape)
+  params = {k: v for k, v in shapes['params'].items() if k != 'auxiliary'}
+  plan = {
+    'parameters': start.size(params),
+    'macs': start.macs(net, source.shape),
+    'train_examples': sizes[0],
+    'test_examples': sizes[1],
+    'steps_per_epoch': split.batches(sizes[0], config.batch_size),
+    'image_bytes': sum(sizes) * math.prod(source.shape),
+  }
+  return plan, shapes
+
+
+def _compare(workdir, genotype):
+  """Refuses a folder that trains another genotype, which a file may now be."""
+  path = workdir / 'genotype.json'
+  if path.exists() and published.find(str(path)) != genotype:
+    raise errors.BadInput(
+      f'{workdir} trains another genotype than --config.genotype now names: '
+      'choose another --workdir'
+    )
+
+
+def _data(config, source, train, test):
+  """The images to train and to test on, on the device."""
+  held = config.data.holdout
+  images, labels = sources.load(source, train + held)
+  ours = split.Split(images[:train], labels[:train])
+  theirs = split.Split(images[train:], labels[train:])
+  if not held:
+    theirs = split.Split(*sources.load(source, test, 'test'))
+  return parallel.replicate(ours), parallel.replicate(theirs)
+
+
+def _variables(state):
+  return {'params': state.weights, 'batch_stats': state.stats}
+
+
+def _first(setup, shapes, seed):
+  return evaluate.init(setup, start.variables(shapes, seed))
+
+
+def _train(config, setup, state, train, test, log, kept):
+  """Compiles, then runs the host loop to the last epoch."""
+  seed = np.uint32(config.seed)
+  begun = time.monotonic()
+  print('compiling ...', end=' ', flush=True)
+  place = parallel.everywhere()
+
+  def advance(state, seed, train, stop, setup):
+    return evaluate.advance(state, jax.random.key(seed), train, stop, setup)
+
+  zero, n = parallel.replicate(evaluate.zero()), np.int32(0)
+  go = jax.jit(advance, donate_argnums=0, out_shardings=place)
+  look = jax.jit(evaluate.validate, out_shardings=place)
+  go, look = compilation.together(
+    go.lower(state, seed, train, n, setup),
+    look.lower(state, test, zero, n, n, setup),
+  )
+  print(f'{time.monotonic() - begun:.0f} s', flush=True)
+
+  def finish(state, sums, each, seconds):
+    rate = config.batch_size / each
+    line = _note(log, config, state, sums, seconds, rate)
+    fresh = parallel.replicate((state.epoch + 1, evaluate.zero()))
+    state = state._replace(epoch=fresh[0], sums=fresh[1])
+    checkpoints.save(kept, state)
+    return state, line
+
+  return loop.run(
+    state,
+    epochs=config.epochs,
+    steps=split.batches(len(train.labels), config.batch_size),
+    checks=split.batches(len(test.labels), config.batch_size),
+    advance=lambda s, stop: go(s, seed, train, np.int32(stop), setup),
+    validate=lambda s, sums, i, j: look(
+      s, test, sums or zero, np.int32(i), np.int32(j), setup
+    ),
+    finish=finish,
+    save=functools.partial(checkpoints.save, kept),
+    pace=loop.Pace(config.steps_per_call),
+  )
+
+
+def _note(log, config, state, sums, seconds, rate):
+  """Records an epoch; returns it in one line of at most 79 characters."""
+  if not parallel.leads():
+    return ''
+  epoch = int(state.epoch)
+  train, test = evaluate.averages(state.sums), evaluate.averages(sums)
+  log.add(
+    epoch,
+    {
+      'train_loss': train['loss'],
+      'train_error': 1 - train['top1'],
+      'test_loss': test['loss'],
+      'test_error': 1 - test['top1'],
+      'test_error_top5': 1 - test['top5'],
+      'seconds': round(seconds, 3),
+      'images_per_second': round(rate, 2),
+    },
+  )
+  return (
+    f'epoch {epoch + 1}/{config.epochs}: '
+    f'train {train["loss"]:.3f}, error {1 - train["top1"]:.2%}; '
+    f'test {test["loss"]:.3f}, error {1 - test["top1"]:.2%}; {rate:.0f} im/s'
+  )
+
+
+def _conclude(config, workdir, genotype, plan, log):
+  """Writes the result and the curves, and prints them."""
+  if len(log.rows) < config.epochs:
+    raise errors.BadInput(
+      f'{workdir / "metrics.csv"} lacks epochs that were run: restore it, or '
+      'choose another --workdir'
+    )
+  last = {name: float(value) for name, value in log.rows[-1].items()}
+  result = {
+    'test_error': last['test_error'],
+    'test_error_top5': last['test_error_top5'],
+    'parameters': plan['parameters'],
+    'macs': plan['macs'],
+    'epochs': config.epochs,
+    'seconds': round(sum(log.column('seconds')), 1),
+    'genotype': genotype._asdict(),
+    'seed': config.seed,
+  }
+  artifacts.write_json(workdir / 'result.json', result)
+  artifacts.write(workdir / 'curves.png', curves.draw(log.rows))
+  print(f'\ntest error {result["test_error"]:.2%}, ', end='')
+  print(f'among the first five {result["test_error_top5"]:.2%}', end='; ')
+  print(f'{result["seconds"]:.0f} s\n\n{artifacts.listing(workdir)}')

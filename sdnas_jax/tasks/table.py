@@ -1,0 +1,31 @@
+"""A run's metrics: a table of epochs, in a file and for TensorBoard."""
+
+from collections.abc import Mapping
+import pathlib
+
+from sdnas_jax import artifacts
+from sdnas_jax.report import board
+
+
+class Table:
+  """metrics.csv and the event files of one run.
+
+  It goes on after so many `done` epochs: what a killed run wrote beyond them
+  is dropped, since those epochs will be run again.
+  """
+
+  def __init__(self, workdir: pathlib.Path, done: int):
+    self.path, self.board = workdir / 'metrics.csv', workdir / 'tensorboard'
+    self.events: pathlib.Path | None = None  # of this process
+    self.rows = artifacts.read_rows(self.path, done)
+
+  def add(self, epoch: int, metrics: Mapping[str, float]) -> None:
+    """Writes an epoch's metrics."""
+    self.rows.append({'epoch': epoch, **metrics})
+    artifacts.write_rows(self.path, self.rows)
+    self.events = self.events or board.start(self.board, epoch)
+    board.add(self.events, epoch, metrics)
+
+  def column(self, name: str) -> list[float]:
+    """One metric, epoch by epoch."""
+    return [float(row[name]) for row in self.rows]

@@ -1,0 +1,234 @@
+"""The real `launch.py` training a tiny derived network on the digits."""
+
+import json
+import os
+import pathlib
+import re
+import signal
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+
+from sdnas_jax import errors
+from sdnas_jax import parallel
+from sdnas_jax.data import augment
+from sdnas_jax.data import sources
+from sdnas_jax.data import split
+from sdnas_jax.tasks import evaluate as task
+from tests import launch_test
+
+CELL = {
+  'space': 'darts',
+  'normal': [['sep_conv_3x3', 0], ['skip_connect', 1]],
+  'normal_concat': [2],
+  'reduce': [['max_pool_3x3', 0], ['skip_connect', 1]],
+  'reduce_concat': [2],
+}
+# In a process that does not know this package.
+APART = """
+import json, pathlib, sys
+from jax import export
+import numpy as np
+images, network = np.load(sys.argv[1]), pathlib.Path(sys.argv[2])
+logits = export.deserialize(network.read_bytes()).call(images)
+assert 'sdnas_jax' not in sys.modules
+print(json.dumps(np.asarray(logits).tolist()))
+"""
+
+
+def command(workdir, genotype, *flags):
+  tiny = (
+    '--config=configs/evaluate_digits.py',
+    '--config.data.examples=60',
+    '--config.data.holdout=20',
+    '--config.batch_size=16',
+    '--config.epochs=3',
+    '--config.model.layers=2',
+    '--config.model.channels=2',
+    '--config.weights.drop_path=0.2',
+    '--config.steps_per_call=1',
+  )
+  own = f'--workdir={workdir}', f'--config.genotype={genotype}'
+  return [sys.executable, '-u', 'launch.py', *tiny, *own, *flags]
+
+
+def run(environment, *args):
+  return subprocess.run(
+    command(*args),
+    cwd=launch_test.ROOT,
+    env=environment,
+    capture_output=True,
+    text=True,
+    timeout=400,
+  )
+
+
+@pytest.fixture(scope='module')
+def environment(tmp_path_factory):
+  """One compilation cache for all runs of this file."""
+  cache = tmp_path_factory.mktemp('cache')
+  own = {'JAX_COMPILATION_CACHE_DIR': str(cache), 'COLUMNS': '80'}
+  return {**os.environ, **own}
+
+
+@pytest.fixture(scope='module')
+def genotype(tmp_path_factory):
+  path = tmp_path_factory.mktemp('genotype') / 'mine.json'
+  path.write_text(json.dumps(CELL))
+  return path
+
+
+@pytest.fixture(scope='module')
+def whole(environment, genotype, tmp_path_factory):
+  """A run never stopped."""
+  workdir = tmp_path_factory.mktemp('whole')
+  done = run(environment, workdir, genotype)
+  assert done.returncode == 0, done.stderr
+  return workdir, done
+
+
+def test_a_run_writes_all_it_promises(whole):
+  workdir, done = whole
+  table = launch_test.rows(workdir)
+  assert [row['epoch'] for row in table] == ['0', '1', '2']
+  result = json.loads((workdir / 'result.json').read_text())
+  assert result['test_error'] == float(table[-1]['test_error'])
+  assert result['test_error_top5'] <= result['test_error']
+  assert result['genotype'] == json.loads(
+    (workdir / 'genotype.json').read_text()
+  )
+  assert result['genotype']['normal'] == CELL['normal']
+  assert (result['epochs'], result['seed']) == (3, 0)
+  assert result['seconds'] > 0 and result['macs'] > 0
+  assert (workdir / 'curves.png').read_bytes().startswith(b'\x89PNG')
+  assert list((workdir / 'tensorboard').iterdir())
+  lines = done.stdout.splitlines()
+  assert max(map(len, lines)) <= 80
+  assert sum(line.startswith('epoch ') for line in lines) == 3
+  assert f'{result["parameters"]:,} parameters' in done.stdout
+
+
+def test_a_checkpoint_reloaded_has_the_same_error_to_the_last_digit(whole):
+  workdir, _ = whole
+  net, variables = task.load(workdir)
+  source = sources.find('digits', '')
+  images, labels = sources.load(source, 60)
+  test = parallel.replicate(split.Split(images[40:], labels[40:]))
+  x = augment.normalize(test.images, source.mean, source.std)
+  logits = net.apply(variables, x)
+  right = np.argmax(logits, axis=-1) == labels[40:]
+  result = json.loads((workdir / 'result.json').read_text())
+  assert result['test_error'] == 1 - float(np.float32(right.sum())) / 20
+
+
+def test_the_exported_network_runs_without_this_package(whole, tmp_path):
+  workdir, _ = whole
+  images, _ = sources.load(sources.find('digits', ''), 7)
+  np.save(tmp_path / 'images.npy', images)
+  done = subprocess.run(
+    [
+      *(sys.executable, '-c', APART, str(tmp_path / 'images.npy')),
+      str(workdir / 'network.stablehlo'),
+    ],
+    cwd=tmp_path,
+    capture_output=True,
+    text=True,
+  )
+  assert done.returncode == 0, done.stderr
+  net, variables = task.load(workdir)
+  source = sources.find('digits', '')
+  x = augment.normalize(images, source.mean, source.std)
+  expected = net.apply(variables, x)
+  np.testing.assert_allclose(
+    json.loads(done.stdout), expected, rtol=1e-3, atol=1e-4
+  )
+
+
+def test_stopped_and_resumed_is_bit_identical(
+  whole, environment, genotype, tmp_path
+):
+  process = subprocess.Popen(
+    command(tmp_path, genotype),
+    cwd=launch_test.ROOT,
+    env=environment,
+    stdout=subprocess.PIPE,
+    stderr=subprocess.PIPE,
+    text=True,
+  )
+  launch_test.wait_for_row(process, tmp_path, 1)
+  process.send_signal(signal.SIGINT)
+  _, error = process.communicate(timeout=300)
+  assert process.returncode == 130 and 'stopped at step' in error
+  done = run(environment, tmp_path, genotype)
+  assert done.returncode == 0 and 'resuming' in done.stdout
+  assert launch_test.rows(tmp_path) == launch_test.rows(whole[0])
+  one, two = (task.load(path)[1] for path in (tmp_path, whole[0]))
+  jax.tree.map(np.testing.assert_array_equal, one, two)
+
+
+def test_another_genotype_in_the_file_is_refused(
+  whole, environment, genotype, tmp_path
+):
+  other = {**CELL, 'normal': [['sep_conv_5x5', 0], ['skip_connect', 1]]}
+  was = genotype.read_text()
+  genotype.write_text(json.dumps(other))
+  try:
+    done = run(environment, whole[0], genotype)
+  finally:
+    genotype.write_text(was)
+  assert done.returncode == 2
+  assert 'trains another genotype' in done.stderr
+
+
+def test_a_finished_run_says_so_and_changes_nothing(
+  whole, environment, genotype
+):
+  workdir, done = whole
+  before = (workdir / 'result.json').read_text()
+  again = run(environment, workdir, genotype)
+  assert again.returncode == 0 and 'compiling' not in again.stdout
+  assert (workdir / 'result.json').read_text() == before
+  error = re.search('test error.*', done.stdout)[0]
+  assert error in again.stdout
+
+
+def test_dry_run_of_the_paper_s_network_needs_no_data(environment, tmp_path):
+  done = subprocess.run(
+    [
+      *(sys.executable, 'launch.py', '--dry_run'),
+      *('--config=configs/evaluate_cifar.py', f'--workdir={tmp_path}'),
+    ],
+    cwd=launch_test.ROOT,
+    env={**environment, 'TFDS_DATA_DIR': '/nowhere'},
+    capture_output=True,
+    text=True,
+  )
+  assert done.returncode == 0, done.stderr
+  plan = json.loads((tmp_path / 'plan.json').read_text())
+  assert plan['parameters'] == 3349342
+  assert round(plan['macs'] / 1e6, 1) == 528.4
+  assert plan['steps_per_epoch'] == 521
+
+
+@pytest.mark.parametrize(
+  'flag, says',
+  [
+    ('--config.data.holdout=0', 'has no test images of its own'),
+    ('--config.data.holdout=60', 'larger than the training data'),
+    ('--config.weights.auxiliary=0.4', 'too small for the auxiliary head'),
+    ('--config.genotype=DARTS_V3', 'did you mean DARTS_V'),
+    ('--config.weights.smoothing=1.5', 'must be in'),
+  ],
+)
+def test_bad_input(environment, genotype, tmp_path, flag, says):
+  done = run(environment, tmp_path / 'new', genotype, flag)
+  assert done.returncode == 2 and says in done.stderr, done.stderr
+  assert not (tmp_path / 'new').exists()
+
+
+def test_a_folder_without_a_training_cannot_be_loaded(tmp_path):
+  with pytest.raises(errors.BadInput, match='holds no trained network'):
+    task.load(pathlib.Path(tmp_path))
