@@ -107,10 +107,7 @@ def run(
         if number := _meet(pace, caught):
           save(state)
           raise Interrupted(number, at)
-      # Without a step, as after a stop at an epoch's end, there is no rate.
-      each = (
-        (time.monotonic() - begun) / (at - since) if at > since else math.inf
-      )
+      each = _each(time.monotonic() - begun, at - since)
       sums, n = None, 0
       while n < checks:
         stop = min(n + pace.size, checks)
@@ -123,6 +120,11 @@ def run(
       state, line = finish(state, sums, each, time.monotonic() - begun)
       bar.write(line, file=sys.stdout)
   return state
+
+
+def _each(seconds, steps):
+  """Seconds a step; infinite without one, as after a stop at an epoch's end."""
+  return seconds / steps if steps else math.inf
 
 
 def _check(diverged, stop, epoch):

@@ -4,7 +4,6 @@ import io
 
 from matplotlib import colors
 from matplotlib import image
-from matplotlib.backends import backend_agg
 import numpy as np
 import pytest
 
@@ -13,20 +12,6 @@ from sdnas_jax.spaces import darts
 from sdnas_jax.spaces import space as spaces
 
 SMALL = spaces.Space('small', ('none', 'skip_connect', 'sep_conv_3x3'), nodes=2)
-
-
-@pytest.fixture
-def drawn(monkeypatch):
-  """The figures drawn, in order."""
-  figures = []
-  render = backend_agg.FigureCanvasAgg.print_png
-
-  def keep(canvas, *args, **kwargs):
-    figures.append(canvas.figure)
-    return render(canvas, *args, **kwargs)
-
-  monkeypatch.setattr(backend_agg.FigureCanvasAgg, 'print_png', keep)
-  return figures
 
 
 def history(space, epochs, seed=0):

@@ -1,25 +1,10 @@
 """The curves and the strip hold the numbers they were given."""
 
-from matplotlib.backends import backend_agg
 import numpy as np
 import pytest
 
 from sdnas_jax.report import curves
 from sdnas_jax.report import strip
-
-
-@pytest.fixture
-def drawn(monkeypatch):
-  """The figures drawn, in order."""
-  figures = []
-  render = backend_agg.FigureCanvasAgg.print_png
-
-  def keep(canvas, *args, **kwargs):
-    figures.append(canvas.figure)
-    return render(canvas, *args, **kwargs)
-
-  monkeypatch.setattr(backend_agg.FigureCanvasAgg, 'print_png', keep)
-  return figures
 
 
 @pytest.mark.parametrize('epochs', [1, 4])

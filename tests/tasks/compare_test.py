@@ -91,6 +91,7 @@ def test_a_folder_may_be_named_by_another_path(runs, tmp_path, monkeypatch):
   compare.run(config(), tmp_path, False)
   monkeypatch.chdir(tmp_path.parent)
   compare.run(config(), pathlib.Path(tmp_path.name), False)
+  assert len(runs) == 2 * 8  # each asked again: it is theirs to be done
 
 
 @pytest.mark.parametrize(
