@@ -30,16 +30,21 @@ def get_config() -> ConfigDict:
   data.pad = 4
   data.flip = True
   data.cutout = 16
+  data.jitter = 0.0  # of brightness, contrast and saturation
+  data.hue = 0.0  # turns of the colour circle
 
   config.model = model = ConfigDict()
   model.channels = 36
   model.layers = 20
+  model.imagenet = False  # whether two stems reduce the resolution eightfold
   model.depthwise = 'auto'  # or 'grouped', 'dense', 'shifted', 'native'
   model.bf16 = False  # compute in bfloat16, with float32 statistics and losses
 
   config.weights = weights = ConfigDict()
   weights.lr = 0.025
   weights.lr_min = 0.0
+  weights.schedule = 'cosine'  # or 'linear'
+  weights.warmup = 0  # first epochs, of a lower rate
   weights.momentum = 0.9
   weights.decay = 3e-4
   weights.clip = 5.0

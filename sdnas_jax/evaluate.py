@@ -1,7 +1,8 @@
 """Training a derived network from scratch, and testing it.
 
-`step` is one update, `advance` and `validate` run many of its kind in one
-dispatch (DARTS, Liu et al. 2019, section 3.2 and appendix A.3).
+`step` is one update and `judge` tests one batch (DARTS, Liu et al. 2019,
+section 3.2 and appendix A.3); `advance` and `validate` run many of them in one
+dispatch, on images that the device holds.
 """
 
 import dataclasses
@@ -104,15 +105,19 @@ def cross_entropy(
 def step(
   state: State, key: jax.Array, batch: split.Batch, setup: Setup
 ) -> State:
-  """One update of the weights."""
+  """One update of the weights, on uint8 images; `key` is the whole run's."""
+  _, vary, noise = jax.random.split(key, 3)  # the first one shuffles
+  at = functools.partial(jax.random.fold_in, data=state.step)
+  how = setup.mean, setup.std, setup.augment
+  images = augment.prepare(batch.image, *how, at(vary))
 
   def objective(weights):
     (logits, head), new = setup.net.apply(
       {'params': weights, 'batch_stats': state.stats},
-      batch.image,
+      images,
       train=True,
       present=batch.present,
-      key=key,
+      key=at(noise),
       drop=setup.drop_path * state.epoch / setup.epochs,
       mutable=['batch_stats'],
     )
@@ -133,6 +138,17 @@ def step(
     opt=opt,
     sums=count(state.sums, logits, batch, loss, state.step),
   )
+
+
+def judge(state: State, batch: split.Batch, sums: Sums, setup: Setup) -> Sums:
+  """Adds a batch of uint8 images to the sums.
+
+  They are not augmented, and the running statistics normalise.
+  """
+  variables = {'params': state.weights, 'batch_stats': state.stats}
+  images = augment.prepare(batch.image, setup.mean, setup.std)
+  logits = setup.net.apply(variables, images)
+  return count(sums, logits, batch, cross_entropy(logits, batch), state.step)
 
 
 def count(
@@ -166,18 +182,12 @@ def advance(
 ) -> State:
   """Steps on to step number `stop`, in this epoch, without the host."""
   steps = split.batches(len(train.labels), setup.batch_size)
-  shuffle, vary, noise = jax.random.split(key, 3)
-  order = split.order(
-    jax.random.fold_in(shuffle, state.epoch), train, setup.batch_size
-  )
+  shuffle = jax.random.fold_in(jax.random.split(key, 3)[0], state.epoch)
+  order = split.order(shuffle, train, setup.batch_size)
 
   def body(_, state):
-    at = functools.partial(jax.random.fold_in, data=state.step)
-    index = order[state.step % steps]
-    how = setup.mean, setup.std, setup.augment
-    return step(
-      state, at(noise), split.take(train, index, *how, at(vary)), setup
-    )
+    batch = split.gather(train, order[state.step % steps])
+    return step(state, key, batch, setup)
 
   return lax.fori_loop(state.step, stop, body, state)
 
@@ -190,18 +200,12 @@ def validate(
   stop: jax.Array,
   setup: Setup,
 ) -> Sums:
-  """Adds batches `start` to `stop` of the test images to the sums.
-
-  Images are not augmented and the running statistics normalise.
-  """
+  """Judges batches `start` to `stop` of the test images."""
   examples = len(test.labels)
   order = split.blocks(jnp.arange(examples), examples, setup.batch_size)
-  variables = {'params': state.weights, 'batch_stats': state.stats}
 
   def body(n, sums):
-    batch = split.take(test, order[n], setup.mean, setup.std)
-    logits = setup.net.apply(variables, batch.image)
-    return count(sums, logits, batch, cross_entropy(logits, batch), state.step)
+    return judge(state, split.gather(test, order[n]), sums, setup)
 
   return lax.fori_loop(start, stop, body, sums)
 

@@ -89,6 +89,11 @@ def everywhere() -> NamedSharding:
   return NamedSharding(mesh(), PartitionSpec())
 
 
+def divided() -> NamedSharding:
+  """The sharding of what has rows of a batch on its first axis."""
+  return NamedSharding(mesh(), PartitionSpec('data'))
+
+
 def replicate(tree: Tree) -> Tree:
   """Puts host arrays, the same on every host, on every device."""
 
@@ -99,10 +104,16 @@ def replicate(tree: Tree) -> Tree:
   return jax.tree.map(put, tree)
 
 
+def spread(tree: Tree) -> Tree:
+  """Joins every host's own rows of a batch to global arrays."""
+  return jax.tree.map(
+    lambda x: jax.make_array_from_process_local_data(divided(), x), tree
+  )
+
+
 def split(x: jax.Array) -> jax.Array:
   """Inside jit: spreads the first axis, of batch rows, over the devices."""
-  sharding = NamedSharding(mesh(), PartitionSpec('data'))
-  return jax.lax.with_sharding_constraint(x, sharding)
+  return jax.lax.with_sharding_constraint(x, divided())
 
 
 def rows(

@@ -2,7 +2,9 @@
 
 from collections.abc import Iterator
 import contextlib
+import functools
 import os
+import types
 
 
 @contextlib.contextmanager
@@ -18,10 +20,12 @@ def _silence() -> Iterator[None]:
     os.close(null)
 
 
-def prepare() -> None:
-  """Imports TensorFlow, which takes seconds, before others do it loudly."""
+@functools.cache
+def prepare() -> types.ModuleType:
+  """TensorFlow, whose import takes seconds, before others import it loudly."""
   os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
   with _silence():
     import tensorflow
 
     tensorflow.config.set_visible_devices([], 'GPU')
+  return tensorflow

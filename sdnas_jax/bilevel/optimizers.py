@@ -13,11 +13,13 @@ import jax.numpy as jnp
 import optax
 
 Tree = Any
+TAIL = 5  # epochs
 
 
-def cosine(
-  lr: float, lr_min: float, epochs: int, steps: int
-) -> Callable[[jax.Array], jax.Array]:
+Schedule = Callable[[jax.Array], jax.Array]  # from a step to its rate
+
+
+def cosine(lr: float, lr_min: float, epochs: int, steps: int) -> Schedule:
   """Cosine annealing, constant within an epoch of so many steps."""
 
   def schedule(count):
@@ -25,6 +27,33 @@ def cosine(
     return lr_min + 0.5 * (lr - lr_min) * (1 + jnp.cos(angle))
 
   return schedule
+
+
+def linear(lr: float, lr_min: float, epochs: int, steps: int) -> Schedule:
+  """Linear annealing, constant within an epoch of so many steps.
+
+  Over the last `TAIL` epochs, where a usual step would be coarse, as many take
+  the last one (P-DARTS, Chen et al. 2019, in its ImageNet code).
+  """
+
+  def schedule(count):
+    left, line = epochs - count // steps, max(epochs - TAIL, 1)
+    share = jnp.where(left > TAIL, left - TAIL, left / TAIL) / line
+    return lr_min + (lr - lr_min) * share
+
+  return schedule
+
+
+def warm(schedule: Schedule, epochs: int, steps: int) -> Schedule:
+  """Lowers a schedule's first epochs, to 1/n, 2/n ... of it."""
+  if not epochs:
+    return schedule
+  return lambda count: (
+    schedule(count) * jnp.minimum((count // steps + 1) / epochs, 1)
+  )
+
+
+SCHEDULES = {'cosine': cosine, 'linear': linear}
 
 
 def sgd(

@@ -14,10 +14,33 @@ class Augment(NamedTuple):
   pad: int = 4  # pixels of black margin to crop from at random
   flip: bool = True  # left to right, half of the time
   cutout: int = 0  # side of the square that is blanked, clipped at the border
+  jitter: float = 0.0  # brightness, contrast, saturation: factors 1 -+ jitter
+  hue: float = 0.0  # turns of the colour circle, at most
+
+
+GREY = (0.299, 0.587, 0.114)  # of red, green, blue: ITU-R 601-2, as Pillow
+
+
+def prepare(
+  images: jax.Array,
+  mean: tuple[float, ...],
+  std: tuple[float, ...],
+  how: Augment | None = None,
+  key: jax.Array | None = None,
+) -> jax.Array:
+  """From uint8 [batch, height, width, channels] to what a network takes."""
+  if how is None:
+    return normalize(images, mean, std)
+  vary_key, cut_key = jax.random.split(key)
+  images = vary(vary_key, images, how)
+  if how.jitter or how.hue:
+    images = jitter(jax.random.fold_in(key, 2), images, how)
+  images = normalize(images, mean, std)
+  return cutout(cut_key, images, how.cutout) if how.cutout else images
 
 
 def normalize(images: jax.Array, mean: jax.Array, std: jax.Array) -> jax.Array:
-  """From uint8 pixels to float32 channels of zero mean and unit variance."""
+  """From pixels in [0, 255] to float32 of zero mean and unit variance."""
   scale, shift = 1 / (255 * np.asarray(std)), np.asarray(mean) / np.asarray(std)
   channels = (1, 1, 1, -1)
   scale, shift = (
@@ -43,6 +66,58 @@ def vary(key: jax.Array, images: jax.Array, how: Augment) -> jax.Array:
     mirror = jax.random.bernoulli(flip, shape=(batch, 1, 1, 1))
     images = jnp.where(mirror, images[:, :, ::-1], images)
   return images
+
+
+def jitter(key: jax.Array, images: jax.Array, how: Augment) -> jax.Array:
+  """Varies the colours of [batch, height, width, 3], to float32 in [0, 255].
+
+  Four changes in an order that is drawn for each image, as in torchvision's
+  ColorJitter, whose rounding to whole numbers in between is left out.
+  """
+  low, high = max(0.0, 1 - how.jitter), 1 + how.jitter
+
+  def one(key, image):
+    order, factor, turn = jax.random.split(key, 3)
+    bright, contrast, saturation = jax.random.uniform(
+      factor, (3,), minval=low, maxval=high
+    )
+    turn = jax.random.uniform(turn, minval=-how.hue, maxval=how.hue)
+    changes = (
+      lambda x: bright * x,
+      lambda x: contrast * x + (1 - contrast) * grey(x).mean(),
+      lambda x: saturation * x + (1 - saturation) * grey(x),
+      lambda x: rotate(x, turn),
+    )
+    for n in jax.random.permutation(order, len(changes)):
+      image = jnp.clip(lax.switch(n, changes, image), 0, 255)
+    return image
+
+  keys = jax.random.split(key, len(images))
+  return jax.vmap(one)(keys, images.astype(jnp.float32))
+
+
+def grey(image: jax.Array) -> jax.Array:
+  """The luma of [..., 3], as [..., 1]."""
+  return sum(share * image[..., n, None] for n, share in enumerate(GREY))
+
+
+def rotate(image: jax.Array, turn: jax.Array) -> jax.Array:
+  """Moves the hue of [..., 3] by a part of a turn, in HSV."""
+  red, green, blue = jnp.moveaxis(image, -1, 0)
+  value = image.max(-1)
+  chroma = value - image.min(-1)
+  safe = jnp.where(chroma, chroma, 1)
+  sixths = jnp.select(
+    [value == red, value == green],
+    [(green - blue) / safe, (blue - red) / safe + 2],
+    (red - green) / safe + 4,
+  )
+
+  def channel(n):
+    k = (n + sixths + 6 * turn) % 6
+    return value - chroma * jnp.clip(jnp.minimum(k, 4 - k), 0, 1)
+
+  return jnp.stack([channel(n) for n in (5, 3, 1)], axis=-1)
 
 
 def cutout(key: jax.Array, images: jax.Array, side: int) -> jax.Array:

@@ -9,9 +9,11 @@ or, without touching the code, a file written by
 """
 
 from collections.abc import Callable
+import contextlib
 import functools
 import os
 import socket
+from typing import Any
 from typing import NamedTuple
 import urllib.request
 import zipfile
@@ -33,7 +35,11 @@ class Source(NamedTuple):
   classes: int
   mean: tuple[float, ...]  # of each channel, pixels in [0, 1]
   std: tuple[float, ...]
-  load: Callable[[str], tuple[np.ndarray, np.ndarray]]  # 'train' or 'test'
+  # 'train' or 'test' -> its images, uint8 [N, *shape], and labels [N].
+  load: Callable[[str], tuple[np.ndarray, np.ndarray]] | None
+  # Instead, where they are too many to hold: part, first, last, seed to shuffle
+  # files by, if any -> a tf.data.Dataset of {'image': JPEG, 'label': integer}.
+  stream: Callable[[str, int, int, int | None], Any] | None = None
 
 
 def cifar(name: str, classes: int, mean, std, folder: str) -> Source:
@@ -42,17 +48,31 @@ def cifar(name: str, classes: int, mean, std, folder: str) -> Source:
   return Source(50_000, 10_000, (32, 32, 3), classes, mean, std, load)
 
 
-def _load_tfds(name, folder, part):
+def imagenet(
+  name: str, classes: int, examples: int, tests: int, folder: str
+) -> Source:
+  """ImageNet, or a TFDS data set of JPEGs like it, as crops of 224 pixels."""
+  mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+  read = functools.partial(_stream_tfds, name, folder)
+  return Source(examples, tests, (224, 224, 3), classes, mean, std, None, read)
+
+
+@contextlib.contextmanager
+def _builder(name, folder, host=None):
+  """A TFDS builder whose data are there; errors become sentences."""
   tf.prepare()
   import tensorflow_datasets as tfds
 
   try:
     builder = tfds.builder(name, data_dir=folder or None)
-    if not builder.data_path.exists() and not urllib.request.getproxies():
+    missing = not builder.data_path.exists()
+    if host and missing and not urllib.request.getproxies():
       # Without a network TFDS tries for minutes; this fails at once.
-      socket.create_connection((CIFAR_HOST, 443), timeout=10).close()
+      socket.create_connection((host, 443), timeout=10).close()
     builder.download_and_prepare()
-    table = builder.as_dataset(split=part, batch_size=-1)
+    yield builder
+  except errors.BadInput:
+    raise
   except Exception as error:
     where = folder or os.environ.get('TFDS_DATA_DIR') or '~/tensorflow_datasets'
     reason = str(error).strip().splitlines()[0][:80] if str(error) else ''
@@ -61,9 +81,33 @@ def _load_tfds(name, folder, part):
       f'({type(error).__name__}: {reason}); point --config.data.dir or '
       f'TFDS_DATA_DIR at a folder that holds {name}/ prepared by TFDS'
     ) from error
-  table = tfds.as_numpy(table)
+
+
+def _load_tfds(name, folder, part):
+  with _builder(name, folder, CIFAR_HOST) as builder:
+    table = builder.as_dataset(split=part, batch_size=-1)
+  table = {key: value.numpy() for key, value in table.items()}
   order = np.argsort(table['id'])
   return table['image'][order], table['label'][order].astype(np.int32)
+
+
+def _stream_tfds(name, folder, part, first, last, seed):
+  import tensorflow_datasets as tfds
+
+  part = {'test': 'validation'}.get(part, part)
+  with _builder(name, folder) as builder:
+    there = builder.info.splits
+    if part in there and there[part].num_examples < last:
+      raise errors.BadInput(
+        f'{name} has {there[part].num_examples} images to {part}, not {last}: '
+        'prepare it anew by TFDS'
+      )
+    return builder.as_dataset(
+      split=f'{part}[{first}:{last}]',
+      shuffle_files=seed is not None,
+      decoders={'image': tfds.decode.SkipDecoding()},
+      read_config=tfds.ReadConfig(shuffle_seed=seed, try_autocache=False),
+    )
 
 
 def digits(folder: str) -> Source:
@@ -154,6 +198,9 @@ SOURCES: dict[str, Callable[[str], Source]] = {
     (0.2673, 0.2564, 0.2762),
   ),
   'digits': digits,
+  'imagenet2012': functools.partial(
+    imagenet, 'imagenet2012', 1000, 1_281_167, 50_000
+  ),
 }
 
 

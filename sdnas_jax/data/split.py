@@ -22,11 +22,11 @@ class Split(NamedTuple):
 
 
 class Batch(NamedTuple):
-  """Images ready for the network."""
+  """Images, as they lie in memory or ready for the network."""
 
-  image: jax.Array  # float32 [B, H, W, C]
+  image: jax.Array  # [B, H, W, C], uint8 or float32
   label: jax.Array  # int32 [B]
-  index: jax.Array  # int32 [B], in the half
+  index: jax.Array  # int32 [B], in the half; in its host's order of a stream
   present: jax.Array  # bool [B], false for padding
 
 
@@ -55,6 +55,14 @@ def sample(key: jax.Array, half: Split, batch_size: int) -> jax.Array:
   return jax.random.permutation(key, len(half.labels))[:batch_size]
 
 
+def gather(half: Split, index: jax.Array) -> Batch:
+  """A batch as it lies in memory, split over the devices."""
+  index = parallel.split(index)
+  image = half.images.at[index].get(mode='clip')
+  label = half.labels.at[index].get(mode='clip')
+  return Batch(image, label, index, index < len(half.labels))
+
+
 def take(
   half: Split,
   index: jax.Array,
@@ -63,14 +71,7 @@ def take(
   how: augment.Augment | None = None,
   key: jax.Array | None = None,
 ) -> Batch:
-  """Gathers a batch, split over the devices, augmented if `how` is given."""
-  index = parallel.split(index)
-  images = half.images.at[index].get(mode='clip')
-  if how is not None:
-    vary, cut = jax.random.split(key)
-    images = augment.vary(vary, images, how)
-  images = augment.normalize(images, mean, std)
-  if how is not None and how.cutout:
-    images = augment.cutout(cut, images, how.cutout)
-  labels = half.labels.at[index].get(mode='clip')
-  return Batch(images, labels, index, index < len(half.labels))
+  """A batch ready for the network, augmented if `how` is given."""
+  batch = gather(half, index)
+  ready = augment.prepare(batch.image, mean, std, how, key)
+  return batch._replace(image=ready)

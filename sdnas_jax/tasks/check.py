@@ -11,6 +11,7 @@ from sdnas_jax import artifacts
 from sdnas_jax import errors
 from sdnas_jax import parallel
 from sdnas_jax.bilevel import distill
+from sdnas_jax.bilevel import optimizers
 from sdnas_jax.data import sources
 from sdnas_jax.methods import METHODS
 from sdnas_jax.native import build
@@ -64,6 +65,11 @@ SEARCH = COMMON | {
 EVALUATE = COMMON | {
   'genotype': (str, None),
   'data.holdout': (int, WHOLE),
+  'data.jitter': (float, SHARE),
+  'data.hue': (float, (0.0, 0.5)),
+  'model.imagenet': (bool, None),
+  'weights.schedule': (str, None),
+  'weights.warmup': (int, WHOLE),
   'weights.auxiliary': (float, WHOLE),
   'weights.smoothing': (float, BELOW_ONE),
   'weights.drop_path': (float, BELOW_ONE),
@@ -104,7 +110,7 @@ def search(config: ConfigDict) -> None:
 
 def evaluate(config: ConfigDict) -> None:
   """The same for the training of a derived network."""
-  _fields(config, EVALUATE, {})
+  _fields(config, EVALUATE, {'weights.schedule': optimizers.SCHEDULES})
 
 
 def compare(config: ConfigDict) -> None:
@@ -172,6 +178,11 @@ def sizes(config: ConfigDict, source: sources.Source, devices: int) -> int:
   Raises:
     BadInput: if they do not fit.
   """
+  if source.stream is not None:
+    raise errors.BadInput(
+      f'{config.data.name} is read as a stream, which a search cannot take: '
+      'search on data that fit in memory, such as cifar10'
+    )
   examples = _examples(config, source)
   if config.batch_size > examples // 2:
     raise errors.BadInput(
@@ -205,11 +216,16 @@ def parts(
       f'batch_size ({config.batch_size}) is larger than the training data '
       f'({examples} examples, of which data.holdout takes {held}): lower them'
     )
-  side = min(source.shape[:2])
-  if config.weights.auxiliary and side < 32:
+  side, least = min(source.shape[:2]), 193 if config.model.imagenet else 32
+  if config.weights.auxiliary and side < least:
     raise errors.BadInput(
       f'images of {side} pixels are too small for the auxiliary head, which '
-      'needs 32: set --config.weights.auxiliary=0'
+      f'needs {least}: set --config.weights.auxiliary=0'
+    )
+  if (config.data.jitter or config.data.hue) and source.shape[2] != 3:
+    raise errors.BadInput(
+      f'{config.data.name} has no three colours to vary: set data.jitter and '
+      'data.hue to 0'
     )
   _shapes(config, source, devices)
   return train, held or source.tests

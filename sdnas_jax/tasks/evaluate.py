@@ -15,7 +15,6 @@ from typing import Any
 import flax.linen as nn
 import jax
 from ml_collections import ConfigDict
-import numpy as np
 
 from sdnas_jax import artifacts
 from sdnas_jax import checkpoints
@@ -29,6 +28,7 @@ from sdnas_jax.bilevel import optimizers
 from sdnas_jax.data import augment
 from sdnas_jax.data import sources
 from sdnas_jax.data import split
+from sdnas_jax.data import stream
 from sdnas_jax.networks import depthwise
 from sdnas_jax.networks import derived
 from sdnas_jax.networks import start
@@ -37,6 +37,7 @@ from sdnas_jax.spaces import published
 from sdnas_jax.spaces import space as spaces
 from sdnas_jax.tasks import check
 from sdnas_jax.tasks import export
+from sdnas_jax.tasks import feed
 from sdnas_jax.tasks import folder
 from sdnas_jax.tasks import table
 
@@ -66,7 +67,7 @@ def run(config: ConfigDict, workdir: pathlib.Path, dry_run: bool) -> None:
   print(f'{source.classes} classes, {sizes[0]} + {sizes[1]} examples')
   print(f'{plan["parameters"]:,} parameters, {plan["macs"]:,} multiply-adds')
 
-  train, test = _data(config, source, *sizes)
+  data = _data(config, source, *sizes)
   folder.claim(workdir, config)
   if parallel.leads():
     artifacts.write_json(workdir / 'genotype.json', genotype._asdict())
@@ -80,7 +81,7 @@ def run(config: ConfigDict, workdir: pathlib.Path, dry_run: bool) -> None:
   if done < config.epochs:
     if int(state.step):
       print(f'resuming after {done} of {config.epochs} epochs', flush=True)
-    state = _train(config, setup, state, train, test, log, kept)
+    state = _train(config, setup, state, source, data, sizes, log, kept)
   if parallel.leads():
     variables = jax.device_get(_variables(state))
     exported = export.stablehlo(setup.net, variables, source)
@@ -98,7 +99,8 @@ def assemble(
   """The parts that the config names, for so many training examples."""
   w, data, model = config.weights, config.data, config.model
   steps = split.batches(examples, config.batch_size)
-  schedule = optimizers.cosine(w.lr, w.lr_min, config.epochs, steps)
+  shape = optimizers.SCHEDULES[w.schedule]
+  schedule = shape(w.lr, w.lr_min, config.epochs, steps)
   way = model.depthwise
   return evaluate.Setup(
     net=derived.Derived(
@@ -106,12 +108,17 @@ def assemble(
       source.classes,
       model.channels,
       model.layers,
+      imagenet=model.imagenet,
       auxiliary=w.auxiliary > 0,
       depthwise=None if way == 'auto' else way,
       bf16=model.bf16,
     ),
-    tx=optimizers.sgd(schedule, w.momentum, w.decay, w.clip),
-    augment=augment.Augment(data.pad, data.flip, data.cutout),
+    tx=optimizers.sgd(
+      optimizers.warm(schedule, w.warmup, steps), w.momentum, w.decay, w.clip
+    ),
+    augment=augment.Augment(
+      data.pad, data.flip, data.cutout, data.jitter, data.hue
+    ),
     mean=source.mean,
     std=source.std,
     batch_size=config.batch_size,
@@ -163,8 +170,9 @@ def _plan(config, setup, source, sizes):
     'train_examples': sizes[0],
     'test_examples': sizes[1],
     'steps_per_epoch': split.batches(sizes[0], config.batch_size),
-    'image_bytes': sum(sizes) * math.prod(source.shape),
   }
+  if source.stream is None:
+    plan['image_bytes'] = sum(sizes) * math.prod(source.shape)
   return plan, shapes
 
 
@@ -179,8 +187,17 @@ def _compare(workdir, genotype):
 
 
 def _data(config, source, train, test):
-  """The images to train and to test on, on the device."""
+  """The images to train and to test on: on the device, or to be read."""
   held = config.data.holdout
+  if source.stream is not None:
+    part, begin = ('train', train) if held else ('test', 0)
+    spans = (
+      stream.Span('train', 0, train),
+      stream.Span(part, begin, begin + test),
+    )
+    for span in spans:
+      source.stream(*span, None)  # a missing one is noticed now
+    return spans
   images, labels = sources.load(source, train + held)
   ours = split.Split(images[:train], labels[:train])
   theirs = split.Split(images[train:], labels[train:])
@@ -197,23 +214,14 @@ def _first(setup, shapes, seed):
   return evaluate.init(setup, start.variables(shapes, seed))
 
 
-def _train(config, setup, state, train, test, log, kept):
+def _train(config, setup, state, source, data, sizes, log, kept):
   """Compiles, then runs the host loop to the last epoch."""
-  seed = np.uint32(config.seed)
   begun = time.monotonic()
   print('compiling ...', end=' ', flush=True)
-  place = parallel.everywhere()
-
-  def advance(state, seed, train, stop, setup):
-    return evaluate.advance(state, jax.random.key(seed), train, stop, setup)
-
-  zero, n = parallel.replicate(evaluate.zero()), np.int32(0)
-  go = jax.jit(advance, donate_argnums=0, out_shardings=place)
-  look = jax.jit(evaluate.validate, out_shardings=place)
-  go, look = compilation.together(
-    go.lower(state, seed, train, n, setup),
-    look.lower(state, test, zero, n, n, setup),
-  )
+  open_feed = feed.held
+  if source.stream is not None:
+    open_feed = functools.partial(feed.streamed, source=source)
+  images = open_feed(state, *data, config.seed, setup)
   print(f'{time.monotonic() - begun:.0f} s', flush=True)
 
   def finish(state, sums, each, seconds):
@@ -224,15 +232,14 @@ def _train(config, setup, state, train, test, log, kept):
     checkpoints.save(kept, state)
     return state, line
 
+  steps, checks = (split.batches(n, config.batch_size) for n in sizes)
   return loop.run(
     state,
     epochs=config.epochs,
-    steps=split.batches(len(train.labels), config.batch_size),
-    checks=split.batches(len(test.labels), config.batch_size),
-    advance=lambda s, stop: go(s, seed, train, np.int32(stop), setup),
-    validate=lambda s, sums, i, j: look(
-      s, test, sums or zero, np.int32(i), np.int32(j), setup
-    ),
+    steps=steps,
+    checks=checks,
+    advance=images.advance,
+    validate=images.validate,
     finish=finish,
     save=functools.partial(checkpoints.save, kept),
     pace=loop.Pace(config.steps_per_call),

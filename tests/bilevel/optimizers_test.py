@@ -102,3 +102,31 @@ def test_clipping_and_its_derivative_are_optax_s(limit):
     own,
     theirs,
   )
+
+
+def rates(schedule, steps, epochs):
+  return [float(schedule(steps * epoch + 1)) for epoch in range(epochs)]
+
+
+def test_the_linear_schedule_is_p_darts_s():
+  schedule = optimizers.linear(0.5, 0.0, epochs=250, steps=3)
+  found = rates(optimizers.warm(schedule, 5, steps=3), 3, 250)
+  # Its code, by hand: 245 epochs down, the last step in five parts, and a
+  # fifth, two fifths ... of that at first.
+  assert found[:2] == pytest.approx([0.1, 0.2 * 244 / 245])
+  assert found[4:6] == pytest.approx([0.5 * 241 / 245, 0.5 * 240 / 245])
+  assert found[244:] == pytest.approx(
+    [0.5 / 245, *(0.5 * n / 245 / 5 for n in (5, 4, 3, 2, 1))]
+  )
+  assert float(schedule(3 * 100)) == float(schedule(3 * 100 + 2))
+
+
+def test_a_short_linear_schedule_stays_finite_and_falls():
+  found = rates(optimizers.linear(0.5, 0.1, epochs=3, steps=2), 2, 3)
+  assert found == sorted(found, reverse=True)
+  assert 0.1 < found[-1] and found[0] <= 0.5
+
+
+def test_without_warmup_a_schedule_stays_itself():
+  schedule = optimizers.cosine(0.1, 0.0, epochs=4, steps=1)
+  assert optimizers.warm(schedule, 0, steps=1) is schedule

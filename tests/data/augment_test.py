@@ -1,9 +1,14 @@
-"""Augmentation against slices made by hand."""
+"""Augmentation against slices made by hand, Pillow and Matplotlib."""
 
 import jax
+from matplotlib import colors
 import numpy as np
+from PIL import Image
+from PIL import ImageEnhance
 
 from sdnas_jax.data import augment
+
+ENHANCERS = ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color
 
 
 def images(n=64, size=6):
@@ -57,3 +62,59 @@ def test_cutout_blanks_one_square_clipped_at_the_border():
     assert 2 <= height <= 4 and 2 <= width <= 4
     sizes.add((height, width))
   assert (4, 4) in sizes and (2, 2) in sizes
+
+
+def test_jitter_is_pillow_s_enhancement():
+  how = augment.Augment(jitter=0.4, hue=0.0)
+  given = np.random.default_rng(0).integers(0, 256, (8, 5, 6, 3), np.uint8)
+  key = jax.random.key(1)
+  out = np.asarray(augment.jitter(key, given, how))
+  orders = set()
+  for own, before, after in zip(
+    jax.random.split(key, 8), given, out, strict=True
+  ):
+    order, factor, _ = jax.random.split(own, 3)
+    order = tuple(jax.random.permutation(order, 4).tolist())
+    factors = jax.random.uniform(factor, (3,), minval=0.6, maxval=1.4).tolist()
+    image = Image.fromarray(before)
+    for n in order:
+      if n < 3:  # the hue stays
+        image = ENHANCERS[n](image).enhance(factors[n])
+    # Pillow rounds after each of three changes, the next may double that.
+    assert np.abs(after - np.asarray(image, float)).max() < 4
+    orders.add(order)
+  assert len(orders) > 4
+
+
+def test_rotate_turns_the_hue_as_matplotlib_sees_it():
+  rng = np.random.default_rng(0)
+  given = rng.uniform(0, 255, (40, 3)).astype(np.float32)
+  given[:4] = [[9, 9, 9], [0, 0, 0], [255, 0, 0], [7, 200, 200]]
+  for turn in (-0.2, 0.0, 0.15):
+    hsv = colors.rgb_to_hsv(given / 255)
+    hsv[:, 0] = (hsv[:, 0] + turn) % 1
+    expected = 255 * colors.hsv_to_rgb(hsv)
+    found = augment.rotate(given, turn)
+    np.testing.assert_allclose(found, expected, atol=2e-3)
+
+
+def test_a_hue_turns_by_one_angle_an_image_within_its_limit():
+  how = augment.Augment(jitter=0.0, hue=0.2)
+  red = np.zeros((200, 2, 2, 3), np.uint8)
+  red[..., 0] = 200
+  out = np.asarray(augment.jitter(jax.random.key(0), red, how))
+  hue = colors.rgb_to_hsv(out / 255)[..., 0]
+  turn = (hue + 0.5) % 1 - 0.5
+  np.testing.assert_allclose(turn, turn[:, :1, :1] + 0 * turn, atol=1e-5)
+  assert -0.2 <= turn.min() < -0.19 and 0.19 < turn.max() <= 0.2
+
+
+def test_prepare_varies_then_normalises_then_cuts():
+  given = np.full((40, 6, 6, 3), 100, np.uint8)
+  how = augment.Augment(pad=0, flip=True, cutout=2, jitter=0.4)
+  out = augment.prepare(given, (0.2,) * 3, (0.5,) * 3, how, jax.random.key(0))
+  out = np.asarray(out)
+  assert ((out == 0).all(-1).sum((1, 2)) >= 1).all()  # the blank squares
+  # A grey image changes in brightness alone: 100 becomes 60 to 140.
+  pixels = 255 * (0.2 + 0.5 * out[(out != 0).all(-1)])
+  assert 59.9 < pixels.min() < 65 and 135 < pixels.max() < 140.1

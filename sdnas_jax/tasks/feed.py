@@ -1,0 +1,109 @@
+"""How a training meets its images: on the device, or out of a stream."""
+
+from collections.abc import Callable
+from collections.abc import Iterator
+import functools
+import itertools
+from typing import Any
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from sdnas_jax import compilation
+from sdnas_jax import evaluate
+from sdnas_jax import parallel
+from sdnas_jax.data import sources
+from sdnas_jax.data import split
+from sdnas_jax.data import stream
+
+Tree = Any
+
+
+class Feed(NamedTuple):
+  """What the host loop calls, compiled."""
+
+  advance: Callable[[Tree, int], Tree]  # state, stop -> state
+  validate: Callable[[Tree, Any, int, int], Any]  # state, sums, start, stop
+
+
+def held(
+  state: evaluate.State,
+  train: split.Split,
+  test: split.Split,
+  seed: int,
+  setup: evaluate.Setup,
+) -> Feed:
+  """Many steps a dispatch, on images that every device holds."""
+  seed, place = np.uint32(seed), parallel.everywhere()
+  zero, n = parallel.replicate(evaluate.zero()), np.int32(0)
+
+  def advance(state, seed, train, stop, setup):
+    return evaluate.advance(state, jax.random.key(seed), train, stop, setup)
+
+  go = jax.jit(advance, donate_argnums=0, out_shardings=place)
+  look = jax.jit(evaluate.validate, out_shardings=place)
+  go, look = compilation.together(
+    go.lower(state, seed, train, n, setup),
+    look.lower(state, test, zero, n, n, setup),
+  )
+  return Feed(
+    lambda s, stop: go(s, seed, train, np.int32(stop), setup),
+    lambda s, sums, i, j: look(
+      s, test, sums or zero, np.int32(i), np.int32(j), setup
+    ),
+  )
+
+
+def streamed(
+  state: evaluate.State,
+  train: stream.Span,
+  test: stream.Span,
+  seed: int,
+  setup: evaluate.Setup,
+  source: sources.Source,
+) -> Feed:
+  """A step a dispatch, on images that come while the last one is computed."""
+  size, place = setup.batch_size, parallel.everywhere()
+  zero, number = parallel.replicate(evaluate.zero()), np.uint32(seed)
+
+  def advance(state, seed, batch, setup):
+    return evaluate.step(state, jax.random.key(seed), batch, setup)
+
+  like = stream.like(source, size)
+  go = jax.jit(advance, donate_argnums=0, out_shardings=place)
+  look = jax.jit(evaluate.judge, out_shardings=place)
+  go, look = compilation.together(
+    go.lower(state, number, like, setup),
+    look.lower(state, like, zero, setup),
+  )
+  epochs = functools.partial(_epochs, source, size)
+  lessons, exams = epochs(train, int(state.step), seed), epochs(test)
+
+  def forward(state, stop):
+    for batch in itertools.islice(lessons, stop - int(state.step)):
+      state = go(state, number, batch, setup)
+    return state
+
+  def check(state, sums, start, stop):
+    for batch in itertools.islice(exams, stop - start):
+      sums = look(state, batch, sums or zero, setup)
+    return sums
+
+  return Feed(forward, check)
+
+
+def _epochs(
+  source: sources.Source,
+  size: int,
+  span: stream.Span,
+  step: int = 0,
+  seed: int | None = None,
+) -> Iterator[split.Batch]:
+  """Batches from a step's on, epoch after epoch, spread over the devices."""
+  first, skip = divmod(step, split.batches(span.last - span.first, size))
+  for epoch in itertools.count(first):
+    key = None if seed is None else (seed, epoch)
+    for batch in stream.batches(source, span, size, skip, key):
+      yield parallel.spread(batch)
+    skip = 0
