@@ -188,7 +188,8 @@ def centre_crop(jpeg, side: int):
   # Torchvision cuts the longer side to a whole number; 1e-3 is for rounding.
   size = tensor.cast(tensor.floor(size * scale + 1e-3), 'int32')
   image = _resized(image, size)
-  top, left = tensor.unstack((size - side + 1) // 2)
+  corner = tensor.round((size - side) / 2)
+  top, left = tensor.unstack(tensor.cast(corner, 'int32'))
   return image[top : top + side, left : left + side]
 
 
