@@ -100,7 +100,7 @@ void products(ffi::ThreadPool& pool, const Real* g, Shape of, const Real* z,
 //   dz = sum over its edges of p scale (g - share (first + scale slope (z -
 //   mean))).
 // z, mean, scale are [stack * edges, ...] or [stack, ...]; p, second [stack *
-// edges, ...]; g, first [edges, ...].
+// edges, ..., channels]; g, first [edges, ...].
 void mixture_input(ffi::ThreadPool& pool, const Real* g, Shape of,
                    const Real* z, Shape rows, bool shared, const Real* share,
                    const Real* p, const Real* mean, const Real* scale,
@@ -123,7 +123,7 @@ void mixture_input(ffi::ThreadPool& pool, const Real* g, Shape of,
           Real one = first[e * of.channels + c];
           Real slope =
               scale[own] * (second[at * of.channels + c] - mean[own] * one);
-          Real factor = p[at] * scale[own];
+          Real factor = p[at * of.channels + c] * scale[own];
           factors[(1 + n) * lanes.wide + m] = factor;
           linear[m] -= share[image] * factor * scale[own] * slope;
           constant[m] -= share[image] * factor * one;

@@ -1,8 +1,9 @@
-"""Normalise and mix in one step: total = sum_o p_o (z_o - mean_o) / std_o.
+"""Normalise and mix: total = bias + sum_o p_o (z_o - mean_o) / std_o.
 
 A mixed operation's outputs are normalised and then summed with weights, so
 neither they nor their gradients need exist apart: two sums over an output and
-the gradient, for each channel, give what the derivative of both takes.
+the gradient, for each channel, give what the derivative of both takes. A
+weight for each channel is the scale of an affine normalisation.
 """
 
 import functools
@@ -17,9 +18,10 @@ from sdnas_jax.native import build
 AXES = (1, 2, 3)  # batch and space
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4))
+@functools.partial(jax.custom_vjp, nondiff_argnums=(4, 5))
 def blend(
   p: jax.Array,
+  bias: jax.Array | None,
   z: jax.Array,
   share: jax.Array,
   epsilon: float,
@@ -31,7 +33,8 @@ def blend(
   them.
 
   Args:
-    p: [stack, edges] weights.
+    p: [stack, edges, 1 or channels] weights.
+    bias: [edges, 1, 1, 1, channels], or None.
     z: [stack * edges, batch, height, width, channels], or [stack, ...] where
       all edges share them.
     share: [1, batch, 1, 1, 1] each pixel's share in the statistics.
@@ -42,7 +45,18 @@ def blend(
     [edges, batch, height, width, channels], and twice [len(z), 1, 1, 1,
     channels].
   """
-  return _forward(p, z, share, epsilon, native)[0]
+  return _forward(p, bias, z, share, epsilon, native)[0]
+
+
+def _spread(p):
+  """[..., channels] with axes for the batch and space before the last."""
+  return jnp.expand_dims(p, (-4, -3, -2))
+
+
+def _own(p, slope):
+  """The gradient in p from what it is for each channel."""
+  slope = slope[:, :, 0, 0, 0]
+  return jnp.sum(slope, axis=2, keepdims=True) if p.shape[2] == 1 else slope
 
 
 def _stacked(x, p):
@@ -50,12 +64,13 @@ def _stacked(x, p):
   return x.reshape(len(p), -1, *x.shape[1:])
 
 
-def _forward(p, z, share, epsilon, native):
+def _forward(p, bias, z, share, epsilon, native):
   mean, square = moments(z, share, native)
   var = square - mean * mean
   scale = lax.rsqrt(jnp.maximum(var, 0.0) + epsilon)
   mixed = mix(p, z, mean, scale, native)
-  return (mixed, mean, var), (p, z, share, mean, scale)
+  mixed = mixed if bias is None else mixed + bias
+  return (mixed, mean, var), (p, bias is None, z, share, mean, scale)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(4,))
@@ -69,7 +84,7 @@ def mix(
   """sum_o p_o (z_o - mean_o) scale_o; shapes as in `blend`."""
   parts = (_stacked(x, p) for x in (z, mean, scale))
   return sum(
-    p[:, None, None, None, None] * scale * (z - mean)
+    _spread(p) * scale * (z - mean)
     for p, z, mean, scale in zip(p, *parts, strict=True)
   )
 
@@ -80,14 +95,14 @@ def _mix_gradient(native, kept, g):
   slope = _slopes(p, mean, scale, *sums)
   shared = len(z) < len(p) * len(g)
   mean, scale = _stacked(mean, p), _stacked(scale, p)
-  q = p[:, :, None, None, None, None]
+  q = _spread(p)
 
   def own(x):  # which several edges may share
     x = _sum(x, axis=1) if shared else x
     return x.reshape(-1, *x.shape[2:])
 
   return (
-    jnp.sum(slope, axis=(2, 3, 4, 5)),
+    _own(p, slope),
     own(q * scale * g[None]),
     own(-q * scale * sums[0][None]),
     own(q * slope / scale),
@@ -104,12 +119,12 @@ mix.defvjp(
 
 
 def _backward(epsilon, native, kept, gradients):
-  p, z, share, mean, scale = kept
+  p, plain, z, share, mean, scale = kept
   g = gradients[0]
   sums = products(g, z, len(p), native)
   slope = _slopes(p, mean, scale, *sums)
   dz = _input_gradient(g, z, share, p, mean, scale, *sums, native)
-  return jnp.sum(slope, axis=(2, 3, 4, 5)), dz, None
+  return _own(p, slope), None if plain else sums[0], dz, None
 
 
 blend.defvjp(_forward, _backward)
@@ -135,14 +150,15 @@ def _input_gradient(g, z, share, p, mean, scale, first, second, native):
       'sums', 'mixture_input', out, g, z, share, *whole, shared=shared
     )
 
-  whole = [x.astype(z.dtype) for x in operands[2:]]
+  p = jnp.broadcast_to(p, (*p.shape[:2], z.shape[-1]))
+  whole = [x.astype(z.dtype) for x in (share, p, *operands[4:])]
   return parallel.rows(local, axis=1, whole=5)(g, z, *whole)
 
 
 def _composed(g, z, share, p, mean, scale, first, second, native):
   slope = _slopes(p, mean, scale, first, second)
   mean, scale = _stacked(mean, p), _stacked(scale, p)
-  a = p[:, :, None, None, None, None] * scale
+  a = _spread(p) * scale
   b, c = -a * first[None], -a * scale * slope
   if mean.shape[1] < len(g):  # edges share z
     b, c = (jnp.sum(x, axis=1, keepdims=True) for x in (b, c))
@@ -203,7 +219,8 @@ def _weigh_gradient(native, kept, g):
   like = 1, 1, 1, 1, x.shape[-1]
   mean, scale = jnp.zeros(like, x.dtype), jnp.ones(like, x.dtype)
   share = jnp.zeros((1, x.shape[1], 1, 1, 1), x.dtype)
-  dx = _input_gradient(g, x, share, p[None], mean, scale, first, second, native)
+  p = p[None, :, None]
+  dx = _input_gradient(g, x, share, p, mean, scale, first, second, native)
   return jnp.sum(second, axis=(1, 2, 3, 4)), dx
 
 

@@ -70,16 +70,17 @@ class Norm(nn.Module):
   def __call__(
     self, x: jax.Array, ctx: Context, p: jax.Array | None = None
   ) -> jax.Array:
-    """Normalises; with weights p [stack, edges], mixes a stack as well."""
+    """Normalises; with weights p [stack, edges], mixes a stack instead."""
     shape = x.shape[0], 1, 1, 1, x.shape[-1]
     mean = self.variable('batch_stats', 'mean', jnp.zeros, shape)
     var = self.variable('batch_stats', 'var', jnp.ones, shape)
     given, x = x.dtype, x.astype(jnp.promote_types(x.dtype, mean.value.dtype))
     p = jnp.ones((1, len(x)), x.dtype) if p is None else p
+    p, bias = self.weights(p, shape)
     if ctx.train:
       share = ctx.share / (x.shape[2] * x.shape[3])
       native = ctx.how == 'native'
-      y, m, v = blend.blend(p, x, share, self.epsilon, native)
+      y, m, v = blend.blend(p, bias, x, share, self.epsilon, native)
       counts = not self.is_initializing()
       if counts and self.is_mutable_collection('batch_stats'):
         mean.value = self.momentum * mean.value + (1 - self.momentum) * m
@@ -87,10 +88,16 @@ class Norm(nn.Module):
     else:
       scale = lax.rsqrt(var.value + self.epsilon)
       y = blend.mix(p, x, mean.value, scale, ctx.how == 'native')
-    if self.affine:
-      y = y * self.param('scale', nn.initializers.ones, shape)
-      y = y + self.param('bias', nn.initializers.zeros, shape)
+      y = y if bias is None else y + bias
     return y.astype(given)
+
+  def weights(self, p, shape):
+    """For each output, and if affine, for each channel; and the bias."""
+    if self.affine:
+      scale = self.param('scale', nn.initializers.ones, shape)
+      bias = self.param('bias', nn.initializers.zeros, shape)
+      return scale.reshape(1, len(scale), -1), bias
+    return p[:, :, None], None
 
 
 class Pointwise(nn.Module):

@@ -16,10 +16,10 @@ def double():
     yield
 
 
-def case(outputs, channels=7):
+def case(outputs, channels=7, wide=1):
   """Weights, outputs that edges share or do not, and a padded row's share."""
   rng = np.random.default_rng(outputs)
-  p = rng.standard_normal((STACK, EDGES))
+  p = rng.standard_normal((STACK, EDGES, wide))
   z = rng.standard_normal((outputs, 5, 4, 3, channels)) + 1
   g = rng.standard_normal((EDGES, 5, 4, 3, channels))
   share = np.array([0.2, 0.3, 0.5, 0, 0]).reshape(1, 5, 1, 1, 1) / 12
@@ -33,7 +33,9 @@ def plain(p, z, share):
   total = []
   for edge in range(EDGES):
     at = [n * EDGES + edge if len(z) > STACK else n for n in range(STACK)]
-    total.append(sum(p[n, edge] * y[m] for n, m in enumerate(at)))
+    total.append(
+      sum(p[n, edge][None, None, None] * y[m] for n, m in enumerate(at))
+    )
   return jnp.stack(total)
 
 
@@ -50,12 +52,36 @@ def test_blend_and_derivatives_of_both_orders(outputs, native):
 
     return f(p, z), first(p, z), jax.grad(curved, (0, 1))(p, z)
 
-  ours = all_of(lambda p, z: blend.blend(p, z, share, 1e-5, native)[0])
+  ours = all_of(lambda p, z: blend.blend(p, None, z, share, 1e-5, native)[0])
   theirs = all_of(lambda p, z: plain(p, z, share))
   jax.tree.map(
     lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-9),
     ours,
     theirs,
+  )
+
+
+@pytest.mark.parametrize('native', [True, False])
+def test_an_affine_normalisation_and_derivatives_of_both_orders(native):
+  p, z, g, share = case(EDGES, wide=7)
+  p, bias = p[:1], jnp.sin(jnp.arange(EDGES * 7.0)).reshape(EDGES, 1, 1, 1, 7)
+
+  def both(f):
+    first = jax.grad(lambda *at: jnp.sum(g * jnp.sin(f(*at))), (0, 1, 2))
+    second = jax.grad(
+      lambda *at: sum(jnp.sum(jnp.cos(x)) for x in first(*at)), (0, 1, 2)
+    )
+    return f(p, bias, z), first(p, bias, z), second(p, bias, z)
+
+  def affine(p, bias, z):
+    mean = jnp.sum(z * share, (1, 2, 3), keepdims=True)
+    var = jnp.sum((z - mean) ** 2 * share, (1, 2, 3), keepdims=True)
+    return p[0][:, None, None, None] * (z - mean) / jnp.sqrt(var + 1e-5) + bias
+
+  jax.tree.map(
+    lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-9),
+    both(lambda *at: blend.blend(*at, share, 1e-5, native)[0]),
+    both(affine),
   )
 
 
@@ -80,7 +106,7 @@ def test_sums_equal_numpy_s(outputs, channels):
 @pytest.mark.parametrize('native', [True, False])
 def test_one_input_weighed_for_each_edge(native):
   p, z, g, _ = case(STACK)
-  p, x = p[0], z[:1]
+  p, x = p[0, :, 0], z[:1]
 
   def both(f):
     first = jax.grad(lambda *at: jnp.sum(g * jnp.sin(f(*at))), (0, 1))
