@@ -14,6 +14,7 @@ ALLOWED = {
   'tf': set(),
   'compilation': set(),
   'memory': set(),
+  'analysis': set(),
   'bilevel': set(),
   'data': {'errors', 'parallel', 'tf'},
   'native': {'compilation'},

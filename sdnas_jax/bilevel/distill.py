@@ -66,6 +66,7 @@ def _count(ring, index):
   return ring.count.at[index].get(mode='fill', fill_value=0)
 
 
+@functools.cache  # equal terms are one to a compiled step
 def window(teachers: int) -> Memory:
   """The mean of the last `teachers` records; of fewer, where there are fewer.
 
@@ -90,6 +91,7 @@ def window(teachers: int) -> Memory:
   return Memory(lambda n, c: _ring(teachers, n, c), read, push)
 
 
+@functools.cache
 def average(decay: float) -> Memory:
   """A decayed exponential average, the paper's proposed future work.
 

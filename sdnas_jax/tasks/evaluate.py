@@ -99,8 +99,7 @@ def assemble(
   """The parts that the config names, for so many training examples."""
   w, data, model = config.weights, config.data, config.model
   steps = split.batches(examples, config.batch_size)
-  shape = optimizers.SCHEDULES[w.schedule]
-  schedule = shape(w.lr, w.lr_min, config.epochs, steps)
+  rate = w.lr, w.lr_min, config.epochs, steps
   way = model.depthwise
   return evaluate.Setup(
     net=derived.Derived(
@@ -113,9 +112,7 @@ def assemble(
       depthwise=None if way == 'auto' else way,
       bf16=model.bf16,
     ),
-    tx=optimizers.sgd(
-      optimizers.warm(schedule, w.warmup, steps), w.momentum, w.decay, w.clip
-    ),
+    tx=_transformation(w.schedule, rate, w.warmup, w.momentum, w.decay, w.clip),
     augment=augment.Augment(
       data.pad, data.flip, data.cutout, data.jitter, data.hue
     ),
@@ -127,6 +124,12 @@ def assemble(
     smoothing=w.smoothing,
     drop_path=w.drop_path,
   )
+
+
+@functools.cache  # equal ones are one to a compiled step
+def _transformation(schedule, rate, warmup, *rest):
+  schedule = optimizers.SCHEDULES[schedule](*rate)
+  return optimizers.sgd(optimizers.warm(schedule, warmup, rate[-1]), *rest)
 
 
 def load(workdir: pathlib.Path) -> tuple[nn.Module, Tree]:

@@ -27,6 +27,14 @@ class Feed(NamedTuple):
   validate: Callable[[Tree, Any, int, int], Any]  # state, sums, start, stop
 
 
+def _advance(state, seed, train, stop, setup):
+  return evaluate.advance(state, jax.random.key(seed), train, stop, setup)
+
+
+def _step(state, seed, batch, setup):
+  return evaluate.step(state, jax.random.key(seed), batch, setup)
+
+
 def held(
   state: evaluate.State,
   train: split.Split,
@@ -35,17 +43,12 @@ def held(
   setup: evaluate.Setup,
 ) -> Feed:
   """Many steps a dispatch, on images that every device holds."""
-  seed, place = np.uint32(seed), parallel.everywhere()
-  zero, n = parallel.replicate(evaluate.zero()), np.int32(0)
-
-  def advance(state, seed, train, stop, setup):
-    return evaluate.advance(state, jax.random.key(seed), train, stop, setup)
-
-  go = jax.jit(advance, donate_argnums=0, out_shardings=place)
-  look = jax.jit(evaluate.validate, out_shardings=place)
-  go, look = compilation.together(
-    go.lower(state, seed, train, n, setup),
-    look.lower(state, test, zero, n, n, setup),
+  seed, n = np.uint32(seed), np.int32(0)
+  zero = parallel.replicate(evaluate.zero())
+  go, look = compilation.build(
+    compilation.Program(_advance, (state, seed, train, n, setup), donated=(0,)),
+    compilation.Program(evaluate.validate, (state, test, zero, n, n, setup)),
+    place=parallel.everywhere(),
   )
   return Feed(
     lambda s, stop: go(s, seed, train, np.int32(stop), setup),
@@ -64,18 +67,13 @@ def streamed(
   source: sources.Source,
 ) -> Feed:
   """A step a dispatch, on images that come while the last one is computed."""
-  size, place = setup.batch_size, parallel.everywhere()
-  zero, number = parallel.replicate(evaluate.zero()), np.uint32(seed)
-
-  def advance(state, seed, batch, setup):
-    return evaluate.step(state, jax.random.key(seed), batch, setup)
-
+  size, number = setup.batch_size, np.uint32(seed)
+  zero = parallel.replicate(evaluate.zero())
   like = stream.like(source, size)
-  go = jax.jit(advance, donate_argnums=0, out_shardings=place)
-  look = jax.jit(evaluate.judge, out_shardings=place)
-  go, look = compilation.together(
-    go.lower(state, number, like, setup),
-    look.lower(state, like, zero, setup),
+  go, look = compilation.build(
+    compilation.Program(_step, (state, number, like, setup), donated=(0,)),
+    compilation.Program(evaluate.judge, (state, like, zero, setup)),
+    place=parallel.everywhere(),
   )
   epochs = functools.partial(_epochs, source, size)
   lessons, exams = epochs(train, int(state.step), seed), epochs(test)

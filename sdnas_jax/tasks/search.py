@@ -86,8 +86,8 @@ def assemble(
   """The parts that the config names."""
   w, a, data = config.weights, config.alphas, config.data
   steps = split.batches(half, config.batch_size)
-  schedule = optimizers.cosine(w.lr, w.lr_min, config.epochs, steps)
-  sgd = optimizers.sgd(schedule, w.momentum, w.decay, w.clip)
+  rate = w.lr, w.lr_min, config.epochs, steps
+  sgd = rate, w.momentum, w.decay, w.clip
   way = config.model.depthwise
   return search.Setup(
     net=supernet.Supernet(
@@ -99,7 +99,7 @@ def assemble(
       bf16=config.model.bf16,
       remat=config.model.remat,
     ),
-    tx=optimizers.split(sgd, optimizers.adam(a.lr, a.b1, a.b2, a.decay)),
+    tx=_transformation(sgd, (a.lr, a.b1, a.b2, a.decay)),
     method=METHODS[config.method],
     distill=distill.make(**config.distill),
     augment=augment.Augment(data.pad, data.flip, data.cutout),
@@ -109,6 +109,13 @@ def assemble(
     epochs=config.epochs,
     alpha_warmup=a.warmup,
   )
+
+
+@functools.cache  # equal ones are one to a compiled step
+def _transformation(weights, alphas):
+  rate, *rest = weights
+  sgd = optimizers.sgd(optimizers.cosine(*rate), *rest)
+  return optimizers.split(sgd, optimizers.adam(*alphas))
 
 
 def mix_shapes(space: spaces.Space) -> dict[str, jax.ShapeDtypeStruct]:
@@ -130,28 +137,29 @@ def first_state(config, setup, space, source, shapes, examples):
   return search.init(setup, variables, alphas, mask, examples, source.classes)
 
 
+def _advance(state, seed, train, valid, stop, setup):
+  key = jax.random.key(seed)
+  return search.advance(state, key, train, valid, stop, setup)
+
+
+def _validate(state, seed, valid, sums, begin, stop, setup):
+  key = jax.random.fold_in(jax.random.key(seed), state.epoch)
+  return search.validate(state, key, valid, sums, begin, stop, setup)
+
+
 def _search(config, setup, state, train, valid, log, kept):
   """Compiles, then runs the host loop to the last epoch."""
-  seed = np.uint32(config.seed)
   begun = time.monotonic()
   print('compiling ...', end=' ', flush=True)
-  # Outputs are pinned to where inputs lie, so that a state can go round.
-  place = parallel.everywhere()
-
-  def advance(state, seed, train, valid, stop, setup):
-    key = jax.random.key(seed)
-    return search.advance(state, key, train, valid, stop, setup)
-
-  def validate(state, seed, valid, sums, begin, stop, setup):
-    key = jax.random.fold_in(jax.random.key(seed), state.epoch)
-    return search.validate(state, key, valid, sums, begin, stop, setup)
-
-  zero, n = parallel.replicate(search.zero()), np.int32(0)
-  go = jax.jit(advance, donate_argnums=0, out_shardings=place)
-  look = jax.jit(validate, out_shardings=place)
-  go, look = compilation.together(
-    go.lower(state, seed, train, valid, n, setup),
-    look.lower(state, seed, valid, zero, n, n, setup),
+  seed, n = np.uint32(config.seed), np.int32(0)
+  zero = parallel.replicate(search.zero())
+  go, look = compilation.build(
+    compilation.Program(
+      _advance, (state, seed, train, valid, n, setup), donated=(0,)
+    ),
+    compilation.Program(_validate, (state, seed, valid, zero, n, n, setup)),
+    # Outputs are pinned to where inputs lie, so that a state can go round.
+    place=parallel.everywhere(),
   )
   print(f'{time.monotonic() - begun:.0f} s', flush=True)
 

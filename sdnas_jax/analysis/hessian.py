@@ -1,0 +1,98 @@
+"""The curvature of a loss, by Hessian-vector products.
+
+  >>> loss = lambda x: jnp.sum(x**4) / 12
+  >>> spectrum(loss, jnp.array([1.0, 2.0]))
+  Array([1., 4.], dtype=float32)
+
+Parameters are any tree. Products are reverse over reverse, which every
+operation of the networks supports, and exact: no finite difference is taken.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+from jax import flatten_util
+from jax import lax
+import jax.numpy as jnp
+from matfree import decomp
+
+Tree = Any
+Loss = Callable[[Tree], jax.Array]
+Product = Callable[[jax.Array], jax.Array]  # [n] to [n]
+
+
+def product(loss: Loss, at: Tree, v: Tree) -> Tree:
+  """The Hessian of the loss, times v; both are like the parameters."""
+  return jax.vjp(jax.grad(loss), at)[1](v)[0]
+
+
+def linear(loss: Loss, at: Tree) -> tuple[Product, int]:
+  """The products at one point, of flat vectors, and their length n.
+
+  The gradient is computed once for all of them, and what its derivative needs
+  stays in memory.
+  """
+  x, unravel = flatten_util.ravel_pytree(at)
+  _, back = jax.vjp(jax.grad(lambda x: loss(unravel(x))), x)
+  return lambda v: back(v)[0], x.size
+
+
+def matrix(loss: Loss, at: Tree) -> jax.Array:
+  """The whole Hessian [n, n], one product after the other."""
+  times, n = linear(loss, at)
+  return lax.map(times, jnp.eye(n))
+
+
+def spectrum(loss: Loss, at: Tree) -> jax.Array:
+  """All n eigenvalues, the largest last, from n products."""
+  return jnp.linalg.eigvalsh(matrix(loss, at))
+
+
+def lanczos(
+  times: Product, v: jax.Array, products: int
+) -> tuple[jax.Array, jax.Array]:
+  """Ritz values [products], ascending, and the squared weights of v on them.
+
+  With full reorthogonalisation; the outermost values converge first (Golub and
+  Van Loan, chapter 10). The weights sum to 1.
+  """
+  decompose = decomp.tridiag_sym(products, reortho='full')
+  _, tridiagonal, *_ = decompose(times, v)
+  values, vectors = jnp.linalg.eigh(tridiagonal)
+  return values, vectors[0] ** 2
+
+
+def dominant(
+  times: Product, n: int, key: jax.Array, products: int
+) -> jax.Array:
+  """The largest eigenvalue, as R-DARTS takes it: by value, not magnitude."""
+  v = jax.random.normal(key, (n,))
+  return lanczos(times, v, min(products, n))[0][-1]
+
+
+def trace(times: Product, n: int, key: jax.Array, samples: int) -> jax.Array:
+  """The trace's mean over random signs (Hutchinson 1990), unbiased."""
+
+  def one(key):
+    v = jax.random.rademacher(key, (n,), jnp.result_type(float))
+    return jnp.vdot(v, times(v))
+
+  return jnp.mean(lax.map(one, jax.random.split(key, samples)))
+
+
+def density(
+  times: Product, n: int, key: jax.Array, products: int, samples: int
+) -> tuple[jax.Array, jax.Array]:
+  """The spectral density as atoms: values and weights [samples * products].
+
+  By stochastic Lanczos quadrature (Ubaru, Chen and Saad 2017); the weights sum
+  to 1, and those of a value's neighbourhood estimate the share of eigenvalues
+  in it.
+  """
+
+  def one(key):
+    return lanczos(times, jax.random.normal(key, (n,)), min(products, n))
+
+  values, weights = lax.map(one, jax.random.split(key, samples))
+  return values.ravel(), weights.ravel() / samples

@@ -1,0 +1,56 @@
+"""What is compiled once for many runs, and what is not."""
+
+import jax.numpy as jnp
+import pytest
+
+from configs import evaluate_digits
+from configs import search_digits
+from sdnas_jax import compilation
+from sdnas_jax import parallel
+from sdnas_jax.data import sources
+from sdnas_jax.spaces import published
+from sdnas_jax.spaces import SPACES
+from sdnas_jax.tasks import evaluate
+from sdnas_jax.tasks import search
+
+
+def scaled(x, setup):
+  return x * setup.epochs
+
+
+def searching(**change):
+  config = search_digits.get_config()
+  config.update_from_flattened_dict(change)
+  source = sources.find('digits', '')
+  return search.assemble(config, SPACES['darts'], source, 80)
+
+
+def training(**change):
+  config = evaluate_digits.get_config()
+  config.update_from_flattened_dict(change)
+  genotype = published.find(config.genotype)
+  return evaluate.assemble(config, genotype, sources.find('digits', ''), 80)
+
+
+def built(x, setup):
+  program = compilation.Program(scaled, (x, setup))
+  return compilation.build(program, place=parallel.everywhere())[0]
+
+
+@pytest.mark.parametrize(
+  'make, number, structure',
+  [
+    (searching, {'distill.warmup': 16}, {'weights.lr': 0.1}),
+    (searching, {'seed': 3}, {'distill.teachers': 3}),
+    (searching, {'distill.weight': 0.5}, {'distill.weight': 0.0}),
+    (training, {'weights.smoothing': 0.1}, {'genotype': 'DARTS_V1'}),
+    (training, {'seed': 3}, {'weights.schedule': 'linear'}),
+  ],
+)
+def test_runs_that_differ_in_numbers_share_a_program(make, number, structure):
+  x = jnp.arange(3.0)
+  one = built(x, make())
+  assert built(x + 1, make(**number)) is one
+  assert built(x, make(**structure)) is not one
+  assert built(jnp.arange(4.0), make()) is not one
+  assert one(x, make()).tolist() == [0, make().epochs, 2 * make().epochs]
