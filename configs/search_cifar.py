@@ -60,4 +60,13 @@ def get_config() -> ConfigDict:
   distill.temperature = 1.0
   distill.vote = 'mean'  # or 'average': decayed exponential
   distill.decay = 0.5  # of 'average'
+
+  config.sharpness = sharpness = ConfigDict()
+  sharpness.every = 0  # epochs from one measurement to the next; 0: none
+  sharpness.of = 'alphas'  # or 'weights': what the loss is a function of
+  sharpness.protocol = 'probe'  # or 'robustdarts': the last batch of the alphas
+  sharpness.batches = 4  # of the probe: the first of the valid half
+  sharpness.products = 16  # Hessian-vector products of an eigenvalue
+  sharpness.radius = 0.05  # of the ball in which the loss's rise is looked for
+  sharpness.climbs = 3  # gradients that look for it
   return config

@@ -202,20 +202,30 @@ def advance(
   take = functools.partial(
     split.take, mean=setup.mean, std=setup.std, how=setup.augment
   )
-  shuffle, draw, vary, noise = jax.random.split(key, 4)
+  shuffle, _, vary, noise = jax.random.split(key, 4)
   order = split.order(
     jax.random.fold_in(shuffle, state.epoch), train, setup.batch_size
   )
 
   def body(_, state):
     at = functools.partial(jax.random.fold_in, data=state.step)
-    keys = jax.random.split(at(vary))
-    ours = take(train, order[state.step % steps], key=keys[0])
-    theirs = split.sample(at(draw), valid, setup.batch_size)
-    theirs = take(valid, theirs, key=keys[1])
+    own = jax.random.split(at(vary))[0]
+    ours = take(train, order[state.step % steps], key=own)
+    theirs = alpha_batch(key, state.step, valid, setup)
     return step(state, at(noise), ours, theirs, setup)
 
   return lax.fori_loop(state.step, stop, body, state)
+
+
+def alpha_batch(
+  key: jax.Array, step: jax.Array, valid: split.Split, setup: Setup
+) -> split.Batch:
+  """What the alphas see at a step; `key` is the whole run's."""
+  _, draw, vary, _ = jax.random.split(key, 4)
+  at = functools.partial(jax.random.fold_in, data=step)
+  index = split.sample(at(draw), valid, setup.batch_size)
+  own = jax.random.split(at(vary))[1]
+  return split.take(valid, index, setup.mean, setup.std, setup.augment, own)
 
 
 def validate(

@@ -71,6 +71,20 @@ def strongest(space: Space, mix: Mapping[str, np.ndarray]) -> Genotype:
   )
 
 
+def hard(space: Space, genotype: Genotype) -> dict[str, np.ndarray]:
+  """The mixing weights that leave a genotype of the supernet: ones and zeros.
+
+  Returns:
+    [edges, primitives] for each kind of cell.
+  """
+  mix = {kind: np.zeros(space.shape, np.float32) for kind in space.kinds}
+  for kind in space.kinds:
+    for n, (name, source) in enumerate(getattr(genotype, kind)):
+      edge = space.edges.index((source, space.inputs + n // 2))
+      mix[kind][edge, space.primitives.index(name)] = 1
+  return mix
+
+
 def top_two(space: Space, weights: np.ndarray) -> tuple[tuple[str, int], ...]:
   """Keeps the two strongest edges of every node and their best primitive.
 

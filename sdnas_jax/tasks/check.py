@@ -61,6 +61,13 @@ SEARCH = COMMON | {
   'distill.temperature': (float, (1e-3, math.inf)),
   'distill.vote': (str, None),
   'distill.decay': (float, SHARE),
+  'sharpness.every': (int, WHOLE),
+  'sharpness.of': (str, None),
+  'sharpness.protocol': (str, None),
+  'sharpness.batches': (int, NATURAL),
+  'sharpness.products': (int, NATURAL),
+  'sharpness.radius': (float, (1e-6, math.inf)),
+  'sharpness.climbs': (int, NATURAL),
 }
 EVALUATE = COMMON | {
   'genotype': (str, None),
@@ -93,6 +100,8 @@ def search(config: ConfigDict) -> None:
     'method': METHODS,
     'distill.metric': distill.METRICS,
     'distill.vote': distill.VOTES,
+    'sharpness.of': ('alphas', 'weights'),
+    'sharpness.protocol': ('probe', 'robustdarts'),
   }
   _fields(config, SEARCH, choices)
   warmup, epochs = config.distill.warmup, config.epochs

@@ -1,5 +1,6 @@
 """Writes what a search found, an epoch at a time."""
 
+from collections.abc import Mapping
 import pathlib
 import time
 from typing import Any
@@ -37,7 +38,12 @@ class Record:
     self.history = artifacts.read_history(workdir / 'alphas.npz', done)
 
   def epoch(
-    self, state: search.State, sums: search.Sums, seconds: float, rate: float
+    self,
+    state: search.State,
+    sums: search.Sums,
+    seconds: float,
+    rate: float,
+    measured: Mapping[str, float | str],
   ) -> str:
     """Writes an epoch's metrics, alphas, genotype and pictures.
 
@@ -46,9 +52,10 @@ class Record:
       sums: of its validation.
       seconds: that both took.
       rate: training images a second.
+      measured: of its sharpness, each '' in an epoch without; {} if none is.
 
     Returns:
-      The epoch in one line, at most 79 characters.
+      The epoch in lines of at most 79 characters.
     """
     epoch = int(state.epoch)
     train, valid = search.averages(state.sums), search.averages(sums)
@@ -60,6 +67,7 @@ class Record:
       'valid_accuracy': valid['accuracy'],
       'seconds': round(seconds, 3),
       'images_per_second': round(rate, 2),
+      **measured,
     }
     self.table.add(epoch, metrics)
     self._remember(epoch, jax.device_get(state.params['alphas']))
@@ -70,11 +78,14 @@ class Record:
       self._draw(found)
       self.drawn = time.monotonic()
     distilled = train['distill']
+    told = [f'{k.replace("_", " ")} {v:.4g}' for k, v in measured.items() if v]
+    more = f'\n  {", ".join(told)}' if told else ''
     return (
       f'epoch {epoch + 1}/{self.epochs}: '
       f'train {train["loss"]:.3f} {train["accuracy"]:.1%}, '
       f'valid {valid["loss"]:.3f} {valid["accuracy"]:.1%}, '
       f'distill {f"{distilled:.4f}" if distilled else "off"}, {rate:.0f} im/s'
+      f'{more}'
     )
 
   def genotype(self, state: search.State) -> spaces.Genotype:

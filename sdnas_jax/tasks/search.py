@@ -17,6 +17,7 @@ from sdnas_jax import loop
 from sdnas_jax import memory
 from sdnas_jax import parallel
 from sdnas_jax import search
+from sdnas_jax import sharpness
 from sdnas_jax.bilevel import distill
 from sdnas_jax.bilevel import optimizers
 from sdnas_jax.data import augment
@@ -147,6 +148,40 @@ def _validate(state, seed, valid, sums, begin, stop, setup):
   return search.validate(state, key, valid, sums, begin, stop, setup)
 
 
+def _measure(state, seed, valid, hard, setup, probe):
+  key = jax.random.key(seed)
+  return sharpness.measure(state, key, valid, hard, setup, probe)
+
+
+def _measuring(config, setup, state, valid, log):
+  """From a state to what is measured of it, if anything."""
+  how = config.sharpness.to_dict()
+  every = how.pop('every')
+  if not every:
+    return lambda state: {}
+  robust = how['protocol'] == 'robustdarts'
+  probe = sharpness.Probe(**how, decay=config.alphas.decay if robust else 0.0)
+  seed = np.uint32(config.seed)
+
+  def hard(state):
+    genotype = log.genotype(state)
+    return parallel.replicate(spaces.hard(setup.net.space, genotype))
+
+  operands = state, seed, valid, hard(state), setup, probe
+  (look,) = compilation.build(
+    compilation.Program(_measure, operands), place=parallel.everywhere()
+  )
+
+  def measure(state):
+    epochs = int(state.epoch) + 1
+    if epochs % every and epochs != config.epochs:
+      return dict.fromkeys(sharpness.NAMES, '')
+    found = look(state, seed, valid, hard(state), setup, probe)
+    return {name: float(getattr(found, name)) for name in sharpness.NAMES}
+
+  return measure
+
+
 def _search(config, setup, state, train, valid, log, kept):
   """Compiles, then runs the host loop to the last epoch."""
   begun = time.monotonic()
@@ -161,12 +196,15 @@ def _search(config, setup, state, train, valid, log, kept):
     # Outputs are pinned to where inputs lie, so that a state can go round.
     place=parallel.everywhere(),
   )
+  measure = _measuring(config, setup, state, valid, log)
   print(f'{time.monotonic() - begun:.0f} s', flush=True)
 
   def finish(state, sums, each, seconds):
     rate = config.batch_size / each
-    leads = parallel.leads()
-    line = log.epoch(state, sums, seconds, rate) if leads else ''
+    measured = measure(state)
+    line = ''
+    if parallel.leads():
+      line = log.epoch(state, sums, seconds, rate, measured)
     fresh = parallel.replicate((state.epoch + 1, search.zero()))
     state = state._replace(epoch=fresh[0], sums=fresh[1])
     checkpoints.save(kept, state)

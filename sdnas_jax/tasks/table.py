@@ -19,12 +19,13 @@ class Table:
     self.events: pathlib.Path | None = None  # of this process
     self.rows = artifacts.read_rows(self.path, done)
 
-  def add(self, epoch: int, metrics: Mapping[str, float]) -> None:
-    """Writes an epoch's metrics."""
+  def add(self, epoch: int, metrics: Mapping[str, float | str]) -> None:
+    """Writes an epoch's metrics; what was not measured is ''."""
     self.rows.append({'epoch': epoch, **metrics})
     artifacts.write_rows(self.path, self.rows)
     self.events = self.events or board.start(self.board, epoch)
-    board.add(self.events, epoch, metrics)
+    known = {k: v for k, v in metrics.items() if v != ''}
+    board.add(self.events, epoch, known)
 
   def column(self, name: str) -> list[float]:
     """One metric, epoch by epoch."""

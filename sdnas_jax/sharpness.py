@@ -1,0 +1,172 @@
+"""How sharp a supernet's validation loss is, and what discretising costs.
+
+`measure` looks at one state of a search: the largest eigenvalue of the
+Hessian, how far the loss rises in a ball, and the discretisation gap (SD-DARTS,
+Zhu et al. 2023, section 3.3 and Figure 2; R-DARTS, Zela et al. 2020).
+"""
+
+from collections.abc import Callable
+import dataclasses
+from functools import partial
+from typing import Any
+from typing import NamedTuple
+
+import jax
+from jax import flatten_util
+from jax import lax
+import jax.numpy as jnp
+
+from sdnas_jax import search
+from sdnas_jax.analysis import ball
+from sdnas_jax.analysis import hessian
+from sdnas_jax.data import split
+
+Tree = Any
+
+
+@partial(
+  jax.tree_util.register_dataclass,
+  data_fields=['radius', 'decay'],
+  meta_fields=['of', 'protocol', 'batches', 'products', 'climbs'],
+)
+@dataclasses.dataclass(frozen=True)
+class Probe:
+  """Which loss is looked at, and how closely.
+
+  The loss is the cross-entropy of the valid half alone, without a penalty,
+  normalised by each batch's own statistics.
+  """
+
+  of: str  # 'alphas' or 'weights': what the loss is a function of
+  protocol: str  # 'probe': batches of a fixed set, unvaried; or 'robustdarts'
+  batches: int  # of the probe: the first of the valid half
+  products: int  # Hessian-vector products of the eigenvalue
+  radius: float  # of the ball
+  climbs: int  # gradients that look for the highest loss in it
+  decay: float  # added to the eigenvalue: R-DARTS's weight decay
+
+
+NAMES = 'dominant_eigenvalue', 'sharpness', 'gap'
+
+
+class Measures(NamedTuple):
+  """Of one state."""
+
+  dominant_eigenvalue: jax.Array
+  sharpness: jax.Array  # the loss's rise in the ball
+  soft: jax.Array  # the supernet's accuracy on the valid half
+  hard: jax.Array  # with the one-hot mix of its genotype
+
+  @property
+  def gap(self) -> jax.Array:
+    """What discretising takes from the accuracy, without retraining."""
+    return self.soft - self.hard
+
+
+def measure(
+  state: search.State,
+  key: jax.Array,
+  valid: split.Split,
+  hard: Tree,
+  setup: search.Setup,
+  probe: Probe,
+) -> Measures:
+  """Measures a state after an epoch.
+
+  Args:
+    state: of the search.
+    key: the whole run's, which the search's randomness comes from.
+    valid: the half that trains the alphas.
+    hard: the one-hot mix of the genotype found so far.
+    setup: of the search.
+    probe: how.
+  """
+  batches = chosen(state, key, valid, setup, probe)
+  loss, x = losses(state, key, setup, probe.of)
+
+  def times(v):
+    return mean(lambda batch: hessian.product(partial(loss, batch), x, v))
+
+  def climb(batch):
+    return ball.rise(partial(loss, batch), x, probe.radius, probe.climbs)
+
+  def mean(f):
+    return jnp.mean(lax.map(f, batches), axis=0)
+
+  start = jax.random.fold_in(key, state.epoch)
+  eigenvalue = hessian.dominant(times, x.size, start, probe.products)
+  soft = mixing(state, key, setup)
+  return Measures(
+    dominant_eigenvalue=eigenvalue + probe.decay,
+    sharpness=mean(climb),
+    soft=accuracy(state, soft, valid, setup),
+    hard=accuracy(state, hard, valid, setup),
+  )
+
+
+def spectrum(
+  state: search.State,
+  key: jax.Array,
+  valid: split.Split,
+  setup: search.Setup,
+  probe: Probe,
+) -> jax.Array:
+  """All eigenvalues, ascending, of the same Hessian: one product for each."""
+  batches = chosen(state, key, valid, setup, probe)
+  loss, x = losses(state, key, setup, probe.of)
+  each = lax.map(lambda batch: hessian.matrix(partial(loss, batch), x), batches)
+  return jnp.linalg.eigvalsh(jnp.mean(each, axis=0)) + probe.decay
+
+
+def chosen(
+  state: search.State,
+  key: jax.Array,
+  valid: split.Split,
+  setup: search.Setup,
+  probe: Probe,
+) -> split.Batch:
+  """The batches to look at, on a first axis."""
+  if probe.protocol == 'robustdarts':
+    last = search.alpha_batch(key, state.step - 1, valid, setup)
+    return jax.tree.map(lambda x: x[None], last)
+  examples = len(valid.labels)
+  order = split.blocks(jnp.arange(examples), examples, setup.batch_size)
+  take = partial(split.take, valid, mean=setup.mean, std=setup.std)
+  return lax.map(take, order[: probe.batches])
+
+
+def losses(
+  state: search.State, key: jax.Array, setup: search.Setup, of: str
+) -> tuple[Callable[[split.Batch, jax.Array], jax.Array], jax.Array]:
+  """A batch's loss as a function of a group's flat vector, and that vector."""
+  x, unravel = flatten_util.ravel_pytree(state.params[of])
+
+  def loss(batch, x):
+    now = state._replace(params={**state.params, of: unravel(x)})
+    w, mix = now.params['weights'], mixing(now, key, setup)
+    logits, _ = search.forward(setup.net, w, state.stats, batch, mix)
+    return search.cross_entropy(logits, batch)
+
+  return loss, x
+
+
+def mixing(state: search.State, key: jax.Array, setup: search.Setup) -> Tree:
+  """The mix that the alphas stand for."""
+  t = state.epoch / setup.epochs
+  return setup.method.relax(key, state.params['alphas'], state.mask, t)
+
+
+def accuracy(
+  state: search.State, mix: Tree, valid: split.Split, setup: search.Setup
+) -> jax.Array:
+  """Of the valid half, each batch normalised by its own statistics."""
+  examples = len(valid.labels)
+  order = split.blocks(jnp.arange(examples), examples, setup.batch_size)
+  w = state.params['weights']
+
+  def right(index):
+    batch = split.take(valid, index, setup.mean, setup.std)
+    logits, _ = search.forward(setup.net, w, state.stats, batch, mix)
+    return jnp.sum((logits.argmax(axis=-1) == batch.label) & batch.present)
+
+  return jnp.sum(lax.map(right, order)) / examples
