@@ -11,7 +11,7 @@ run here.
 
 TFDS cannot download ImageNet: put ILSVRC2012_img_train.tar and
 ILSVRC2012_img_val.tar into downloads/manual of its folder, and the first run
-prepares them.
+prepares them; of several hosts, prepare them on one first.
 """
 
 from ml_collections import ConfigDict

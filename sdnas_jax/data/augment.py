@@ -1,5 +1,6 @@
 """Augmentation on the device: uint8 images in, normalised batches out."""
 
+import functools
 from typing import NamedTuple
 
 import jax
@@ -78,10 +79,11 @@ def jitter(key: jax.Array, images: jax.Array, how: Augment) -> jax.Array:
 
   def one(key, image):
     order, factor, turn = jax.random.split(key, 3)
-    bright, contrast, saturation = jax.random.uniform(
+    uniform = functools.partial(jax.random.uniform, dtype=jnp.float32)
+    bright, contrast, saturation = uniform(
       factor, (3,), minval=low, maxval=high
     )
-    turn = jax.random.uniform(turn, minval=-how.hue, maxval=how.hue)
+    turn = uniform(turn, minval=-how.hue, maxval=how.hue)
     changes = (
       lambda x: bright * x,
       lambda x: contrast * x + (1 - contrast) * grey(x).mean(),

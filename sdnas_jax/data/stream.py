@@ -64,15 +64,12 @@ def batches(
       order stays and the centre is cropped.
 
   Raises:
-    BadInput: if a label is not as declared.
+    BadInput: if a label is not as declared, or an image cannot be read.
   """
   host, hosts = jax.process_index(), jax.process_count()
   own, rows = span.of(host, hosts), size // hosts
   steps = split.batches(span.last - span.first, size)
-  side = source.shape[0]
-  data = _encoded(source, own, host, key).skip(skip * rows)
-  data = _decoded(data, side).batch(rows).prefetch(AHEAD)
-  for image, label, index in data.as_numpy_iterator():
+  for image, label, index in _read(source, own, rows, skip, key):
     if label.min() < 0 or label.max() >= source.classes:
       raise errors.BadInput(
         f'labels must lie in [0, {source.classes}), but one batch spans '
@@ -83,6 +80,23 @@ def batches(
   empty = np.zeros((0, *source.shape), np.uint8), *np.zeros((2, 0), np.int32)
   for _ in range(skip, steps):  # another host may have an image more
     yield _filled(*empty, rows)
+
+
+def _read(source, span, rows, skip, key):
+  """Images, labels and numbers of one host's batches."""
+  if span.first == span.last:
+    return  # more hosts than images
+  tensor = tf.prepare()
+  data = _encoded(source, span, key).skip(skip * rows)
+  data = _decoded(data, source.shape[0]).batch(rows).prefetch(AHEAD)
+  try:
+    yield from data.as_numpy_iterator()
+  except tensor.errors.OpError as error:
+    reason = str(error.message).splitlines()[0][:80]
+    raise errors.BadInput(
+      f'an image to {span.part} cannot be read ({reason}): streams take JPEGs; '
+      'prepare the data set anew by TFDS'
+    ) from error
 
 
 def like(source: sources.Source, size: int) -> split.Batch:
@@ -110,13 +124,13 @@ def _filled(image, label, index, rows):
   )
 
 
-def _encoded(source, span, host, key):
+def _encoded(source, span, key):
   """The images to come, each with its number and a seed to crop it by."""
   tensor = tf.prepare()
   if key is None:
     data = source.stream(*span, None).enumerate()
     return data.map(lambda n, row: (n, row, tensor.zeros([2], 'int32'), False))
-  numbers = np.random.SeedSequence([*key, host]).generate_state(4)
+  numbers = np.random.SeedSequence([*key, span.first]).generate_state(4)
   files, order, *crop = (numbers // 2).astype(np.int32).tolist()
   data = source.stream(*span, files)
   data = data.shuffle(SHUFFLED, order, reshuffle_each_iteration=False)

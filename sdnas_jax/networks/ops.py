@@ -70,13 +70,17 @@ class Norm(nn.Module):
   def __call__(
     self, x: jax.Array, ctx: Context, p: jax.Array | None = None
   ) -> jax.Array:
-    """Normalises; with weights p [stack, edges], mixes a stack instead."""
+    """Normalises; with weights p [stack, edges], mixes a stack instead.
+
+    Only without affine parameters is there anything to mix.
+    """
+    assert p is None or not self.affine
     shape = x.shape[0], 1, 1, 1, x.shape[-1]
     mean = self.variable('batch_stats', 'mean', jnp.zeros, shape)
     var = self.variable('batch_stats', 'var', jnp.ones, shape)
     given, x = x.dtype, x.astype(jnp.promote_types(x.dtype, mean.value.dtype))
     p = jnp.ones((1, len(x)), x.dtype) if p is None else p
-    p, bias = self.weights(p, shape)
+    p, bias = self.weights(p, shape, x.dtype)
     if ctx.train:
       share = ctx.share / (x.shape[2] * x.shape[3])
       native = ctx.how == 'native'
@@ -91,11 +95,12 @@ class Norm(nn.Module):
       y = y if bias is None else y + bias
     return y.astype(given)
 
-  def weights(self, p, shape):
+  def weights(self, p, shape, dtype):
     """For each output, and if affine, for each channel; and the bias."""
     if self.affine:
       scale = self.param('scale', nn.initializers.ones, shape)
       bias = self.param('bias', nn.initializers.zeros, shape)
+      scale, bias = scale.astype(dtype), bias.astype(dtype)
       return scale.reshape(1, len(scale), -1), bias
     return p[:, :, None], None
 

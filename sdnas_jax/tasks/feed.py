@@ -18,6 +18,7 @@ from sdnas_jax.data import split
 from sdnas_jax.data import stream
 
 Tree = Any
+QUEUE = 4  # steps to issue before waiting, each of which holds a batch
 
 
 class Feed(NamedTuple):
@@ -79,8 +80,11 @@ def streamed(
   lessons, exams = epochs(train, int(state.step), seed), epochs(test)
 
   def forward(state, stop):
-    for batch in itertools.islice(lessons, stop - int(state.step)):
+    batches = itertools.islice(lessons, stop - int(state.step))
+    for n, batch in enumerate(batches):
       state = go(state, number, batch, setup)
+      if n % QUEUE == QUEUE - 1:
+        jax.block_until_ready(state.step)
     return state
 
   def check(state, sums, start, stop):

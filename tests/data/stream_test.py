@@ -2,6 +2,7 @@
 
 import functools
 import io
+import shutil
 
 import jax
 import numpy as np
@@ -134,8 +135,52 @@ def test_a_label_out_of_range_is_refused(source):
 
 def test_too_few_images_are_refused(source):
   span = stream.Span('train', 0, TRAIN + 1)
-  with pytest.raises(errors.BadInput, match='has 21 images to train, not 22'):
+  with pytest.raises(errors.BadInput, match='has 21 images, not 22'):
     next(stream.batches(source, span, 8))
+
+
+def test_an_older_prepared_version_serves(source, tmp_path):
+  folder = tmp_path / 'imagenet2012' / '5.0.0'
+  shutil.copytree(source.stream.args[1] + '/imagenet2012/5.1.0', folder)
+  older = sources.imagenet('imagenet2012', CLASSES, TRAIN, TEST, str(tmp_path))
+  assert sorted(labels(epoch(older))) == list(range(TRAIN))
+
+
+def fake(images):
+  """A source of JPEGs from memory, in their order."""
+  tensor = tf.prepare()
+  rows = {'image': images, 'label': np.zeros(len(images), np.int64)}
+  data = tensor.data.Dataset.from_tensor_slices(rows)
+
+  def read(part, first, last, seed):
+    return data.skip(first).take(last - first)
+
+  one = sources.imagenet('', 1, len(images), 0, '')
+  return one._replace(stream=read)
+
+
+def test_every_image_and_epoch_has_a_crop_of_its_own():
+  same = fake([jpeg(smooth(60, 80))] * 12)
+  span, seen = stream.Span('train', 0, 12), set()
+  for epoch in range(2):
+    for batch in stream.batches(same, span, 6, key=(0, epoch)):
+      seen |= {image.tobytes() for image in batch.image}
+  assert len(seen) == 24
+
+
+@pytest.mark.parametrize('bad', [b'no image', jpeg(smooth(60, 80))[:300]])
+def test_an_unreadable_image_is_a_sentence(bad):
+  good = jpeg(smooth(60, 80))
+  batches = stream.batches(fake([good, bad]), stream.Span('train', 0, 2), 2)
+  with pytest.raises(errors.BadInput, match='an image to train cannot be read'):
+    next(batches)
+
+
+def test_more_hosts_than_images_pad(monkeypatch):
+  few = fake([jpeg(smooth(60, 80))])
+  monkeypatch.setattr(jax, 'process_count', lambda: 2)
+  (batch,) = stream.batches(few, stream.Span('train', 0, 1), 4)  # of host 0
+  assert not batch.present.any() and batch.image.shape == (2, 224, 224, 3)
 
 
 def boxes(height, width, count=400):
@@ -156,6 +201,12 @@ def test_random_boxes_have_the_areas_and_ratios_of_the_rule():
   assert 0.45 < np.mean(area < 0.54) < 0.65
   assert 0.4 < np.mean(np.log(ratio[area < 0.4]) < 0) < 0.6
   assert (top == 0).any() and (top + height == 300).any()
+  # Where a box lies has nothing to do with its size and form.
+  free = (top / np.maximum(300 - height, 1), left / np.maximum(400 - width, 1))
+  for place in free:
+    for trait in (area, np.log(ratio)):
+      some = area < 0.5  # a large box has few places
+      assert abs(np.corrcoef(place[some], trait[some])[0, 1]) < 0.25
 
 
 @pytest.mark.parametrize(
@@ -169,7 +220,10 @@ def test_what_fits_no_box_gives_its_centre(size, box):
   assert {tuple(found) for found in boxes(*size, count=20).tolist()} == {box}
 
 
-@pytest.mark.parametrize('size', [(300, 400), (500, 333), (100, 90)])
+# 500 becomes 426.67 pixels, 600 exactly 512; 513 leaves a half, 144.5.
+@pytest.mark.parametrize(
+  'size', [(300, 400), (300, 500), (600, 300), (256, 513), (100, 90)]
+)
 def test_the_centre_is_pillow_s(size):
   image = smooth(*size)
   height, width = (256 * n // min(size) for n in size)

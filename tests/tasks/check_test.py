@@ -3,17 +3,21 @@
 import importlib
 import pathlib
 
+import jax.numpy as jnp
 from ml_collections import ConfigDict
 import numpy as np
 import pytest
 
 from configs import demo
+from configs import evaluate_imagenet
 from configs import search_cifar
 from configs import search_digits
 from sdnas_jax import artifacts
 from sdnas_jax import errors
 from sdnas_jax.data import sources
+from sdnas_jax.spaces import published
 from sdnas_jax.tasks import check
+from sdnas_jax.tasks import evaluate
 
 
 def config(**change):
@@ -155,3 +159,49 @@ def test_history_is_cut_at_the_epoch_resumed_from(tmp_path):
   artifacts.write_history(path, history)
   back = artifacts.read_history(path, 2)
   np.testing.assert_array_equal(back['normal'], [[0, 1], [2, 3]])
+
+
+def test_the_imagenet_recipe_reaches_its_parts():
+  config = evaluate_imagenet.get_config()
+  source = sources.find('imagenet2012', '')
+  train, test = check.parts(config, source, 8)
+  assert (train, test) == (1_281_167, 50_000)
+  setup = evaluate.assemble(config, published.find('DARTS_V2'), source, train)
+  assert setup.augment == (0, True, 0, 0.4, 0.2)
+  assert (setup.net.imagenet, setup.smoothing, setup.drop_path) == (
+    True,
+    0.1,
+    0,
+  )
+  # The first update of a weight under a tiny gradient is its decay, times the
+  # rate of the first epoch: a fifth of 0.5.
+  weight = {'w': jnp.ones(1)}
+  change, _ = setup.tx.update(
+    {'w': jnp.zeros(1)}, setup.tx.init(weight), weight
+  )
+  assert float(change['w'][0]) == pytest.approx(-0.1 * 3e-5, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+  'change, says',
+  [
+    ({'data.name': 'cifar10'}, 'needs 193'),
+    ({'data.name': 'digits', 'weights.auxiliary': 0.0}, 'no three colours'),
+    ({'weights.schedule': 'liner'}, 'did you mean linear'),
+    ({'data.hue': 0.6}, r'in \[0.0, 0.5\]'),
+  ],
+)
+def test_what_does_not_fit_the_imagenet_recipe(change, says):
+  config = evaluate_imagenet.get_config()
+  config.data.holdout = 100
+  config.update_from_flattened_dict(change)
+  with pytest.raises(errors.BadInput, match=says):
+    check.evaluate(config)
+    check.parts(config, sources.find(config.data.name, ''), 1)
+
+
+def test_a_search_takes_no_stream():
+  config = search_digits.get_config()
+  config.data.name = 'imagenet2012'
+  with pytest.raises(errors.BadInput, match='cannot take'):
+    check.sizes(config, sources.find('imagenet2012', ''), 1)

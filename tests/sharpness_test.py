@@ -1,0 +1,201 @@
+"""The curvature and the gap of a supernet, against dense and plain sums."""
+
+import functools
+
+import jax
+from jax import flatten_util
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from sdnas_jax import search
+from sdnas_jax import sharpness
+from sdnas_jax.data import augment
+from sdnas_jax.data import split
+from sdnas_jax.networks import start
+from sdnas_jax.networks import supernet
+from sdnas_jax.spaces import space as spaces
+from sdnas_jax.spaces import SPACES
+from tests import toys
+
+ALL = spaces.Space(
+  name='all', primitives=SPACES['darts'].primitives, nodes=1, inputs=2
+)
+KEY = jax.random.key(5)
+
+
+def probe(**change):
+  fields = {
+    'of': 'alphas',
+    'protocol': 'probe',
+    'batches': 2,
+    'products': 32,
+    'radius': 0.05,
+    'climbs': 1,
+    'decay': 0.0,
+  }
+  return sharpness.Probe(**{**fields, **change})
+
+
+def double(space, layers, how):
+  """A state and its setup in float64."""
+  parts = toys.setup()
+  net = supernet.Supernet(
+    space, toys.CLASSES, channels=2, layers=layers, depthwise=how
+  )
+  parts = jax.tree.map(lambda x: x, parts)
+  parts = type(parts)(**{**vars(parts), 'net': net})
+  mix = {k: jnp.zeros(space.shape) for k in space.kinds}
+  shapes = start.shapes(net.clone(depthwise='grouped'), toys.IMAGE, mix)
+  variables = start.variables(shapes, 0)
+  rng = np.random.default_rng(0)
+  alphas = {k: rng.standard_normal(space.shape) for k in space.kinds}
+  mask = {k: np.ones(space.shape, bool) for k in space.kinds}
+  state = search.init(parts, variables, alphas, mask, 20, toys.CLASSES)
+  wide = functools.partial(jnp.asarray, dtype=jnp.float64)
+  params = jax.tree.map(wide, state.params)
+  stats = jax.tree.map(wide, state.stats)
+  return state._replace(params=params, stats=stats), parts
+
+
+def batches(valid, parts, count):
+  order = np.arange(count * parts.batch_size).reshape(count, -1)
+  return [
+    split.take(valid, jnp.asarray(n), parts.mean, parts.std) for n in order
+  ]
+
+
+@pytest.mark.parametrize(
+  'of, space, layers', [('alphas', ALL, 3), ('weights', toys.SPACE, 1)]
+)
+def test_eigenvalues_are_those_of_the_differenced_gradient(
+  of, space, layers, monkeypatch
+):
+  """Through the kernels, both pools and the normalisation.
+
+  The other side has the gradients of XLA's own convolutions, differenced.
+  """
+  normalize = augment.normalize
+  monkeypatch.setattr(
+    augment, 'normalize', lambda *at: normalize(*at).astype(float)
+  )
+  with jax.enable_x64(True):
+    state, parts = double(space, layers, 'native')
+    plain = type(parts)(
+      **{**vars(parts), 'net': parts.net.clone(depthwise='grouped')}
+    )
+    _, valid = toys.halves()
+    x, unravel = flatten_util.ravel_pytree(state.params[of])
+
+    def one(x, batch):
+      params = {**state.params, of: unravel(x)}
+      mix = {k: jax.nn.softmax(a) for k, a in params['alphas'].items()}
+      w = params['weights']
+      logits, _ = search.forward(plain.net, w, state.stats, batch, mix)
+      logp = jax.nn.log_softmax(logits)
+      return -jnp.mean(jnp.take_along_axis(logp, batch.label[:, None], 1))
+
+    losses = [
+      functools.partial(one, batch=batch) for batch in batches(valid, plain, 2)
+    ]
+    grad, h = jax.grad(lambda x: sum(f(x) for f in losses) / 2), 1e-6
+    dense = jax.jit(
+      lambda x: jax.lax.map(
+        lambda e: (grad(x + h * e) - grad(x - h * e)) / (2 * h), jnp.eye(x.size)
+      )
+    )(x)
+    values = np.linalg.eigvalsh(0.5 * np.asarray(dense + dense.T))
+    hard = {k: jnp.zeros(space.shape) for k in space.kinds}
+    how = probe(of=of)
+    found = jax.jit(sharpness.measure)(state, KEY, valid, hard, parts, how)
+    scale = np.abs(values).max()
+    assert float(found.dominant_eigenvalue) == pytest.approx(
+      values[-1], abs=1e-5 * scale
+    )
+    if of == 'alphas':
+      spectrum = jax.jit(sharpness.spectrum)(state, KEY, valid, parts, how)
+      np.testing.assert_allclose(spectrum, values, atol=1e-5 * scale)
+      # A small ball: the loss rises by its slope and its curvature.
+      slope = np.mean([jnp.linalg.norm(jax.grad(f)(x)) for f in losses])
+      assert 0 < float(found.sharpness) / 0.05 - slope < 0.05 * 3 * scale
+
+
+def test_the_product_is_symmetric_in_float32():
+  parts, (_, valid) = toys.setup(), toys.halves()
+  state = toys.state(parts)
+  loss, x = sharpness.losses(state, KEY, parts, 'weights')
+  batch = batches(valid, parts, 1)[0]
+  rng = np.random.default_rng(0)
+  u, v = (jnp.asarray(rng.standard_normal(x.size), x.dtype) for _ in range(2))
+
+  @jax.jit
+  def times(v):
+    from sdnas_jax.analysis import hessian
+
+    return hessian.product(functools.partial(loss, batch), x, v)
+
+  left, right = float(u @ times(v)), float(v @ times(u))
+  size = float(jnp.linalg.norm(u) * jnp.linalg.norm(times(v)))
+  assert abs(left - right) < 1e-4 * size
+
+
+def test_the_gap_is_the_lost_accuracy_counted_by_hand():
+  parts, (_, valid) = toys.setup(), toys.halves()
+  state = toys.state(parts)
+  mix = sharpness.mixing(state, KEY, parts)
+  genotype = spaces.strongest(toys.SPACE, jax.device_get(mix))
+  hard = spaces.hard(toys.SPACE, genotype)
+  found = jax.jit(sharpness.measure)(state, KEY, valid, hard, parts, probe())
+
+  def right(mix):
+    total = 0
+    for first in range(0, 18, 8):
+      rows = np.arange(first, min(first + 8, 18))
+      batch = split.take(valid, jnp.asarray(rows), parts.mean, parts.std)
+      w = state.params['weights']
+      logits, _ = search.forward(parts.net, w, state.stats, batch, mix)
+      total += int(np.sum(np.argmax(logits, 1) == np.asarray(batch.label)))
+    return total / 18
+
+  assert float(found.soft) == pytest.approx(right(mix))
+  assert float(found.hard) == pytest.approx(right(hard))
+  assert float(found.gap) == pytest.approx(right(mix) - right(hard))
+  # A mix that is its genotype already loses nothing.
+  same = jax.jit(sharpness.accuracy)(state, hard, valid, parts)
+  assert float(same) == float(found.hard)
+
+
+def test_robustdarts_looks_at_the_alphas_last_batch():
+  parts, (_, valid) = toys.setup(), toys.halves()
+  state = toys.state(parts)._replace(step=jnp.int32(7))
+  how = probe(protocol='robustdarts')
+  found = sharpness.chosen(state, KEY, valid, parts, how)
+  last = search.alpha_batch(KEY, 6, valid, parts)
+  jax.tree.map(lambda a, b: np.testing.assert_array_equal(a[0], b), found, last)
+  assert found.image.shape == (1, 8, *toys.IMAGE)
+  measure = jax.jit(sharpness.measure)
+  hard = {k: jnp.zeros(toys.SPACE.shape) for k in toys.SPACE.kinds}
+  values = [
+    float(
+      measure(
+        state, KEY, valid, hard, parts, probe(protocol=p, decay=d)
+      ).dominant_eigenvalue
+    )
+    for p, d in (('robustdarts', 0.0), ('robustdarts', 0.5), ('probe', 0.0))
+  ]
+  assert values[1] - values[0] == pytest.approx(0.5, rel=1e-5)
+  assert values[2] != values[0]
+
+
+def test_a_genotype_s_hard_mix_gives_it_back():
+  space = SPACES['darts']
+  rng = np.random.default_rng(0)
+  mix = {kind: rng.random(space.shape) for kind in space.kinds}
+  genotype = spaces.strongest(space, mix)
+  hard = spaces.hard(space, genotype)
+  assert all(h.sum() == 8 and h.max() == 1 for h in hard.values())
+  back = spaces.strongest(space, hard)
+  for kind in space.kinds:
+    pairs = [getattr(g, kind) for g in (genotype, back)]
+    for n in range(0, 8, 2):
+      assert set(pairs[0][n : n + 2]) == set(pairs[1][n : n + 2])
