@@ -9,10 +9,10 @@ EXTRAS = $(if $(shell nvidia-smi >/dev/null 2>&1 && echo yes),[cuda])
 RUN := .venv/bin/python
 INSTALLED := .venv/installed
 
-.PHONY: help search demo test clean
+.PHONY: help search demo sharpness test clean
 
 help: ## list the goals
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' \
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' \
 	  $(MAKEFILE_LIST)
 
 search: $(INSTALLED) ## search on the digits, with the results in runs/digits
@@ -20,6 +20,10 @@ search: $(INSTALLED) ## search on the digits, with the results in runs/digits
 
 demo: $(INSTALLED) ## compare the cell found on the digits with random ones
 	$(RUN) launch.py --config=configs/demo.py --workdir=runs/demo
+
+sharpness: $(INSTALLED) ## compare how sharp DARTS and SD-DARTS are, on the digits
+	$(RUN) launch.py --config=configs/sharpness_digits.py \
+	  --workdir=runs/sharpness
 
 test: $(INSTALLED) ## lint, check the format and run the tests
 	$(RUN) -m ruff check

@@ -28,6 +28,8 @@ FILES = {
   'curves.png': 'losses and errors, epoch by epoch',
   'result.json': 'the test error, the size and the time of a training',
   'network.stablehlo': 'the trained network, for jax.export',
+  'eigenvalues.csv': 'eigenvalue, sharpness and gap by method, seed, epoch',
+  'eigenvalues.png': 'the same, drawn: means and deviations',
   'comparison.csv': 'the test error, size and time of every network',
   'comparison.png': 'the test errors, drawn',
   'tensorboard': 'the metrics as TensorBoard events',

@@ -26,6 +26,7 @@ ALLOWED = {
   'loop': {'errors', 'parallel'},
   'evaluate': {'data'},
   'search': {'bilevel', 'data', 'methods', 'spaces'},
+  'sharpness': {'analysis', 'data', 'search'},
   'tasks': {
     *('artifacts', 'bilevel', 'checkpoints', 'compilation', 'data', 'errors'),
     *(
@@ -38,7 +39,7 @@ ALLOWED = {
       'report',
       'search',
     ),
-    *('evaluate', 'spaces'),
+    *('evaluate', 'sharpness', 'spaces'),
   },
 }
 FILES = sorted(ROOT.rglob('*.py'))

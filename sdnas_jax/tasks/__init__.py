@@ -3,5 +3,11 @@
 from sdnas_jax.tasks import compare
 from sdnas_jax.tasks import evaluate
 from sdnas_jax.tasks import search
+from sdnas_jax.tasks import sharpness
 
-TASKS = {'compare': compare, 'evaluate': evaluate, 'search': search}
+TASKS = {
+  'compare': compare,
+  'evaluate': evaluate,
+  'search': search,
+  'sharpness': sharpness,
+}

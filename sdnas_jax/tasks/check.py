@@ -81,6 +81,7 @@ EVALUATE = COMMON | {
   'weights.smoothing': (float, BELOW_ONE),
   'weights.drop_path': (float, BELOW_ONE),
 }
+SHARPNESS = {'task': (str, None), 'seeds': (int, NATURAL)}
 COMPARE = {
   'task': (str, None),
   'baseline': (str, None),
@@ -131,6 +132,40 @@ def compare(config: ConfigDict) -> None:
   evaluate(ConfigDict(given.pop('evaluate')))
   _known(dict(artifacts.flat(given)), COMPARE)
   errors.pick('baseline', given['baseline'], published.CELLS)
+
+
+def sharpness(config: ConfigDict) -> None:
+  """The same for a comparison of methods, each a search with some changes."""
+  given = config.to_dict()
+  if not given.get('methods') or 'search' not in given:
+    raise errors.BadInput(
+      'a comparison of sharpness needs a search section, and methods: from a '
+      'name to the fields of the search that it changes, such as '
+      "{'DARTS': {'distill': {'weight': 0.0}}}"
+    )
+  del given['search'], given['methods']
+  _known(dict(artifacts.flat(given)), SHARPNESS)
+  for method in config.methods:
+    own = variant(config, method, 0)
+    search(own)
+    if not own.sharpness.every:
+      raise errors.BadInput(
+        f'{method} measures nothing: set search.sharpness.every to the epochs '
+        'from one measurement to the next'
+      )
+
+
+def variant(config: ConfigDict, method: str, seed: int) -> ConfigDict:
+  """The config of one method's search."""
+  own = ConfigDict(config.search.to_dict())
+  try:
+    own.update(config.methods[method].to_dict())
+  except (TypeError, AttributeError) as error:
+    raise errors.BadInput(
+      f'methods.{method} changes a field to another type ({error})'
+    ) from error
+  own.seed = seed
+  return own
 
 
 def _fields(config, known, choices):

@@ -1,0 +1,29 @@
+"""Does self-distillation flatten the loss? On the digits, in minutes.
+
+  python launch.py --config=configs/sharpness_digits.py --workdir=runs/sharpness
+
+The paper's Figure 2 (Zhu et al. 2023): DARTS against SD-DARTS, by the largest
+eigenvalue of the alpha-Hessian of the validation loss. What it shows here is in
+docs/results.md.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import search_digits
+
+
+def get_config() -> ConfigDict:
+  """The experiment."""
+  config = ConfigDict()
+  config.task = 'sharpness'
+  config.seeds = 3
+  config.search = search_digits.get_config()
+  config.search.sharpness.every = 2
+  config.search.sharpness.batches = 2
+  config.search.sharpness.products = 10
+  # From a name to what it changes of the search. A warm-up that never ends is
+  # plain DARTS, by the program that SD-DARTS has compiled.
+  config.methods = ConfigDict()
+  config.methods['DARTS'] = {'distill': {'warmup': config.search.epochs}}
+  config.methods['SD-DARTS'] = {}
+  return config
