@@ -1,4 +1,4 @@
-"""One device against eight: the same losses and gradients."""
+"""One device against eight: the same losses, gradients and curvature."""
 
 import os
 import pathlib
@@ -12,7 +12,7 @@ SCRIPT = """
 import sys
 import tests.conftest
 import jax, numpy as np
-from sdnas_jax import parallel, search
+from sdnas_jax import parallel, search, sharpness
 from tests import toys
 
 out = {}
@@ -31,6 +31,13 @@ for method in ('darts', 'darts2'):
   sums = jax.jit(search.validate)(state, jax.random.key(1), data[1],
                                   search.zero(), 0, 3, parts)
   out[f'{method}_valid'] = sums.loss
+  if method == 'darts':
+    probe = sharpness.Probe('alphas', 'probe', 2, 4, 0.05, 1, 0.0)
+    hard = {k: np.zeros(toys.SPACE.shape) for k in toys.SPACE.kinds}
+    found = jax.jit(sharpness.measure, out_shardings=parallel.everywhere())(
+      state, jax.random.key(0), data[1], hard, parts, probe)
+    out['eigenvalue'] = found.dominant_eigenvalue
+    out['sharpness'] = found.sharpness
 print(jax.device_count(), 'devices')
 np.savez(sys.argv[1], **out)
 """

@@ -1,0 +1,35 @@
+"""The figure of several runs: what it shows, from its own objects."""
+
+import numpy as np
+import pytest
+
+from sdnas_jax.report import spread
+
+
+def rows():
+  return [
+    {'method': m, 'seed': s, 'epoch': e, 'x': base + s + e, 'y': -e}
+    for m, base in (('A', 0.0), ('B', 10.0))
+    for s in range(3)
+    for e in (1, 3)
+  ]
+
+
+def test_means_and_bands_of_every_panel(drawn):
+  png = spread.draw(rows(), ['x', 'y'], {'begins': 2})
+  assert png.startswith(b'\x89PNG')
+  panels = drawn[-1].axes
+  assert [panel.get_title() for panel in panels] == ['x', 'y']
+  lines = {line.get_label(): line for line in panels[0].lines}
+  # Epochs count from 1; at 1 and 3 the mean over seeds 0, 1, 2 adds 1.
+  assert lines['A'].get_xydata().tolist() == [[2, 2], [4, 4]]
+  assert lines['B'].get_xydata().tolist() == [[2, 12], [4, 14]]
+  assert lines['begins'].get_xdata() == pytest.approx([2, 2])
+  band = panels[0].collections[0].get_paths()[0].vertices
+  np.testing.assert_allclose([band[:, 1].min(), band[:, 1].max()], [1, 5])
+  assert len(panels[0].lines) == 2 * (3 + 1) + 1
+
+
+def test_one_run_has_no_band(drawn):
+  spread.draw([row for row in rows() if row['seed'] == 0], ['x'])
+  assert not drawn[-1].axes[0].collections
