@@ -21,9 +21,8 @@ def get_config() -> ConfigDict:
   config.search.sharpness.every = 2
   config.search.sharpness.batches = 2
   config.search.sharpness.products = 10
-  # From a name to what it changes of the search. A warm-up that never ends is
-  # plain DARTS, by the program that SD-DARTS has compiled.
+  # From a name to what it changes of the search.
   config.methods = ConfigDict()
-  config.methods['DARTS'] = {'distill': {'warmup': config.search.epochs}}
+  config.methods['DARTS'] = {'distill': {'weight': 0.0}}
   config.methods['SD-DARTS'] = {}
   return config

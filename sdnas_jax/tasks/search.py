@@ -1,5 +1,6 @@
 """The search task: from a config to a genotype, its picture and its record."""
 
+import dataclasses
 import functools
 import math
 import pathlib
@@ -167,7 +168,10 @@ def _measuring(config, setup, state, valid, log):
     genotype = log.genotype(state)
     return parallel.replicate(spaces.hard(setup.net.space, genotype))
 
-  operands = state, seed, valid, hard(state), setup, probe
+  # Without what it does not look at, methods share the program.
+  setup = dataclasses.replace(setup, tx=None, distill=None)
+  rest = {'opt': None, 'memory': None, 'sums': None}
+  operands = state._replace(**rest), seed, valid, hard(state), setup, probe
   (look,) = compilation.build(
     compilation.Program(_measure, operands), place=parallel.everywhere()
   )
@@ -176,7 +180,8 @@ def _measuring(config, setup, state, valid, log):
     epochs = int(state.epoch) + 1
     if epochs % every and epochs != config.epochs:
       return dict.fromkeys(sharpness.NAMES, '')
-    found = look(state, seed, valid, hard(state), setup, probe)
+    seen = state._replace(**rest)
+    found = look(seen, seed, valid, hard(state), setup, probe)
     return {name: float(getattr(found, name)) for name in sharpness.NAMES}
 
   return measure

@@ -69,12 +69,9 @@ def read(path: pathlib.Path, method: str, seed: int) -> list[dict]:
 def _write(config, workdir, rows):
   """The table and the figure, as far as they are known."""
   artifacts.write_rows(workdir / 'eigenvalues.csv', rows)
-  starts = {
-    check.variant(config, method, 0).distill.warmup + 1
-    for method in config.methods
-  }
-  begin = min(starts)
-  marks = {'distillation': begin} if begin <= config.search.epochs else {}
+  terms = (check.variant(config, name, 0).distill for name in config.methods)
+  begin = min((t.warmup + 1 for t in terms if t.weight), default=None)
+  marks = {'distillation begins': begin} if begin else {}
   picture = spread.draw(rows, sharpness.NAMES, marks)
   artifacts.write(workdir / 'eigenvalues.png', picture)
 

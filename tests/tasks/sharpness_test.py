@@ -31,7 +31,7 @@ def runs(monkeypatch):
   asked = []
 
   def search(config, workdir, dry_run):
-    asked.append((workdir.name, config.seed, config.distill.warmup))
+    asked.append((workdir.name, config.seed, config.distill.weight))
     if dry_run:
       return
     workdir.mkdir(exist_ok=True)
@@ -51,8 +51,8 @@ def runs(monkeypatch):
 def test_every_method_runs_with_every_seed_and_is_read(runs, tmp_path, capsys):
   sharpness.run(config(), tmp_path, False)
   assert runs == [
-    *(('DARTS-0', 0, 16), ('SD-DARTS-0', 0, 8)),
-    *(('DARTS-1', 1, 16), ('SD-DARTS-1', 1, 8)),
+    *(('DARTS-0', 0, 0.0), ('SD-DARTS-0', 0, 1.0)),
+    *(('DARTS-1', 1, 0.0), ('SD-DARTS-1', 1, 1.0)),
   ]
   with (tmp_path / 'eigenvalues.csv').open() as file:
     rows = list(csv.DictReader(file))
