@@ -1,5 +1,6 @@
 """The curvature and the gap of a supernet, against dense and plain sums."""
 
+import dataclasses
 import functools
 
 import jax
@@ -10,8 +11,10 @@ import pytest
 
 from sdnas_jax import search
 from sdnas_jax import sharpness
+from sdnas_jax.analysis import hessian
 from sdnas_jax.data import augment
 from sdnas_jax.data import split
+from sdnas_jax.native import build
 from sdnas_jax.networks import start
 from sdnas_jax.networks import supernet
 from sdnas_jax.spaces import space as spaces
@@ -22,6 +25,7 @@ ALL = spaces.Space(
   name='all', primitives=SPACES['darts'].primitives, nodes=1, inputs=2
 )
 KEY = jax.random.key(5)
+WAY = 'native' if build.available() else 'shifted'
 
 
 def probe(**change):
@@ -43,8 +47,7 @@ def double(space, layers, how):
   net = supernet.Supernet(
     space, toys.CLASSES, channels=2, layers=layers, depthwise=how
   )
-  parts = jax.tree.map(lambda x: x, parts)
-  parts = type(parts)(**{**vars(parts), 'net': net})
+  parts = dataclasses.replace(parts, net=net)
   mix = {k: jnp.zeros(space.shape) for k in space.kinds}
   shapes = start.shapes(net.clone(depthwise='grouped'), toys.IMAGE, mix)
   variables = start.variables(shapes, 0)
@@ -80,10 +83,8 @@ def test_eigenvalues_are_those_of_the_differenced_gradient(
     augment, 'normalize', lambda *at: normalize(*at).astype(float)
   )
   with jax.enable_x64(True):
-    state, parts = double(space, layers, 'native')
-    plain = type(parts)(
-      **{**vars(parts), 'net': parts.net.clone(depthwise='grouped')}
-    )
+    state, parts = double(space, layers, WAY)
+    plain = parts.net.clone(depthwise='grouped')
     _, valid = toys.halves()
     x, unravel = flatten_util.ravel_pytree(state.params[of])
 
@@ -91,12 +92,12 @@ def test_eigenvalues_are_those_of_the_differenced_gradient(
       params = {**state.params, of: unravel(x)}
       mix = {k: jax.nn.softmax(a) for k, a in params['alphas'].items()}
       w = params['weights']
-      logits, _ = search.forward(plain.net, w, state.stats, batch, mix)
+      logits, _ = search.forward(plain, w, state.stats, batch, mix)
       logp = jax.nn.log_softmax(logits)
       return -jnp.mean(jnp.take_along_axis(logp, batch.label[:, None], 1))
 
     losses = [
-      functools.partial(one, batch=batch) for batch in batches(valid, plain, 2)
+      functools.partial(one, batch=batch) for batch in batches(valid, parts, 2)
     ]
     grad, h = jax.grad(lambda x: sum(f(x) for f in losses) / 2), 1e-6
     dense = jax.jit(
@@ -105,19 +106,18 @@ def test_eigenvalues_are_those_of_the_differenced_gradient(
       )
     )(x)
     values = np.linalg.eigvalsh(0.5 * np.asarray(dense + dense.T))
-    hard = {k: jnp.zeros(space.shape) for k in space.kinds}
-    how = probe(of=of)
-    found = jax.jit(sharpness.measure)(state, KEY, valid, hard, parts, how)
-    scale = np.abs(values).max()
-    assert float(found.dominant_eigenvalue) == pytest.approx(
-      values[-1], abs=1e-5 * scale
-    )
+    scale, how = np.abs(values).max(), probe(of=of)
     if of == 'alphas':
       spectrum = jax.jit(sharpness.spectrum)(state, KEY, valid, parts, how)
       np.testing.assert_allclose(spectrum, values, atol=1e-5 * scale)
-      # A small ball: the loss rises by its slope and its curvature.
-      slope = np.mean([jnp.linalg.norm(jax.grad(f)(x)) for f in losses])
-      assert 0 < float(found.sharpness) / 0.05 - slope < 0.05 * 3 * scale
+      return
+    hard = {k: jnp.zeros(space.shape) for k in space.kinds}
+    found = jax.jit(sharpness.measure)(state, KEY, valid, hard, parts, how)
+    largest = pytest.approx(values[-1], abs=1e-5 * scale)
+    assert float(found.dominant_eigenvalue) == largest
+    # A small ball: the loss rises by its slope and its curvature.
+    slope = np.mean([jnp.linalg.norm(jax.jit(jax.grad(f))(x)) for f in losses])
+    assert 0 < float(found.sharpness) / 0.05 - slope < 0.05 * 3 * scale
 
 
 def test_the_product_is_symmetric_in_float32():
@@ -130,8 +130,6 @@ def test_the_product_is_symmetric_in_float32():
 
   @jax.jit
   def times(v):
-    from sdnas_jax.analysis import hessian
-
     return hessian.product(functools.partial(loss, batch), x, v)
 
   left, right = float(u @ times(v)), float(v @ times(u))
@@ -145,7 +143,10 @@ def test_the_gap_is_the_lost_accuracy_counted_by_hand():
   mix = sharpness.mixing(state, KEY, parts)
   genotype = spaces.strongest(toys.SPACE, jax.device_get(mix))
   hard = spaces.hard(toys.SPACE, genotype)
-  found = jax.jit(sharpness.measure)(state, KEY, valid, hard, parts, probe())
+  how = probe(products=4)
+  found = jax.jit(sharpness.measure)(state, KEY, valid, hard, parts, how)
+
+  forward = jax.jit(functools.partial(search.forward, parts.net))
 
   def right(mix):
     total = 0
@@ -153,7 +154,7 @@ def test_the_gap_is_the_lost_accuracy_counted_by_hand():
       rows = np.arange(first, min(first + 8, 18))
       batch = split.take(valid, jnp.asarray(rows), parts.mean, parts.std)
       w = state.params['weights']
-      logits, _ = search.forward(parts.net, w, state.stats, batch, mix)
+      logits, _ = forward(w, state.stats, batch, mix)
       total += int(np.sum(np.argmax(logits, 1) == np.asarray(batch.label)))
     return total / 18
 
@@ -168,23 +169,21 @@ def test_the_gap_is_the_lost_accuracy_counted_by_hand():
 def test_robustdarts_looks_at_the_alphas_last_batch():
   parts, (_, valid) = toys.setup(), toys.halves()
   state = toys.state(parts)._replace(step=jnp.int32(7))
-  how = probe(protocol='robustdarts')
+  kept = {'protocol': 'robustdarts', 'products': 4}
+  how = probe(**kept)
   found = sharpness.chosen(state, KEY, valid, parts, how)
   last = search.alpha_batch(KEY, 6, valid, parts)
   jax.tree.map(lambda a, b: np.testing.assert_array_equal(a[0], b), found, last)
   assert found.image.shape == (1, 8, *toys.IMAGE)
   measure = jax.jit(sharpness.measure)
   hard = {k: jnp.zeros(toys.SPACE.shape) for k in toys.SPACE.kinds}
+  # The alphas' decay is added to the curvature.
   values = [
-    float(
-      measure(
-        state, KEY, valid, hard, parts, probe(protocol=p, decay=d)
-      ).dominant_eigenvalue
-    )
-    for p, d in (('robustdarts', 0.0), ('robustdarts', 0.5), ('probe', 0.0))
+    measure(state, KEY, valid, hard, parts, probe(**kept, decay=decay))
+    for decay in (0.0, 0.5)
   ]
-  assert values[1] - values[0] == pytest.approx(0.5, rel=1e-5)
-  assert values[2] != values[0]
+  more, less = (float(v.dominant_eigenvalue) for v in values[::-1])
+  assert more - less == pytest.approx(0.5, rel=1e-5)
 
 
 def test_a_genotype_s_hard_mix_gives_it_back():
