@@ -1,8 +1,6 @@
 """Refuses a config that cannot work, in a sentence that names the fix."""
 
 import json
-import math
-from typing import Any
 import zlib
 
 from ml_collections import ConfigDict
@@ -14,80 +12,9 @@ from sdnas_jax.bilevel import distill
 from sdnas_jax.bilevel import optimizers
 from sdnas_jax.data import sources
 from sdnas_jax.methods import METHODS
-from sdnas_jax.native import build
-from sdnas_jax.networks import separable
 from sdnas_jax.spaces import published
 from sdnas_jax.spaces import SPACES
-
-# Every field of a task, with its type and the range of its numbers.
-NATURAL, WHOLE = (1, math.inf), (0, math.inf)
-SHARE, BELOW_ONE = (0.0, 1.0), (0.0, 0.9999999)
-COMMON = {
-  'task': (str, None),
-  'seed': (int, (0, 2**32 - 1)),
-  'epochs': (int, NATURAL),
-  'batch_size': (int, NATURAL),
-  'steps_per_call': (int, WHOLE),
-  'data.name': (str, None),
-  'data.dir': (str, None),
-  'data.examples': (int, WHOLE),
-  'data.pad': (int, WHOLE),
-  'data.flip': (bool, None),
-  'data.cutout': (int, WHOLE),
-  'model.channels': (int, (2, math.inf)),
-  'model.layers': (int, NATURAL),
-  'model.depthwise': (str, None),
-  'model.bf16': (bool, None),
-  'weights.lr': (float, WHOLE),
-  'weights.lr_min': (float, WHOLE),
-  'weights.momentum': (float, SHARE),
-  'weights.decay': (float, WHOLE),
-  'weights.clip': (float, (1e-6, math.inf)),
-}
-SEARCH = COMMON | {
-  'space': (str, None),
-  'method': (str, None),
-  'model.remat': (bool, None),
-  'alphas.lr': (float, WHOLE),
-  'alphas.b1': (float, BELOW_ONE),
-  'alphas.b2': (float, BELOW_ONE),
-  'alphas.decay': (float, WHOLE),
-  'alphas.scale': (float, WHOLE),
-  'alphas.warmup': (int, WHOLE),
-  'distill.warmup': (int, WHOLE),
-  'distill.weight': (float, WHOLE),
-  'distill.teachers': (int, NATURAL),
-  'distill.metric': (str, None),
-  'distill.temperature': (float, (1e-3, math.inf)),
-  'distill.vote': (str, None),
-  'distill.decay': (float, SHARE),
-  'sharpness.every': (int, WHOLE),
-  'sharpness.of': (str, None),
-  'sharpness.protocol': (str, None),
-  'sharpness.batches': (int, NATURAL),
-  'sharpness.products': (int, NATURAL),
-  'sharpness.radius': (float, (1e-6, math.inf)),
-  'sharpness.climbs': (int, NATURAL),
-}
-EVALUATE = COMMON | {
-  'genotype': (str, None),
-  'data.holdout': (int, WHOLE),
-  'data.jitter': (float, SHARE),
-  'data.hue': (float, (0.0, 0.5)),
-  'model.imagenet': (bool, None),
-  'weights.schedule': (str, None),
-  'weights.warmup': (int, WHOLE),
-  'weights.auxiliary': (float, WHOLE),
-  'weights.smoothing': (float, BELOW_ONE),
-  'weights.drop_path': (float, BELOW_ONE),
-}
-SHARPNESS = {'task': (str, None), 'seeds': (int, NATURAL)}
-COMPARE = {
-  'task': (str, None),
-  'baseline': (str, None),
-  'repeats': (int, NATURAL),
-  'randoms': (int, WHOLE),
-}
+from sdnas_jax.tasks import fields
 
 
 def search(config: ConfigDict) -> None:
@@ -104,7 +31,7 @@ def search(config: ConfigDict) -> None:
     'sharpness.of': ('alphas', 'weights'),
     'sharpness.protocol': ('probe', 'robustdarts'),
   }
-  _fields(config, SEARCH, choices)
+  fields.networks(config, fields.SEARCH, choices)
   warmup, epochs = config.distill.warmup, config.epochs
   if config.distill.weight and warmup > epochs:
     raise errors.BadInput(
@@ -120,7 +47,8 @@ def search(config: ConfigDict) -> None:
 
 def evaluate(config: ConfigDict) -> None:
   """The same for the training of a derived network."""
-  _fields(config, EVALUATE, {'weights.schedule': optimizers.SCHEDULES})
+  choices = {'weights.schedule': optimizers.SCHEDULES}
+  fields.networks(config, fields.EVALUATE, choices)
 
 
 def compare(config: ConfigDict) -> None:
@@ -130,7 +58,7 @@ def compare(config: ConfigDict) -> None:
     raise errors.BadInput('a comparison needs a search and an evaluate section')
   search(ConfigDict(given.pop('search')))
   evaluate(ConfigDict(given.pop('evaluate')))
-  _known(dict(artifacts.flat(given)), COMPARE)
+  fields.every(dict(artifacts.flat(given)), fields.COMPARE)
   errors.pick('baseline', given['baseline'], published.CELLS)
 
 
@@ -144,7 +72,7 @@ def sharpness(config: ConfigDict) -> None:
       "{'DARTS': {'distill': {'weight': 0.0}}}"
     )
   del given['search'], given['methods']
-  _known(dict(artifacts.flat(given)), SHARPNESS)
+  fields.every(dict(artifacts.flat(given)), fields.SHARPNESS)
   for method in config.methods:
     own = variant(config, method, 0)
     search(own)
@@ -166,51 +94,6 @@ def variant(config: ConfigDict, method: str, seed: int) -> ConfigDict:
     ) from error
   own.seed = seed
   return own
-
-
-def _fields(config, known, choices):
-  given = dict(artifacts.flat(config.to_dict()))
-  _known(given, known)
-  choices = {**choices, 'model.depthwise': ('auto', *separable.WAYS)}
-  for name, names in choices.items():
-    errors.pick(name, given[name], names)
-  if config.model.depthwise == 'native':
-    _native(config.model.bf16)
-
-
-def _known(given, known):
-  for name in given:
-    errors.pick('config field', name, known)
-  for name, (kind, limits) in known.items():
-    if name not in given:
-      raise errors.BadInput(f'the config lacks {name}: add it')
-    _field(name, given[name], kind, limits)
-
-
-def _native(bf16: bool) -> None:
-  if bf16:
-    raise errors.BadInput(
-      "model.depthwise='native' knows no bfloat16: leave it 'auto'"
-    )
-  try:
-    for promise in build.begin():
-      promise.result()
-  except build.Unavailable as error:
-    raise errors.BadInput(f"model.depthwise='native': {error}") from None
-
-
-def _field(name: str, value: Any, kind: type, limits: Any) -> None:
-  right = isinstance(value, kind) or (kind is float and type(value) is int)
-  if not right or (isinstance(value, bool) and kind is not bool):
-    raise errors.BadInput(
-      f'{name} must be of type {kind.__name__}, not {value!r}'
-    )
-  if kind is float and not math.isfinite(value):
-    raise errors.BadInput(f'{name} must be finite, not {value}')
-  if limits and not limits[0] <= value <= limits[1]:
-    low, high = limits
-    span = f'at least {low}' if math.isinf(high) else f'in [{low}, {high}]'
-    raise errors.BadInput(f'{name} must be {span}, not {value}')
 
 
 def sizes(config: ConfigDict, source: sources.Source, devices: int) -> int:

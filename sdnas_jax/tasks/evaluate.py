@@ -28,7 +28,6 @@ from sdnas_jax.bilevel import optimizers
 from sdnas_jax.data import augment
 from sdnas_jax.data import sources
 from sdnas_jax.data import split
-from sdnas_jax.data import stream
 from sdnas_jax.networks import depthwise
 from sdnas_jax.networks import derived
 from sdnas_jax.networks import start
@@ -67,7 +66,7 @@ def run(config: ConfigDict, workdir: pathlib.Path, dry_run: bool) -> None:
   print(f'{source.classes} classes, {sizes[0]} + {sizes[1]} examples')
   print(f'{plan["parameters"]:,} parameters, {plan["macs"]:,} multiply-adds')
 
-  data = _data(config, source, *sizes)
+  data = feed.images(source, *sizes, config.data.holdout)
   folder.claim(workdir, config)
   if parallel.leads():
     artifacts.write_json(workdir / 'genotype.json', genotype._asdict())
@@ -189,26 +188,6 @@ def _compare(workdir, genotype):
     )
 
 
-def _data(config, source, train, test):
-  """The images to train and to test on: on the device, or to be read."""
-  held = config.data.holdout
-  if source.stream is not None:
-    part, begin = ('train', train) if held else ('test', 0)
-    spans = (
-      stream.Span('train', 0, train),
-      stream.Span(part, begin, begin + test),
-    )
-    for span in spans:
-      source.stream(*span, None)  # a missing one is noticed now
-    return spans
-  images, labels = sources.load(source, train + held)
-  ours = split.Split(images[:train], labels[:train])
-  theirs = split.Split(images[train:], labels[train:])
-  if not held:
-    theirs = split.Split(*sources.load(source, test, 'test'))
-  return parallel.replicate(ours), parallel.replicate(theirs)
-
-
 def _variables(state):
   return {'params': state.weights, 'batch_stats': state.stats}
 
@@ -221,10 +200,7 @@ def _train(config, setup, state, source, data, sizes, log, kept):
   """Compiles, then runs the host loop to the last epoch."""
   begun = time.monotonic()
   print('compiling ...', end=' ', flush=True)
-  open_feed = feed.held
-  if source.stream is not None:
-    open_feed = functools.partial(feed.streamed, source=source)
-  images = open_feed(state, *data, config.seed, setup)
+  images = feed.ready(state, source, data, config.seed, setup)
   print(f'{time.monotonic() - begun:.0f} s', flush=True)
 
   def finish(state, sums, each, seconds):

@@ -1,7 +1,6 @@
 """How a training meets its images: on the device, or out of a stream."""
 
 from collections.abc import Callable
-from collections.abc import Iterator
 import functools
 import itertools
 from typing import Any
@@ -36,13 +35,48 @@ def _step(state, seed, batch, setup):
   return evaluate.step(state, jax.random.key(seed), batch, setup)
 
 
-def held(
+def images(
+  source: sources.Source, train: int, test: int, held: int
+) -> tuple[Any, Any]:
+  """The images to train and to test on: on the device, or where to read them.
+
+  Args:
+    source: of both.
+    train: how many to train on, the first.
+    test: how many to test on.
+    held: 0 if they are of the source's own test part, otherwise as many.
+  """
+  if source.stream is not None:
+    part, begin = ('train', train) if held else ('test', 0)
+    spans = (
+      stream.Span('train', 0, train),
+      stream.Span(part, begin, begin + test),
+    )
+    for span in spans:
+      source.stream(*span, None)  # a missing one is noticed now
+    return spans
+  images, labels = sources.load(source, train + held)
+  ours = split.Split(images[:train], labels[:train])
+  theirs = split.Split(images[train:], labels[train:])
+  if not held:
+    theirs = split.Split(*sources.load(source, test, 'test'))
+  return parallel.replicate(ours), parallel.replicate(theirs)
+
+
+def ready(
   state: evaluate.State,
-  train: split.Split,
-  test: split.Split,
+  source: sources.Source,
+  data: tuple[Any, Any],
   seed: int,
   setup: evaluate.Setup,
 ) -> Feed:
+  """Compiles what trains and tests on these images."""
+  if source.stream is not None:
+    return _streamed(state, source, *data, seed, setup)
+  return _held(state, *data, seed, setup)
+
+
+def _held(state, train, test, seed, setup):
   """Many steps a dispatch, on images that every device holds."""
   seed, n = np.uint32(seed), np.int32(0)
   zero = parallel.replicate(evaluate.zero())
@@ -59,14 +93,7 @@ def held(
   )
 
 
-def streamed(
-  state: evaluate.State,
-  train: stream.Span,
-  test: stream.Span,
-  seed: int,
-  setup: evaluate.Setup,
-  source: sources.Source,
-) -> Feed:
+def _streamed(state, source, train, test, seed, setup):
   """A step a dispatch, on images that come while the last one is computed."""
   size, number = setup.batch_size, np.uint32(seed)
   zero = parallel.replicate(evaluate.zero())
@@ -95,13 +122,7 @@ def streamed(
   return Feed(forward, check)
 
 
-def _epochs(
-  source: sources.Source,
-  size: int,
-  span: stream.Span,
-  step: int = 0,
-  seed: int | None = None,
-) -> Iterator[split.Batch]:
+def _epochs(source, size, span, step=0, seed=None):
   """Batches from a step's on, epoch after epoch, spread over the devices."""
   first, skip = divmod(step, split.batches(span.last - span.first, size))
   for epoch in itertools.count(first):

@@ -1,0 +1,138 @@
+"""The fields of every task's config: names, types and ranges."""
+
+from collections.abc import Collection
+from collections.abc import Mapping
+import math
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from sdnas_jax import artifacts
+from sdnas_jax import errors
+from sdnas_jax.native import build
+from sdnas_jax.networks import separable
+
+Known = Mapping[str, tuple[type, tuple[float, float] | None]]
+
+# Every field of a task, with its type and the range of its numbers.
+NATURAL, WHOLE = (1, math.inf), (0, math.inf)
+SHARE, BELOW_ONE = (0.0, 1.0), (0.0, 0.9999999)
+COMMON = {
+  'task': (str, None),
+  'seed': (int, (0, 2**32 - 1)),
+  'epochs': (int, NATURAL),
+  'batch_size': (int, NATURAL),
+  'steps_per_call': (int, WHOLE),
+  'data.name': (str, None),
+  'data.dir': (str, None),
+  'data.examples': (int, WHOLE),
+  'data.pad': (int, WHOLE),
+  'data.flip': (bool, None),
+  'data.cutout': (int, WHOLE),
+  'model.channels': (int, (2, math.inf)),
+  'model.layers': (int, NATURAL),
+  'model.depthwise': (str, None),
+  'model.bf16': (bool, None),
+  'weights.lr': (float, WHOLE),
+  'weights.lr_min': (float, WHOLE),
+  'weights.momentum': (float, SHARE),
+  'weights.decay': (float, WHOLE),
+  'weights.clip': (float, (1e-6, math.inf)),
+}
+SEARCH = COMMON | {
+  'space': (str, None),
+  'method': (str, None),
+  'model.remat': (bool, None),
+  'alphas.lr': (float, WHOLE),
+  'alphas.b1': (float, BELOW_ONE),
+  'alphas.b2': (float, BELOW_ONE),
+  'alphas.decay': (float, WHOLE),
+  'alphas.scale': (float, WHOLE),
+  'alphas.warmup': (int, WHOLE),
+  'distill.warmup': (int, WHOLE),
+  'distill.weight': (float, WHOLE),
+  'distill.teachers': (int, NATURAL),
+  'distill.metric': (str, None),
+  'distill.temperature': (float, (1e-3, math.inf)),
+  'distill.vote': (str, None),
+  'distill.decay': (float, SHARE),
+  'sharpness.every': (int, WHOLE),
+  'sharpness.of': (str, None),
+  'sharpness.protocol': (str, None),
+  'sharpness.batches': (int, NATURAL),
+  'sharpness.products': (int, NATURAL),
+  'sharpness.radius': (float, (1e-6, math.inf)),
+  'sharpness.climbs': (int, NATURAL),
+}
+EVALUATE = COMMON | {
+  'genotype': (str, None),
+  'data.holdout': (int, WHOLE),
+  'data.jitter': (float, SHARE),
+  'data.hue': (float, (0.0, 0.5)),
+  'model.imagenet': (bool, None),
+  'weights.schedule': (str, None),
+  'weights.warmup': (int, WHOLE),
+  'weights.auxiliary': (float, WHOLE),
+  'weights.smoothing': (float, BELOW_ONE),
+  'weights.drop_path': (float, BELOW_ONE),
+}
+SHARPNESS = {'task': (str, None), 'seeds': (int, NATURAL)}
+COMPARE = {
+  'task': (str, None),
+  'baseline': (str, None),
+  'repeats': (int, NATURAL),
+  'randoms': (int, WHOLE),
+}
+
+
+def networks(
+  config: ConfigDict, known: Known, choices: Mapping[str, Collection[str]]
+) -> None:
+  """Checks all fields of a task that makes a network.
+
+  Raises:
+    BadInput: names the first that is unknown, missing or out of range.
+  """
+  given = dict(artifacts.flat(config.to_dict()))
+  every(given, known)
+  choices = {**choices, 'model.depthwise': ('auto', *separable.WAYS)}
+  for name, names in choices.items():
+    errors.pick(name, given[name], names)
+  if config.model.depthwise == 'native':
+    _native(config.model.bf16)
+
+
+def every(given: Mapping[str, Any], known: Known) -> None:
+  """Checks flat fields by their names."""
+  for name in given:
+    errors.pick('config field', name, known)
+  for name, (kind, limits) in known.items():
+    if name not in given:
+      raise errors.BadInput(f'the config lacks {name}: add it')
+    _field(name, given[name], kind, limits)
+
+
+def _native(bf16: bool) -> None:
+  if bf16:
+    raise errors.BadInput(
+      "model.depthwise='native' knows no bfloat16: leave it 'auto'"
+    )
+  try:
+    for promise in build.begin():
+      promise.result()
+  except build.Unavailable as error:
+    raise errors.BadInput(f"model.depthwise='native': {error}") from None
+
+
+def _field(name: str, value: Any, kind: type, limits: Any) -> None:
+  right = isinstance(value, kind) or (kind is float and type(value) is int)
+  if not right or (isinstance(value, bool) and kind is not bool):
+    raise errors.BadInput(
+      f'{name} must be of type {kind.__name__}, not {value!r}'
+    )
+  if kind is float and not math.isfinite(value):
+    raise errors.BadInput(f'{name} must be finite, not {value}')
+  if limits and not limits[0] <= value <= limits[1]:
+    low, high = limits
+    span = f'at least {low}' if math.isinf(high) else f'in [{low}, {high}]'
+    raise errors.BadInput(f'{name} must be {span}, not {value}')
