@@ -154,37 +154,33 @@ def _measure(state, seed, valid, hard, setup, probe):
   return sharpness.measure(state, key, valid, hard, setup, probe)
 
 
-def _measuring(config, setup, state, valid, log):
-  """From a state to what is measured of it, if anything."""
+def _measuring(config, setup, valid, log):
+  """From a state to the operands of `_measure`."""
   how = config.sharpness.to_dict()
-  every = how.pop('every')
-  if not every:
-    return lambda state: {}
+  del how['every']
   robust = how['protocol'] == 'robustdarts'
   probe = sharpness.Probe(**how, decay=config.alphas.decay if robust else 0.0)
-  seed = np.uint32(config.seed)
+  # Without what is not looked at, methods share the program.
+  bare = dataclasses.replace(setup, tx=None, distill=None)
 
-  def hard(state):
-    genotype = log.genotype(state)
-    return parallel.replicate(spaces.hard(setup.net.space, genotype))
+  def operands(state):
+    hard = spaces.hard(setup.net.space, log.genotype(state))
+    state = state._replace(opt=None, memory=None, sums=None)
+    seed = np.uint32(config.seed)
+    return state, seed, valid, parallel.replicate(hard), bare, probe
 
-  # Without what it does not look at, methods share the program.
-  setup = dataclasses.replace(setup, tx=None, distill=None)
-  rest = {'opt': None, 'memory': None, 'sums': None}
-  operands = state._replace(**rest), seed, valid, hard(state), setup, probe
-  (look,) = compilation.build(
-    compilation.Program(_measure, operands), place=parallel.everywhere()
-  )
+  return operands
 
-  def measure(state):
-    epochs = int(state.epoch) + 1
-    if epochs % every and epochs != config.epochs:
-      return dict.fromkeys(sharpness.NAMES, '')
-    seen = state._replace(**rest)
-    found = look(seen, seed, valid, hard(state), setup, probe)
-    return {name: float(getattr(found, name)) for name in sharpness.NAMES}
 
-  return measure
+def _measured(config, state, operands, probe=None):
+  """What an epoch's end measures, with the compiled `_measure`."""
+  epochs, every = int(state.epoch) + 1, config.sharpness.every
+  if not every:
+    return {}
+  if epochs % every and epochs != config.epochs:
+    return dict.fromkeys(sharpness.NAMES, '')
+  found = probe(*operands(state))
+  return {name: float(getattr(found, name)) for name in sharpness.NAMES}
 
 
 def _search(config, setup, state, train, valid, log, kept):
@@ -193,20 +189,23 @@ def _search(config, setup, state, train, valid, log, kept):
   print('compiling ...', end=' ', flush=True)
   seed, n = np.uint32(config.seed), np.int32(0)
   zero = parallel.replicate(search.zero())
-  go, look = compilation.build(
+  programs = [
     compilation.Program(
       _advance, (state, seed, train, valid, n, setup), donated=(0,)
     ),
     compilation.Program(_validate, (state, seed, valid, zero, n, n, setup)),
-    # Outputs are pinned to where inputs lie, so that a state can go round.
-    place=parallel.everywhere(),
-  )
-  measure = _measuring(config, setup, state, valid, log)
+  ]
+  operands = _measuring(config, setup, valid, log)
+  if config.sharpness.every:
+    programs.append(compilation.Program(_measure, operands(state)))
+  # Outputs are pinned to where inputs lie, so that a state can go round.
+  place = parallel.everywhere()
+  go, look, *probe = compilation.build(*programs, place=place)
   print(f'{time.monotonic() - begun:.0f} s', flush=True)
 
   def finish(state, sums, each, seconds):
     rate = config.batch_size / each
-    measured = measure(state)
+    measured = _measured(config, state, operands, *probe)
     line = ''
     if parallel.leads():
       line = log.epoch(state, sums, seconds, rate, measured)
