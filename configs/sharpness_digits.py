@@ -20,7 +20,7 @@ def get_config() -> ConfigDict:
   config.search = search_digits.get_config()
   config.search.sharpness.every = 2
   config.search.sharpness.batches = 2
-  config.search.sharpness.products = 10
+  config.search.sharpness.products = 8
   # From a name to what it changes of the search.
   config.methods = ConfigDict()
   config.methods['DARTS'] = {'distill': {'weight': 0.0}}
