@@ -22,6 +22,7 @@ FILES = {
   'metrics.csv': 'a row an epoch ("second": wall-clock columns)',
   'alphas.npz': 'epoch [E], and each kind of cell its alphas [E, edges, ops]',
   'genotype.json': 'the architecture: found so far, or trained',
+  'genotypes.jsonl': 'the architecture after each epoch, a line an epoch',
   'normal.svg': 'the normal cell, drawn',
   'reduce.svg': 'the reduction cell, drawn',
   'alphas.png': 'how the mixing weights evolved',
@@ -73,6 +74,18 @@ def write_rows(path: pathlib.Path, rows: Sequence[Mapping[str, Any]]) -> None:
   table.writeheader()
   table.writerows(rows)
   write(path, text.getvalue())
+
+
+def read_lines(path: pathlib.Path) -> list[Any]:
+  """The values of a file of JSON lines; [] if there is none."""
+  if not path.exists():
+    return []
+  return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def write_lines(path: pathlib.Path, values: Iterable[Any]) -> None:
+  """Writes JSON, a line a value."""
+  write(path, ''.join(json.dumps(value) + '\n' for value in values))
 
 
 def read_history(path: pathlib.Path, epochs: int) -> dict[str, np.ndarray]:

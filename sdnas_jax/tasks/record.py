@@ -36,6 +36,7 @@ class Record:
     self.epochs, self.drawn = epochs, time.monotonic()
     self.table = table.Table(workdir, done)
     self.history = artifacts.read_history(workdir / 'alphas.npz', done)
+    self.found = artifacts.read_lines(workdir / 'genotypes.jsonl')[:done]
 
   def epoch(
     self,
@@ -59,8 +60,11 @@ class Record:
     """
     epoch = int(state.epoch)
     train, valid = search.averages(state.sums), search.averages(sums)
+    before = self.table.column('train_loss')[-1:]
     metrics = {
       'train_loss': train['loss'],
+      # Small where the loss is flat (SD-DARTS, Equations 3 and 4).
+      'loss_drop': before[0] - train['loss'] if before else '',
       'train_accuracy': train['accuracy'],
       'distill_loss': train['distill'],
       'valid_loss': valid['loss'],
@@ -73,6 +77,8 @@ class Record:
     self._remember(epoch, jax.device_get(state.params['alphas']))
     found = self.genotype(state._replace(epoch=epoch + 1))
     artifacts.write_json(self.workdir / 'genotype.json', found._asdict())
+    self.found.append(found._asdict())
+    artifacts.write_lines(self.workdir / 'genotypes.jsonl', self.found)
     # Drawing takes seconds, longer than a small epoch.
     if epoch + 1 == self.epochs or time.monotonic() - self.drawn > 60:
       self._draw(found)
