@@ -96,6 +96,8 @@ def _sentence(error: Exception) -> str:
     text = text.replace('\\n', ' ').translate({39: None, 92: None})
     if text.split()[0].isidentifier():
       text = f'unknown config field {text}'
+  if 'Traceback (most recent call last)' in text:
+    text = text.strip().splitlines()[-1]  # what a config file raised
   return ' '.join(text.split()) or type(error).__name__
 
 

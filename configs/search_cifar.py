@@ -69,4 +69,6 @@ def get_config() -> ConfigDict:
   sharpness.products = 16  # Hessian-vector products of an eigenvalue
   sharpness.radius = 0.05  # of the ball in which the loss's rise is looked for
   sharpness.climbs = 3  # gradients that look for it
+  sharpness.landscape = 0  # points of each of two directions, at the end
+  sharpness.spectrum = False  # all eigenvalues, at the end
   return config

@@ -17,6 +17,7 @@ import numpy as np
 from sdnas_jax import errors
 
 FILES = {
+  'report.html': 'all of this on one page, for a browser',
   'config.json': 'the resolved config, versions and devices',
   'plan.json': 'sizes known before the run (--dry_run)',
   'metrics.csv': 'a row an epoch ("second": wall-clock columns)',
@@ -26,11 +27,17 @@ FILES = {
   'normal.svg': 'the normal cell, drawn',
   'reduce.svg': 'the reduction cell, drawn',
   'alphas.png': 'how the mixing weights evolved',
+  'landscape.npz': 'steps [n], and loss and accuracy [n, n] around the end',
+  'landscape.png': 'the same, drawn',
+  'spectrum.csv': 'eigenvalues of the Hessian, and the share each stands for',
+  'spectrum.png': 'the same, drawn',
   'curves.png': 'losses and errors, epoch by epoch',
-  'result.json': 'the test error, the size and the time of a training',
+  'result.json': 'a finished run: its accuracy or error, size and time',
   'network.stablehlo': 'the trained network, for jax.export',
   'eigenvalues.csv': 'eigenvalue, sharpness and gap by method, seed, epoch',
   'eigenvalues.png': 'the same, drawn: means and deviations',
+  'ablation.csv': 'the accuracies with each value and seed',
+  'ablation.png': 'the same, drawn',
   'comparison.csv': 'the test error, size and time of every network',
   'comparison.png': 'the test errors, drawn',
   'tensorboard': 'the metrics as TensorBoard events',
@@ -59,16 +66,16 @@ def write_json(path: pathlib.Path, value: Any) -> None:
   write(path, json.dumps(value, indent=2) + '\n')
 
 
-def read_rows(path: pathlib.Path, epochs: int) -> list[dict[str, str]]:
-  """The rows of the first `epochs` epochs of a metrics.csv."""
+def read_rows(path: pathlib.Path) -> list[dict[str, str]]:
+  """The rows of a CSV; [] if there is none."""
   if not path.exists():
     return []
   with path.open(newline='') as file:
-    return [row for row in csv.DictReader(file) if int(row['epoch']) < epochs]
+    return list(csv.DictReader(file))
 
 
 def write_rows(path: pathlib.Path, rows: Sequence[Mapping[str, Any]]) -> None:
-  """Writes a metrics.csv."""
+  """Writes a CSV."""
   text = io.StringIO()
   table = csv.DictWriter(text, list(rows[0]), lineterminator='\n')
   table.writeheader()
@@ -88,21 +95,18 @@ def write_lines(path: pathlib.Path, values: Iterable[Any]) -> None:
   write(path, ''.join(json.dumps(value) + '\n' for value in values))
 
 
-def read_history(path: pathlib.Path, epochs: int) -> dict[str, np.ndarray]:
-  """The alphas of the first `epochs` epochs of an alphas.npz; {} if none."""
+def read_arrays(path: pathlib.Path) -> dict[str, np.ndarray]:
+  """The arrays of an npz; {} if there is none."""
   if not path.exists():
     return {}
   with np.load(path) as file:
-    keep = file['epoch'] < epochs
-    return {name: file[name][keep] for name in file.files}
+    return {name: file[name] for name in file.files}
 
 
-def write_history(
-  path: pathlib.Path, history: Mapping[str, np.ndarray]
-) -> None:
-  """Writes an alphas.npz."""
+def write_arrays(path: pathlib.Path, arrays: Mapping[str, np.ndarray]) -> None:
+  """Writes an npz."""
   data = io.BytesIO()
-  np.savez_compressed(data, **history)
+  np.savez_compressed(data, **arrays)
   write(path, data.getvalue())
 
 

@@ -93,16 +93,16 @@ def run(
     Diverged: if a loss is not finite; nothing was saved since it was.
   """
   at, first = int(state.step), int(state.epoch)
-  with catching() as caught, _bar(epochs, steps, at) as bar:
+  with catching() as caught, bar(epochs * steps, 'step', at) as shown:
     for epoch in range(first, epochs):
       begun, since, end = time.monotonic(), at, steps * (epoch + 1)
-      bar.set_description(f'epoch {epoch + 1}/{epochs}')
+      shown.set_description(f'epoch {epoch + 1}/{epochs}')
       while at < end:
         stop, start = min(at + pace.size, end), time.monotonic()
         state = advance(state, stop)
         _check(int(state.sums.diverged), stop, epoch)
         pace.see(stop - at, time.monotonic() - start)
-        bar.update(stop - at)
+        shown.update(stop - at)
         at = stop
         if number := _meet(pace, caught):
           save(state)
@@ -118,7 +118,7 @@ def run(
           save(state)
           raise Interrupted(number, at)
       state, line = finish(state, sums, each, time.monotonic() - begun)
-      bar.write(line, file=sys.stdout)
+      shown.write(line, file=sys.stdout)
   return state
 
 
@@ -140,12 +140,13 @@ def _meet(pace, caught):
   return number
 
 
-def _bar(epochs, steps, done):
+def bar(total: int, unit: str, done: int = 0) -> tqdm.tqdm:
+  """Shows progress and the time left, as often as the output can bear."""
   interactive = sys.stderr.isatty()
   return tqdm.tqdm(
-    total=epochs * steps,
+    total=total,
     initial=done,
-    unit='step',
+    unit=unit,
     mininterval=0.2 if interactive else 60.0,
     maxinterval=1.0 if interactive else 60.0,
     disable=not parallel.leads(),

@@ -2,7 +2,8 @@
 
 `measure` looks at one state of a search: the largest eigenvalue of the
 Hessian, how far the loss rises in a ball, and the discretisation gap (SD-DARTS,
-Zhu et al. 2023, section 3.3 and Figure 2; R-DARTS, Zela et al. 2020).
+Zhu et al. 2023, section 3.3 and Figure 2; R-DARTS, Zela et al. 2020). `columns`
+and `density` give its whole spectrum, `plane` the loss around it.
 """
 
 from collections.abc import Callable
@@ -19,6 +20,7 @@ import jax.numpy as jnp
 from sdnas_jax import search
 from sdnas_jax.analysis import ball
 from sdnas_jax.analysis import hessian
+from sdnas_jax.analysis import landscape
 from sdnas_jax.data import split
 
 Tree = Any
@@ -104,18 +106,102 @@ def measure(
   )
 
 
-def spectrum(
+def columns(
   state: search.State,
   key: jax.Array,
   valid: split.Split,
+  vectors: jax.Array,
   setup: search.Setup,
   probe: Probe,
 ) -> jax.Array:
-  """All eigenvalues, ascending, of the same Hessian: one product for each."""
+  """The same Hessian times each of [k, n] vectors, from one linearisation.
+
+  Args:
+    state: of the search.
+    key: the whole run's.
+    valid: the half that trains the alphas.
+    vectors: those of the identity give the Hessian's columns.
+    setup: of the search.
+    probe: how; its `decay` is left out.
+  """
   batches = chosen(state, key, valid, setup, probe)
   loss, x = losses(state, key, setup, probe.of)
-  each = lax.map(lambda batch: hessian.matrix(partial(loss, batch), x), batches)
-  return jnp.linalg.eigvalsh(jnp.mean(each, axis=0)) + probe.decay
+
+  def each(batch):
+    times, _ = hessian.linear(partial(loss, batch), x)
+    return lax.map(times, vectors)
+
+  return jnp.mean(lax.map(each, batches), axis=0)
+
+
+def density(
+  state: search.State,
+  key: jax.Array,
+  valid: split.Split,
+  start: jax.Array,
+  setup: search.Setup,
+  probe: Probe,
+) -> tuple[jax.Array, jax.Array]:
+  """An estimate of the same spectrum from one random start, a key.
+
+  Returns:
+    Eigenvalues [products], and the share of all that each stands for.
+  """
+  batches = chosen(state, key, valid, setup, probe)
+  loss, x = losses(state, key, setup, probe.of)
+
+  def times(v):
+    each = lax.map(lambda b: hessian.product(partial(loss, b), x, v), batches)
+    return jnp.mean(each, axis=0)
+
+  return hessian.density(times, x.size, start, probe.products, samples=1)
+
+
+def plane(
+  state: search.State,
+  key: jax.Array,
+  valid: split.Split,
+  steps: jax.Array,
+  others: jax.Array,
+  setup: search.Setup,
+  probe: Probe,
+) -> dict[str, jax.Array]:
+  """The loss and the accuracy around a state, in two random directions.
+
+  A step of 1 moves the alphas by 1 on average (root mean square), or every
+  filter of the weights by its own length. The directions follow from the key
+  alone, so that methods searched with one seed are cut alike.
+
+  Args:
+    state: of the search.
+    key: the whole run's.
+    valid: the half that trains the alphas.
+    steps: [n] along the first direction.
+    others: [m] along the second.
+    setup: of the search.
+    probe: how.
+
+  Returns:
+    `loss` and `accuracy`, each [n, m], of the probe's batches.
+  """
+  batches = chosen(state, key, valid, setup, probe)
+  at = state.params[probe.of]
+  draw = landscape.even if probe.of == 'alphas' else landscape.filterwise
+  one, two = (draw(key, at) for key in jax.random.split(key))
+
+  def look(x):
+    see = predictor(state, key, setup, probe.of)
+
+    def each(batch):
+      logits = see(batch, x)
+      right = (logits.argmax(axis=-1) == batch.label) & batch.present
+      loss = search.cross_entropy(logits, batch)
+      return loss, jnp.sum(right) / jnp.sum(batch.present)
+
+    loss, right = lax.map(each, batches)
+    return {'loss': jnp.mean(loss), 'accuracy': jnp.mean(right)}
+
+  return landscape.plane(look, at, (one, steps), (two, others))
 
 
 def chosen(
@@ -140,14 +226,21 @@ def losses(
 ) -> tuple[Callable[[split.Batch, jax.Array], jax.Array], jax.Array]:
   """A batch's loss as a function of a group's flat vector, and that vector."""
   x, unravel = flatten_util.ravel_pytree(state.params[of])
+  see = predictor(state, key, setup, of)
+  return lambda batch, x: search.cross_entropy(see(batch, unravel(x)), batch), x
 
-  def loss(batch, x):
-    now = state._replace(params={**state.params, of: unravel(x)})
+
+def predictor(
+  state: search.State, key: jax.Array, setup: search.Setup, of: str
+) -> Callable[[split.Batch, Tree], jax.Array]:
+  """A batch's logits as a function of a group of the parameters."""
+
+  def see(batch, x):
+    now = state._replace(params={**state.params, of: x})
     w, mix = now.params['weights'], mixing(now, key, setup)
-    logits, _ = search.forward(setup.net, w, state.stats, batch, mix)
-    return search.cross_entropy(logits, batch)
+    return search.forward(setup.net, w, state.stats, batch, mix)[0]
 
-  return loss, x
+  return see
 
 
 def mixing(state: search.State, key: jax.Array, setup: search.Setup) -> Tree:

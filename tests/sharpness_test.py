@@ -12,6 +12,7 @@ import pytest
 from sdnas_jax import search
 from sdnas_jax import sharpness
 from sdnas_jax.analysis import hessian
+from sdnas_jax.analysis import landscape
 from sdnas_jax.data import augment
 from sdnas_jax.data import split
 from sdnas_jax.native import build
@@ -108,8 +109,10 @@ def test_eigenvalues_are_those_of_the_differenced_gradient(
     values = np.linalg.eigvalsh(0.5 * np.asarray(dense + dense.T))
     scale, how = np.abs(values).max(), probe(of=of)
     if of == 'alphas':
-      spectrum = jax.jit(sharpness.spectrum)(state, KEY, valid, parts, how)
-      np.testing.assert_allclose(spectrum, values, atol=1e-5 * scale)
+      units = jnp.eye(x.size)
+      matrix = jax.jit(sharpness.columns)(state, KEY, valid, units, parts, how)
+      found = np.linalg.eigvalsh(matrix)
+      np.testing.assert_allclose(found, values, atol=1e-5 * scale)
       return
     hard = {k: jnp.zeros(space.shape) for k in space.kinds}
     found = jax.jit(sharpness.measure)(state, KEY, valid, hard, parts, how)
@@ -167,6 +170,55 @@ def test_the_gap_is_the_lost_accuracy_counted_by_hand():
   # A mix that is its genotype already loses nothing.
   same = jax.jit(sharpness.accuracy)(state, hard, valid, parts)
   assert float(same) == float(found.hard)
+
+
+def test_a_density_has_the_moments_of_the_columns():
+  """Ritz values and weights integrate 1, x and x^2 against their start."""
+  parts, (_, valid) = toys.setup(), toys.halves()
+  state, how = toys.state(parts), probe(products=5)
+  start = jax.random.key(3)
+  at = state, KEY, valid
+  values, shares = jax.jit(sharpness.density)(*at, start, parts, how)
+  x, _ = flatten_util.ravel_pytree(state.params['alphas'])
+  units = jnp.eye(x.size)
+  matrix = np.asarray(jax.jit(sharpness.columns)(*at, units, parts, how))
+  v = np.asarray(jax.random.normal(jax.random.split(start, 1)[0], x.shape))
+  v = v / np.linalg.norm(v)
+  power = v
+  for k in range(3):
+    size = float(np.abs(values).max()) ** k
+    assert float(shares @ values**k) == pytest.approx(
+      float(v @ power), abs=1e-4 * size
+    )
+    power = matrix @ power
+
+
+@pytest.mark.parametrize('of', ['alphas', 'weights'])
+def test_a_plane_is_the_loss_at_shifted_parameters(of):
+  parts, (_, valid) = toys.setup(), toys.halves()
+  state = toys.state(parts)
+  steps, others = np.float32([0, 0.5]), np.float32([-0.5, 0])
+  found = jax.jit(sharpness.plane)(
+    state, KEY, valid, steps, others, parts, probe(of=of)
+  )
+  draw = {'alphas': landscape.even, 'weights': landscape.filterwise}[of]
+  one, two = (draw(k, state.params[of]) for k in jax.random.split(KEY))
+  forward = jax.jit(functools.partial(search.forward, parts.net))
+  for i, s in enumerate(steps):
+    for j, t in enumerate(others):
+      moved = jax.tree.map(
+        lambda x, d, e, s=s, t=t: x + s * d + t * e, state.params[of], one, two
+      )
+      params = {**state.params, of: moved}
+      mix = {k: jax.nn.softmax(a) for k, a in params['alphas'].items()}
+      loss, right = [], []
+      for batch in batches(valid, parts, 2):
+        logits, _ = forward(params['weights'], state.stats, batch, mix)
+        logp = np.asarray(jax.nn.log_softmax(logits))
+        loss += list(-logp[np.arange(len(logp)), batch.label])
+        right += list(np.argmax(logp, axis=1) == batch.label)
+      assert found['loss'][i, j] == pytest.approx(np.mean(loss), rel=1e-5)
+      assert found['accuracy'][i, j] == pytest.approx(np.mean(right))
 
 
 def test_robustdarts_looks_at_the_alphas_last_batch():

@@ -15,13 +15,14 @@ import jax.numpy as jnp
 
 Tree = Any
 Look = Callable[[Tree], dict[str, jax.Array]]  # parameters -> scalars
+Axis = tuple[Tree, jax.Array]  # a direction, and steps along it
 
 
-def unit(key: jax.Array, at: Tree) -> Tree:
-  """A random direction of length 1, for parameters like the alphas."""
+def even(key: jax.Array, at: Tree) -> Tree:
+  """A random direction of root mean square 1, for the alphas."""
   x, unravel = flatten_util.ravel_pytree(at)
   v = jax.random.normal(key, x.shape, x.dtype)
-  return unravel(v / jnp.linalg.norm(v))
+  return unravel(v / jnp.sqrt(jnp.mean(v**2)))
 
 
 def filterwise(key: jax.Array, at: Tree) -> Tree:
@@ -57,10 +58,14 @@ def line(f: Look, at: Tree, one: Tree, steps: jax.Array) -> dict:
   return lax.map(there, steps)
 
 
-def plane(f: Look, at: Tree, one: Tree, two: Tree, steps: jax.Array) -> dict:
-  """The same in two directions: scalars become [n, n], the first's rows."""
+def plane(f: Look, at: Tree, one: Axis, two: Axis) -> dict:
+  """The same over two axes, each a direction and its steps.
+
+  Scalars become [n, m] for [n] steps of the first and [m] of the second.
+  """
+  direction, steps = one
 
   def row(step):
-    return line(f, jax.tree.map(lambda x, d: x + step * d, at, one), two, steps)
+    return line(f, jax.tree.map(lambda x, d: x + step * d, at, direction), *two)
 
   return lax.map(row, steps)

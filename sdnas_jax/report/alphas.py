@@ -14,7 +14,6 @@ from collections.abc import Mapping
 import io
 import itertools
 
-from matplotlib import axes
 from matplotlib import figure
 from matplotlib import gridspec
 from matplotlib import ticker
@@ -38,7 +37,7 @@ _PANEL, _LEGEND = (1.5, 1.05), 0.45  # Inches.
 
 
 def draw(history: Mapping[str, np.ndarray], space: spaces.Space) -> bytes:
-  """Draws the mixing weights of every edge over the epochs.
+  """Draws the mixing weights of every edge over the epochs, as lines.
 
   A kind of cell is a triangle of panels: a row a node, a column a source.
 
@@ -52,38 +51,63 @@ def draw(history: Mapping[str, np.ndarray], space: spaces.Space) -> bytes:
   Raises:
     ValueError: the edges or primitives of a table are not those of the space.
   """
+  picture = _triangles(history, space, _lines, left=0.6)
+  for half in picture.subfigs:
+    half.supylabel('weight', fontsize=9, x=0.01)
+  picture.legend(
+    handles=picture.subfigs[0].axes[0].get_lines(),
+    loc='upper center',
+    ncols=4,
+    frameon=False,
+    fontsize=9,
+  )
+  return _png(picture)
+
+
+def heat(history: Mapping[str, np.ndarray], space: spaces.Space) -> bytes:
+  """Draws the same as heat maps, a row an operation from white to dark.
+
+  Arguments, result and errors are those of `draw`.
+  """
+  picture = _triangles(history, space, _heat, left=1.1)
+  bar = picture.add_axes([0.42, 1 - 0.2 / picture.get_figheight(), 0.3, 0.01])
+  shown = picture.subfigs[0].axes[0].images[0]
+  picture.colorbar(shown, cax=bar, orientation='horizontal')
+  bar.tick_params(labelsize=8)
+  bar.set_ylabel('weight', rotation=0, ha='right', va='center', fontsize=9)
+  return _png(picture)
+
+
+def _triangles(history, space, paint, left):
+  """A figure of panels, the first `left` inches from the edge."""
   rows, columns = space.nodes, space.inputs + space.nodes - 1
   # Places are given in inches: matplotlib's own layouts take seconds.
-  part = columns * _PANEL[0] + 0.7, rows * _PANEL[1] + 0.9
+  part = columns * _PANEL[0] + left + 0.1, rows * _PANEL[1] + 0.9
   heights = [_LEGEND] + len(history) * [part[1]]
   picture = figure.Figure((part[0], sum(heights)), dpi=130)
   stack = gridspec.GridSpec(len(heights), 1, picture, height_ratios=heights)
   weights = {kind: _softmax(alphas) for kind, alphas in history.items()}
-  top = 1.05 * max(table.max() for table in weights.values())
+  tables = np.stack([*weights.values()])
+  span = tables.min(), tables.max()
   for n, (kind, table) in enumerate(weights.items()):
     half = picture.add_subfigure(stack[n + 1])
     grid = half.add_gridspec(
       rows,
       columns,
-      left=0.6 / part[0],
+      left=left / part[0],
       right=1 - 0.1 / part[0],
       bottom=0.45 / part[1],
       top=1 - 0.45 / part[1],
       wspace=0.1,
       hspace=0.3,
     )
-    _fill(half, grid, table, space, top)
+    _fill(half, grid, table, space, paint, span)
     half.suptitle(f'{kind} cell', fontsize=11, y=1 - 0.03 / part[1])
     half.supxlabel('epoch', fontsize=9, y=0.06 / part[1])
-    half.supylabel('weight', fontsize=9, x=0.01)
-  lines = picture.subfigs[0].axes[0].get_lines()
-  picture.legend(
-    handles=lines,
-    loc='upper center',
-    ncols=4,
-    frameon=False,
-    fontsize=9,
-  )
+  return picture
+
+
+def _png(picture):
   png = io.BytesIO()
   backend_agg.FigureCanvasAgg(picture).print_png(png)
   return png.getvalue()
@@ -94,37 +118,32 @@ def _softmax(alphas: np.ndarray) -> np.ndarray:
   return powers / powers.sum(axis=-1, keepdims=True)
 
 
-def _fill(
-  half: figure.SubFigure,
-  grid: gridspec.GridSpec,
-  weights: np.ndarray,
-  space: spaces.Space,
-  top: float,
-) -> None:
-  """Draws [epochs, edges, primitives] weights, of at most `top`."""
+def _fill(half, grid, weights, space, paint, span):
+  """Draws [epochs, edges, primitives] weights, all within `span`."""
   first = None
   series = weights.transpose(1, 0, 2)
   for (source, target), table in zip(space.edges, series, strict=True):
     row = target - space.inputs
     panel = half.add_subplot(grid[row, source], sharex=first, sharey=first)
     first = first or panel
-    panel.set_ylim(0, top)
     panel.set_title(
       f'{_name(source)} → {_name(target)}', fontsize=9, pad=3, y=1
     )
-    _lines(panel, table, space.primitives)
+    paint(panel, table, space.primitives, span)
     # As in a table: numbers at the left and below.
     lowest = row == space.nodes - 1
     panel.tick_params(labelleft=source == 0, labelbottom=lowest)
+    panel.set_xlim(0.5, len(weights) + 0.5)
+    panel.xaxis.set_major_locator(
+      ticker.MaxNLocator(3, integer=True, min_n_ticks=1)
+    )
 
 
 def _name(node: int) -> str:
   return ('$c_{k-2}$', '$c_{k-1}$')[node] if node < 2 else str(node - 2)
 
 
-def _lines(
-  panel: axes.Axes, weights: np.ndarray, primitives: tuple[str, ...]
-) -> None:
+def _lines(panel, weights, primitives, span):
   """Draws [epochs, primitives] weights."""
   epochs = np.arange(1, len(weights) + 1)
   styles = itertools.product(('-', ':'), _COLOURS)
@@ -142,10 +161,25 @@ def _lines(
       clip_on=False,
       label=primitive,
     )
-  panel.set_xlim(0.5, len(weights) + 0.5)
-  panel.xaxis.set_major_locator(
-    ticker.MaxNLocator(3, integer=True, min_n_ticks=1)
-  )
+  panel.set_ylim(0, 1.05 * span[1])
   panel.tick_params(labelsize=8)
   panel.grid(alpha=0.25)
   panel.spines[['top', 'right']].set_visible(False)
+
+
+def _heat(panel, weights, primitives, span):
+  """Draws [epochs, primitives] weights."""
+  if weights.shape[1] != len(primitives):
+    raise ValueError(f'{weights.shape[1]} weights for {len(primitives)} names')
+  extent = 0.5, len(weights) + 0.5, len(primitives) - 0.5, -0.5
+  panel.imshow(
+    weights.T,
+    cmap='Blues',
+    vmin=span[0],
+    vmax=span[1],
+    extent=extent,
+    aspect='auto',
+    interpolation='nearest',
+  )
+  panel.set_yticks(range(len(primitives)), primitives)
+  panel.tick_params(labelsize=7, length=2)

@@ -77,7 +77,9 @@ def text(pairs: _Pairs, concat: Sequence[int]) -> str:
   return '\n'.join([*lines, f'  {names[-1]} = concat({joined})'])
 
 
-def svg(pairs: _Pairs, concat: Sequence[int], title: str) -> str:
+def svg(
+  pairs: _Pairs, concat: Sequence[int], title: str, starts: int = _STARTS
+) -> str:
   """Draws a cell as a standalone SVG.
 
   Args:
@@ -85,6 +87,7 @@ def svg(pairs: _Pairs, concat: Sequence[int], title: str) -> str:
       are the inputs, the intermediate ones follow.
     concat: the nodes whose concatenation is the output.
     title: what a screen reader or a hovering mouse tells.
+    starts: layouts to choose from; fewer are drawn sooner.
 
   Raises:
     ValueError: the pairs are odd, or an edge leaves no earlier node.
@@ -95,7 +98,7 @@ def svg(pairs: _Pairs, concat: Sequence[int], title: str) -> str:
   for node in nodes:
     columns[node.column].append(node)
   chains = [_chain(edge, nodes, columns) for edge in edges]
-  _place(columns)
+  _place(columns, starts)
   width = _spread(columns)
   boxes = list(itertools.chain(*columns))
   top = min(box.y - box.height / 2 for box in boxes) - _MARGIN
@@ -155,11 +158,11 @@ def _chain(edge: _Edge, nodes: list[_Box], columns: _Columns) -> list[_Box]:
   return [first, *way, last]
 
 
-def _place(columns: _Columns) -> None:
+def _place(columns: _Columns, starts: int) -> None:
   """Sets every `y` to the best of several starts: few crossings, straight."""
   upper, lower, *_ = boxes = list(itertools.chain(*columns))
   found, rng = [], random.Random(0)
-  for _ in range(_STARTS):
+  for _ in range(starts):
     for _ in range(_SWEEPS):
       for column in columns + columns[::-1]:
         _settle(column)

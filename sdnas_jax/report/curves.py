@@ -1,9 +1,9 @@
-"""Draws losses and errors over the epochs of a training.
+"""Draws losses, errors and accuracies over the epochs of a run.
 
 >>> from sdnas_jax.report import curves
 >>> row = {'train_loss': 1.0, 'test_loss': 1.2}
 >>> rows = [{**row, 'epoch': 0, 'train_error': 0.5, 'test_error': 0.6}]
->>> curves.draw(rows)[1:4]
+>>> curves.draw(rows, curves.TRAINING)[1:4]
 b'PNG'
 """
 
@@ -16,30 +16,42 @@ from matplotlib import figure
 from matplotlib import ticker
 from matplotlib.backends import backend_agg
 
-_COLOURS = {'train': '#0072B2', 'test': '#D55E00'}
+# The columns of each panel.
+TRAINING = {
+  'loss': ('train_loss', 'test_loss'),
+  'error': ('train_error', 'test_error'),
+}
+SEARCH = {
+  'loss': ('train_loss', 'valid_loss', 'distill_loss'),
+  'accuracy': ('train_accuracy', 'valid_accuracy'),
+}
+_COLOURS = '#0072B2', '#D55E00', '#009E73'
 
 
-def draw(rows: Sequence[Mapping[str, Any]]) -> bytes:
+def draw(
+  rows: Sequence[Mapping[str, Any]], panels: Mapping[str, Sequence[str]]
+) -> bytes:
   """Draws the rows of a metrics.csv.
 
   Args:
-    rows: with an `epoch` and, each a number or its text, `train_loss`,
-      `test_loss`, `train_error` and `test_error`, errors in [0, 1].
+    rows: with an `epoch` and the columns, each a number or its text.
+    panels: the columns of each panel, by its name; all but a `loss` is a share
+      of 1.
 
   Returns:
     A PNG.
   """
   picture = figure.Figure((8, 3), dpi=130, layout='constrained')
-  left, right = picture.subplots(1, 2)
+  row = picture.subplots(1, len(panels))
   epochs = [int(row['epoch']) + 1 for row in rows]
-  for panel, what in ((left, 'loss'), (right, 'error')):
-    for part, colour in _COLOURS.items():
-      values = [float(row[f'{part}_{what}']) for row in rows]
+  for panel, (what, columns) in zip(row, panels.items(), strict=True):
+    for name, colour in zip(columns, _COLOURS, strict=False):
+      values = [float(row[name]) for row in rows]
       panel.plot(
         epochs,
         values,
         color=colour,
-        label=part,
+        label=name.split('_')[0],
         # A single epoch has no line to see.
         marker='.',
         markevery=[-1],
@@ -50,8 +62,9 @@ def draw(rows: Sequence[Mapping[str, Any]]) -> bytes:
     panel.set_ylim(bottom=0)
     panel.grid(alpha=0.25)
     panel.spines[['top', 'right']].set_visible(False)
-  right.yaxis.set_major_formatter(ticker.PercentFormatter(1))
-  left.legend(frameon=False)
+    if what != 'loss':
+      panel.yaxis.set_major_formatter(ticker.PercentFormatter(1))
+  row[0].legend(frameon=False)
   png = io.BytesIO()
   backend_agg.FigureCanvasAgg(picture).print_png(png)
   return png.getvalue()

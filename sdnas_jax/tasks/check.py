@@ -1,6 +1,8 @@
 """Refuses a config that cannot work, in a sentence that names the fix."""
 
+from collections.abc import Callable
 import json
+from typing import Any
 import zlib
 
 from ml_collections import ConfigDict
@@ -83,6 +85,44 @@ def sharpness(config: ConfigDict) -> None:
       )
 
 
+def ablation(config: ConfigDict) -> None:
+  """The same for an ablation, a search and a training for each value."""
+  given = config.to_dict()
+  if not ('search' in given and 'evaluate' in given):
+    raise errors.BadInput('an ablation needs a search and an evaluate section')
+  evaluate(ConfigDict(given.pop('evaluate')))
+  del given['search']
+  fields.every(dict(artifacts.flat(given)), fields.ABLATION)
+  errors.pick('field', config.field, fields.SEARCH)
+  if not config.levels:
+    raise errors.BadInput(f'levels is empty: list those of {config.field}')
+  for value in config.levels:
+    search(setting(config, value, 0))
+
+
+def setting(config: ConfigDict, value: Any, seed: int) -> ConfigDict:
+  """The config of the search with one value of an ablation's field."""
+  own = ConfigDict(config.search.to_dict())
+  try:
+    own.update_from_flattened_dict({config.field: value})
+  except TypeError as error:
+    raise errors.BadInput(
+      f'{value!r} is no value of {config.field} ({error})'
+    ) from error
+  own.seed = seed
+  return own
+
+
+def report(config: ConfigDict) -> None:
+  """The same for a report."""
+  fields.every(dict(artifacts.flat(config.to_dict())), fields.REPORT)
+  if not config.runs:
+    raise errors.BadInput(
+      'name the folders to report on, by commas, as '
+      '--config.runs=runs/digits,runs/found'
+    )
+
+
 def variant(config: ConfigDict, method: str, seed: int) -> ConfigDict:
   """The config of one method's search."""
   own = ConfigDict(config.search.to_dict())
@@ -118,6 +158,11 @@ def sizes(config: ConfigDict, source: sources.Source, devices: int) -> int:
     )
   _shapes(config, source, devices)
   return examples
+
+
+def fit(part: ConfigDict, check: Callable[..., Any], devices: int) -> None:
+  """Refuses data that do not fit a part of a comparison, by its own check."""
+  check(part, sources.find(part.data.name, part.data.dir), devices)
 
 
 def parts(

@@ -16,13 +16,13 @@ from sdnas_jax import artifacts
 from sdnas_jax import compilation
 from sdnas_jax import memory
 from sdnas_jax import parallel
-from sdnas_jax.data import sources
 from sdnas_jax.report import strip
 from sdnas_jax.spaces import space as spaces
 from sdnas_jax.spaces import SPACES
 from sdnas_jax.tasks import check
 from sdnas_jax.tasks import evaluate
 from sdnas_jax.tasks import folder
+from sdnas_jax.tasks import report
 from sdnas_jax.tasks import search
 
 
@@ -32,7 +32,8 @@ def run(config: ConfigDict, workdir: pathlib.Path, dry_run: bool) -> None:
   memory.keep()
   check.compare(config)
   check.hosts(config)
-  _fit(config)
+  check.fit(config.search, check.sizes, jax.device_count())
+  check.fit(config.evaluate, check.parts, jax.device_count())
   if dry_run:
     search.run(config.search, workdir / 'search', True)
     own = _own(config, config.baseline, seed=0)
@@ -49,17 +50,8 @@ def run(config: ConfigDict, workdir: pathlib.Path, dry_run: bool) -> None:
   if parallel.leads():
     artifacts.write_rows(workdir / 'comparison.csv', rows)
     artifacts.write(workdir / 'comparison.png', strip.draw(rows))
+    report.write(workdir)
     print(f'\n{table(rows)}\n\n{artifacts.listing(workdir)}')
-
-
-def _fit(config):
-  """Refuses data that do not fit a part before the first part has run."""
-  devices = jax.device_count()
-  for part, fits in (
-    (config.search, check.sizes),
-    (config.evaluate, check.parts),
-  ):
-    fits(part, sources.find(part.data.name, part.data.dir), devices)
 
 
 def _own(config, genotype, seed):

@@ -38,6 +38,7 @@ from sdnas_jax.tasks import check
 from sdnas_jax.tasks import export
 from sdnas_jax.tasks import feed
 from sdnas_jax.tasks import folder
+from sdnas_jax.tasks import report
 from sdnas_jax.tasks import table
 
 Tree = Any
@@ -269,7 +270,9 @@ def _conclude(config, workdir, genotype, plan, log):
     'seed': config.seed,
   }
   artifacts.write_json(workdir / 'result.json', result)
-  artifacts.write(workdir / 'curves.png', curves.draw(log.rows))
+  picture = curves.draw(log.rows, curves.TRAINING)
+  artifacts.write(workdir / 'curves.png', picture)
+  report.write(workdir)
   print(f'\ntest error {result["test_error"]:.2%}, ', end='')
   print(f'among the first five {result["test_error_top5"]:.2%}', end='; ')
   print(f'{result["seconds"]:.0f} s\n\n{artifacts.listing(workdir)}')

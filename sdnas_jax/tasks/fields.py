@@ -63,6 +63,8 @@ SEARCH = COMMON | {
   'sharpness.products': (int, NATURAL),
   'sharpness.radius': (float, (1e-6, math.inf)),
   'sharpness.climbs': (int, NATURAL),
+  'sharpness.landscape': (int, WHOLE),
+  'sharpness.spectrum': (bool, None),
 }
 EVALUATE = COMMON | {
   'genotype': (str, None),
@@ -76,6 +78,13 @@ EVALUATE = COMMON | {
   'weights.smoothing': (float, BELOW_ONE),
   'weights.drop_path': (float, BELOW_ONE),
 }
+ABLATION = {
+  'task': (str, None),
+  'field': (str, None),
+  'levels': (tuple, None),
+  'seeds': (int, NATURAL),
+}
+REPORT = {'task': (str, None), 'runs': (str, None)}
 SHARPNESS = {'task': (str, None), 'seeds': (int, NATURAL)}
 COMPARE = {
   'task': (str, None),

@@ -35,7 +35,8 @@ class Record:
     self.workdir, self.space, self.method = workdir, space, method
     self.epochs, self.drawn = epochs, time.monotonic()
     self.table = table.Table(workdir, done)
-    self.history = artifacts.read_history(workdir / 'alphas.npz', done)
+    history = artifacts.read_arrays(workdir / 'alphas.npz')
+    self.history = {name: table[:done] for name, table in history.items()}
     self.found = artifacts.read_lines(workdir / 'genotypes.jsonl')[:done]
 
   def epoch(
@@ -105,6 +106,19 @@ class Record:
     )
     return self.method.discretize(self.space, jax.device_get(mix))
 
+  def result(self, parameters: int) -> None:
+    """Writes the result of a finished search."""
+    last = {name: float(value) for name, value in self.table.rows[-1].items()}
+    result = {
+      'valid_accuracy': last['valid_accuracy'],
+      'valid_loss': last['valid_loss'],
+      'parameters': parameters,
+      'epochs': self.epochs,
+      'seconds': round(sum(self.table.column('seconds')), 1),
+      'genotype': self.found[-1],
+    }
+    artifacts.write_json(self.workdir / 'result.json', result)
+
   def conclusion(self, state: search.State) -> str:
     """The genotype in words, and where everything lies."""
     found = self.genotype(state)
@@ -120,7 +134,7 @@ class Record:
       self.history[name] = np.concatenate(
         [past.astype(np.asarray(value).dtype), np.asarray(value)[None]]
       )
-    artifacts.write_history(self.workdir / 'alphas.npz', self.history)
+    artifacts.write_arrays(self.workdir / 'alphas.npz', self.history)
 
   def _draw(self, found: spaces.Genotype) -> None:
     history = {kind: self.history[kind] for kind in self.space.kinds}

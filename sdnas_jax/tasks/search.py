@@ -1,6 +1,5 @@
 """The search task: from a config to a genotype, its picture and its record."""
 
-import dataclasses
 import functools
 import math
 import pathlib
@@ -32,7 +31,9 @@ from sdnas_jax.spaces import space as spaces
 from sdnas_jax.spaces import SPACES
 from sdnas_jax.tasks import check
 from sdnas_jax.tasks import folder
+from sdnas_jax.tasks import measure
 from sdnas_jax.tasks import record
+from sdnas_jax.tasks import report
 
 Tree = Any
 
@@ -71,13 +72,17 @@ def run(config: ConfigDict, workdir: pathlib.Path, dry_run: bool) -> None:
     state = parallel.replicate(first())
   done = int(state.epoch)
   log = record.Record(workdir, space, setup.method, config.epochs, done)
+  cut = halves[0]
+  train = parallel.replicate(split.Split(images[:cut], labels[:cut]))
+  valid = parallel.replicate(split.Split(images[cut:], labels[cut:]))
   if done < config.epochs:
     if int(state.step):
       print(f'resuming after {done} of {config.epochs} epochs', flush=True)
-    cut = halves[0]
-    train = parallel.replicate(split.Split(images[:cut], labels[:cut]))
-    valid = parallel.replicate(split.Split(images[cut:], labels[cut:]))
     state = _search(config, setup, state, train, valid, log, kept)
+  measure.portrait(config, setup, state, valid, workdir)
+  if parallel.leads():
+    log.result(parameters=start.size(shapes['params']))
+    report.write(workdir)
   print(log.conclusion(state))
   print(f'peak memory {memory.peak():.2f} GB')
 
@@ -149,40 +154,6 @@ def _validate(state, seed, valid, sums, begin, stop, setup):
   return search.validate(state, key, valid, sums, begin, stop, setup)
 
 
-def _measure(state, seed, valid, hard, setup, probe):
-  key = jax.random.key(seed)
-  return sharpness.measure(state, key, valid, hard, setup, probe)
-
-
-def _measuring(config, setup, valid, log):
-  """From a state to the operands of `_measure`."""
-  how = config.sharpness.to_dict()
-  del how['every']
-  robust = how['protocol'] == 'robustdarts'
-  probe = sharpness.Probe(**how, decay=config.alphas.decay if robust else 0.0)
-  # Without what is not looked at, methods share the program.
-  bare = dataclasses.replace(setup, tx=None, distill=None)
-
-  def operands(state):
-    hard = spaces.hard(setup.net.space, log.genotype(state))
-    state = state._replace(opt=None, memory=None, sums=None)
-    seed = np.uint32(config.seed)
-    return state, seed, valid, parallel.replicate(hard), bare, probe
-
-  return operands
-
-
-def _measured(config, state, operands, probe=None):
-  """What an epoch's end measures, with the compiled `_measure`."""
-  epochs, every = int(state.epoch) + 1, config.sharpness.every
-  if not every:
-    return {}
-  if epochs % every and epochs != config.epochs:
-    return dict.fromkeys(sharpness.NAMES, '')
-  found = probe(*operands(state))
-  return {name: float(getattr(found, name)) for name in sharpness.NAMES}
-
-
 def _search(config, setup, state, train, valid, log, kept):
   """Compiles, then runs the host loop to the last epoch."""
   begun = time.monotonic()
@@ -195,9 +166,9 @@ def _search(config, setup, state, train, valid, log, kept):
     ),
     compilation.Program(_validate, (state, seed, valid, zero, n, n, setup)),
   ]
-  operands = _measuring(config, setup, valid, log)
+  measuring = measure.program(config, setup, valid)
   if config.sharpness.every:
-    programs.append(compilation.Program(_measure, operands(state)))
+    programs.append(measuring(state, log.genotype(state)))
   # Outputs are pinned to where inputs lie, so that a state can go round.
   place = parallel.everywhere()
   go, look, *probe = compilation.build(*programs, place=place)
@@ -205,7 +176,13 @@ def _search(config, setup, state, train, valid, log, kept):
 
   def finish(state, sums, each, seconds):
     rate = config.batch_size / each
-    measured = _measured(config, state, operands, *probe)
+    measured = {}
+    if config.sharpness.every:
+      measured = dict.fromkeys(sharpness.NAMES, '')
+    if measure.due(config, int(state.epoch) + 1):
+      operands = measuring(state, log.genotype(state)).operands
+      found = probe[0](*operands)
+      measured = {name: float(getattr(found, name)) for name in measured}
     line = ''
     if parallel.leads():
       line = log.epoch(state, sums, seconds, rate, measured)

@@ -5,7 +5,8 @@ Each method searches with the same seeds, and measures its sharpness as it goes
 there already is not run again.
 """
 
-import csv
+from collections.abc import Mapping
+from collections.abc import Sequence
 import pathlib
 
 import jax
@@ -17,11 +18,16 @@ from sdnas_jax import compilation
 from sdnas_jax import memory
 from sdnas_jax import parallel
 from sdnas_jax import sharpness
-from sdnas_jax.data import sources
+from sdnas_jax.report import spectrum
 from sdnas_jax.report import spread
+from sdnas_jax.report import terrain
 from sdnas_jax.tasks import check
 from sdnas_jax.tasks import folder
+from sdnas_jax.tasks import report
 from sdnas_jax.tasks import search
+from sdnas_jax.tasks import turns
+
+MEASURES = *sharpness.NAMES, 'loss_drop'
 
 
 def run(config: ConfigDict, workdir: pathlib.Path, dry_run: bool) -> None:
@@ -30,64 +36,76 @@ def run(config: ConfigDict, workdir: pathlib.Path, dry_run: bool) -> None:
   memory.keep()
   check.sharpness(config)
   check.hosts(config)
-  data = config.search.data
-  source = sources.find(data.name, data.dir)
-  check.sizes(config.search, source, jax.device_count())
+  check.fit(config.search, check.sizes, jax.device_count())
   if dry_run:
     return search.run(config.search, workdir / 'search', True)
 
   folder.enter(workdir, config)
   folder.claim(workdir, config)
-  rows = []
-  for seed in range(config.seeds):
-    for method in config.methods:
-      own = workdir / f'{method}-{seed}'
-      print(f'\n{own.name}\n', flush=True)
-      search.run(check.variant(config, method, seed), own, False)
-      rows += read(own, method, seed)
-      if parallel.leads():
-        _write(config, workdir, rows)
-  print(f'\n{table(rows)}\n\n{artifacts.listing(workdir)}')
+  runs = {
+    workdir / f'{method}-{seed}': (method, seed)
+    for seed in range(config.seeds)
+    for method in config.methods
+  }
+  for own in turns.each(runs):
+    search.run(check.variant(config, *runs[own]), own, False)
+    parallel.most(0)  # the leading host has now written its files
+    if parallel.leads():
+      _write(config, workdir, {p: r for p, r in runs.items() if turns.done(p)})
+  if (workdir / 'eigenvalues.csv').exists():
+    rows = artifacts.read_rows(workdir / 'eigenvalues.csv')
+    print(f'\n{table(rows)}\n\n{artifacts.listing(workdir)}')
 
 
 def read(path: pathlib.Path, method: str, seed: int) -> list[dict]:
   """What a run measured: a row for each epoch that was looked at."""
-  parallel.most(0)  # the leading host has now written its table
-  with (path / 'metrics.csv').open(newline='') as file:
-    rows = [row for row in csv.DictReader(file) if row[sharpness.NAMES[0]]]
+  rows = artifacts.read_rows(path / 'metrics.csv')
   return [
     {
       'method': method,
       'seed': seed,
       'epoch': int(row['epoch']),
-      **{name: float(row[name]) for name in sharpness.NAMES},
+      **{name: float(row[name] or 'nan') for name in MEASURES},
     }
     for row in rows
+    if row[MEASURES[0]]
   ]
 
 
-def _write(config, workdir, rows):
-  """The table and the figure, as far as they are known."""
+def _write(config, workdir, runs):
+  """The tables and the figures of the runs that are done."""
+  rows = [row for path, run in runs.items() for row in read(path, *run)]
   artifacts.write_rows(workdir / 'eigenvalues.csv', rows)
   terms = (check.variant(config, name, 0).distill for name in config.methods)
   begin = min((t.warmup + 1 for t in terms if t.weight), default=None)
   marks = {'distillation begins': begin} if begin else {}
-  picture = spread.draw(rows, sharpness.NAMES, marks)
+  picture = spread.draw(rows, MEASURES, marks)
   artifacts.write(workdir / 'eigenvalues.png', picture)
+  first = {run[0]: path for path, run in runs.items() if run[1] == 0}
+  for name, draw, read in (
+    ('landscape.npz', terrain.draw, artifacts.read_arrays),
+    ('spectrum.csv', spectrum.draw, artifacts.read_rows),
+  ):
+    there = {m: read(p / name) for m, p in first.items() if (p / name).exists()}
+    if there:
+      picture = workdir / f'{name.split(".")[0]}.png'
+      artifacts.write(picture, draw(there))
+  report.write(workdir)
 
 
-def table(rows: list[dict]) -> str:
+def table(rows: Sequence[Mapping[str, str]]) -> str:
   """Mean and deviation of each method's last measures, as text."""
-  titles = 'eigenvalue', 'sharpness', 'gap'
-  lines = [f'{"method":<14}seeds' + ''.join(f'{name:>19}' for name in titles)]
-  last = max(row['epoch'] for row in rows)
-  for method in dict.fromkeys(row['method'] for row in rows):
-    own = [r for r in rows if r['method'] == method and r['epoch'] == last]
+  titles = 'eigenvalue', 'sharpness', 'gap', 'loss drop'
+  methods = list(dict.fromkeys(row['method'] for row in rows))
+  wide = max(map(len, methods))
+  lines = [' ' * wide + ''.join(f'{title:>17}' for title in titles)]
+  last = max(int(row['epoch']) for row in rows)
+  for method in methods:
+    own = [r for r in rows if (r['method'], int(r['epoch'])) == (method, last)]
     cells = []
-    for name in sharpness.NAMES:
-      values = [row[name] for row in own]
+    for name in MEASURES:
+      values = [float(row[name]) for row in own]
       more = f' +- {np.std(values, ddof=1):.4f}' if len(values) > 1 else ''
       cells.append(f'{np.mean(values):.4f}{more}')
-    line = ''.join(f'{cell:>19}' for cell in cells)
-    lines.append(f'{method:<14}{len(own):>5}{line}')
+    lines.append(f'{method:<{wide}}' + ''.join(f'{cell:>17}' for cell in cells))
   return '\n'.join(lines)

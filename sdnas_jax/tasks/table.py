@@ -17,7 +17,7 @@ class Table:
   def __init__(self, workdir: pathlib.Path, done: int):
     self.path, self.board = workdir / 'metrics.csv', workdir / 'tensorboard'
     self.events: pathlib.Path | None = None  # of this process
-    self.rows = artifacts.read_rows(self.path, done)
+    self.rows = artifacts.read_rows(self.path)[:done]
 
   def add(self, epoch: int, metrics: Mapping[str, float | str]) -> None:
     """Writes an epoch's metrics; what was not measured is ''."""

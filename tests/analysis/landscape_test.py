@@ -19,16 +19,18 @@ def test_a_plane_of_a_quadratic():
   one = {'a': jnp.array([1.0, 0.0]), 'b': jnp.array([0.0])}
   two = {'a': jnp.array([0.0, 0.0]), 'b': jnp.array([2.0])}
   steps = np.array([-1.0, 0.0, 0.5], np.float32)
+  others = np.array([-2.0, 1.0], np.float32)
 
   def f(x):
     return {'loss': jnp.sum(x['a'] ** 2) + x['b'][0], 'first': x['a'][0]}
 
-  found = landscape.plane(f, at, one, two, jnp.asarray(steps))
-  s, t = np.meshgrid(steps, steps, indexing='ij')
+  axes = (one, jnp.asarray(steps)), (two, jnp.asarray(others))
+  found = landscape.plane(f, at, *axes)
+  s, t = np.meshgrid(steps, others, indexing='ij')
   np.testing.assert_allclose(found['loss'], (1 + s) ** 2 + 4 + 3 + 2 * t)
   np.testing.assert_allclose(found['first'], 1 + s)
   cut = landscape.line(f, at, one, jnp.asarray(steps))
-  np.testing.assert_allclose(cut['loss'], found['loss'][:, 1])
+  np.testing.assert_allclose(cut['loss'], (1 + steps) ** 2 + 4 + 3)
 
 
 def test_every_filter_s_direction_is_as_long_as_the_filter():
@@ -49,7 +51,8 @@ def test_every_filter_s_direction_is_as_long_as_the_filter():
   assert not np.allclose(d['kernel'], other['kernel'])
 
 
-def test_a_unit_direction_has_length_one_in_all():
-  d = landscape.unit(jax.random.key(0), AT)
+def test_an_even_direction_has_a_root_mean_square_of_one_in_all():
+  d = landscape.even(jax.random.key(0), AT)
   square = sum(float(jnp.sum(x**2)) for x in jax.tree.leaves(d))
-  np.testing.assert_allclose(square, 1, rtol=1e-5)
+  size = sum(x.size for x in jax.tree.leaves(d))
+  np.testing.assert_allclose(square, size, rtol=1e-5)

@@ -16,7 +16,7 @@ def test_curves(drawn, epochs):
     {'epoch': str(n), **{name: str(table[name][n]) for name in names}}
     for n in range(epochs)
   ]
-  assert curves.draw(rows).startswith(b'\x89PNG')
+  assert curves.draw(rows, curves.TRAINING).startswith(b'\x89PNG')
   (figure,) = drawn
   lines = [line for panel in figure.axes for line in panel.lines]
   for name, line in zip(names, lines, strict=True):

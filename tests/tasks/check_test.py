@@ -18,6 +18,7 @@ from sdnas_jax.data import sources
 from sdnas_jax.spaces import published
 from sdnas_jax.tasks import check
 from sdnas_jax.tasks import evaluate
+from sdnas_jax.tasks import record
 
 
 def config(**change):
@@ -153,12 +154,16 @@ def test_writing_is_all_or_nothing(tmp_path, monkeypatch):
   assert [p.name for p in tmp_path.iterdir()] == ['metrics.csv']
 
 
-def test_history_is_cut_at_the_epoch_resumed_from(tmp_path):
-  path = tmp_path / 'alphas.npz'
+def test_what_was_written_beyond_the_epoch_resumed_from_is_dropped(tmp_path):
   history = {'epoch': np.arange(4), 'normal': np.arange(8.0).reshape(4, 2)}
-  artifacts.write_history(path, history)
-  back = artifacts.read_history(path, 2)
-  np.testing.assert_array_equal(back['normal'], [[0, 1], [2, 3]])
+  artifacts.write_arrays(tmp_path / 'alphas.npz', history)
+  rows = [{'epoch': n, 'loss': 0.5 * n} for n in range(4)]
+  artifacts.write_rows(tmp_path / 'metrics.csv', rows)
+  artifacts.write_lines(tmp_path / 'genotypes.jsonl', ['a', 'b', 'c', 'd'])
+  log = record.Record(tmp_path, None, None, epochs=5, done=2)
+  np.testing.assert_array_equal(log.history['normal'], [[0, 1], [2, 3]])
+  assert log.table.column('loss') == [0, 0.5]
+  assert log.found == ['a', 'b']
 
 
 def test_the_imagenet_recipe_reaches_its_parts():

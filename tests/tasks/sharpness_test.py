@@ -36,13 +36,17 @@ def runs(monkeypatch):
       return
     workdir.mkdir(exist_ok=True)
     method, _, seed = workdir.name.rpartition('-')
-    names = 'epoch', 'dominant_eigenvalue', 'sharpness', 'gap'
+    names = 'epoch', 'dominant_eigenvalue', 'sharpness', 'gap', 'loss_drop'
     with (workdir / 'metrics.csv').open('w', newline='') as file:
       table = csv.writer(file)
       table.writerow(names)
       for epoch in range(4):
         number = value(method, int(seed), epoch)
-        table.writerow([epoch, *([number] * 3 if epoch % 2 else [''] * 3)])
+        table.writerow([epoch, *([number] * 4 if epoch % 2 else [''] * 4)])
+    (workdir / 'result.json').write_text('{}')
+    if config.sharpness.spectrum:
+      found = [{'eigenvalue': value(method, 0, 9), 'share': 1.0}]
+      artifacts.write_rows(workdir / 'spectrum.csv', found)
 
   monkeypatch.setattr(sharpness.search, 'run', search)
   return asked
@@ -57,7 +61,8 @@ def test_every_method_runs_with_every_seed_and_is_read(runs, tmp_path, capsys):
   with (tmp_path / 'eigenvalues.csv').open() as file:
     rows = list(csv.DictReader(file))
   assert list(rows[0]) == [
-    *('method', 'seed', 'epoch', 'dominant_eigenvalue', 'sharpness', 'gap')
+    *('method', 'seed', 'epoch', 'dominant_eigenvalue', 'sharpness', 'gap'),
+    'loss_drop',
   ]
   assert len(rows) == 8 and {row['epoch'] for row in rows} == {'1', '3'}
   for row in rows:
@@ -105,6 +110,8 @@ def test_a_real_search_measures_what_is_asked(tmp_path):
     '--config.sharpness.every=2',
     '--config.sharpness.batches=1',
     '--config.sharpness.products=2',
+    '--config.sharpness.landscape=3',
+    '--config.sharpness.spectrum',
   )
   assert done.returncode == 0, done.stderr
   with (tmp_path / 'metrics.csv').open() as file:

@@ -1,0 +1,168 @@
+"""What a search measures of itself: at an epoch's end, and at its own."""
+
+from collections.abc import Callable
+import dataclasses
+import pathlib
+from typing import Any
+
+import jax
+from jax import flatten_util
+from ml_collections import ConfigDict
+import numpy as np
+
+from sdnas_jax import artifacts
+from sdnas_jax import compilation
+from sdnas_jax import loop
+from sdnas_jax import parallel
+from sdnas_jax import search
+from sdnas_jax import sharpness
+from sdnas_jax.data import split
+from sdnas_jax.report import spectrum
+from sdnas_jax.report import terrain
+from sdnas_jax.spaces import space as spaces
+
+Tree = Any
+
+BLOCK = 16  # Hessian-vector products between two signs of progress
+SAMPLES = 4  # random starts of a density
+
+
+def probe(config: ConfigDict) -> sharpness.Probe:
+  """How the config says to measure."""
+  fields = [field.name for field in dataclasses.fields(sharpness.Probe)]
+  how = {name: config.sharpness[name] for name in fields if name != 'decay'}
+  robust = how['protocol'] == 'robustdarts'
+  return sharpness.Probe(**how, decay=config.alphas.decay if robust else 0.0)
+
+
+def program(
+  config: ConfigDict, setup: search.Setup, valid: split.Split
+) -> Callable[[search.State, spaces.Genotype], compilation.Program]:
+  """From a state and its genotype to what measures them."""
+
+  def made(state, genotype):
+    hard = parallel.replicate(spaces.hard(setup.net.space, genotype))
+    given = *_given(config, setup, state, valid), hard
+    return compilation.Program(_measure, (*given, _bare(setup), probe(config)))
+
+  return made
+
+
+def due(config: ConfigDict, epochs: int) -> bool:
+  """Whether to measure after so many epochs; always after the last."""
+  every = config.sharpness.every
+  return bool(every) and (epochs % every == 0 or epochs == config.epochs)
+
+
+def portrait(
+  config: ConfigDict,
+  setup: search.Setup,
+  state: search.State,
+  valid: split.Split,
+  workdir: pathlib.Path,
+) -> None:
+  """Adds to a finished search the landscape and the spectrum asked for.
+
+  What is there already is kept.
+  """
+  given = *_given(config, setup, state, valid), _bare(setup)
+  path = workdir / 'landscape.npz'
+  if config.sharpness.landscape and not path.exists():
+    found = _landscape(given, probe(config), config.sharpness.landscape)
+    if parallel.leads():
+      artifacts.write_arrays(path, found)
+      picture = terrain.draw({workdir.name: found})
+      artifacts.write(workdir / 'landscape.png', picture)
+  path = workdir / 'spectrum.csv'
+  if config.sharpness.spectrum and not path.exists():
+    found = _spectrum(given, probe(config))
+    if parallel.leads():
+      artifacts.write_rows(path, found)
+      picture = spectrum.draw({workdir.name: found})
+      artifacts.write(workdir / 'spectrum.png', picture)
+
+
+def _given(config, setup, state, valid):
+  # Without what is not looked at, methods share the program.
+  state = state._replace(opt=None, memory=None, sums=None)
+  return state, np.uint32(config.seed), valid
+
+
+def _bare(setup):
+  return dataclasses.replace(setup, tx=None, distill=None)
+
+
+def _measure(state, seed, valid, hard, setup, probe):
+  key = jax.random.key(seed)
+  return sharpness.measure(state, key, valid, hard, setup, probe)
+
+
+def _plane(state, seed, valid, setup, probe, step, steps):
+  key = jax.random.key(seed)
+  return sharpness.plane(state, key, valid, step, steps, setup, probe)
+
+
+def _columns(state, seed, valid, setup, probe, vectors):
+  key = jax.random.key(seed)
+  return sharpness.columns(state, key, valid, vectors, setup, probe)
+
+
+def _density(state, seed, valid, setup, probe, n):
+  key = jax.random.key(seed)
+  start = jax.random.fold_in(key, n)
+  return sharpness.density(state, key, valid, start, setup, probe)
+
+
+def _landscape(given, probe, points):
+  """`steps` [n], and each group's loss and accuracy [n, n]."""
+  steps = np.linspace(-1, 1, points, dtype=np.float32)
+  ways = [dataclasses.replace(probe, of=of) for of in ('alphas', 'weights')]
+  rows = [
+    (*given, how, steps[n : n + 1], steps)
+    for how in ways
+    for n in range(points)
+  ]
+  planes = _all(_plane, rows, 'landscape', 'row')
+  found = {'steps': steps}
+  for n, how in enumerate(ways):
+    own = planes[n * points : (n + 1) * points]
+    for name in own[0]:
+      table = np.concatenate([plane[name] for plane in own])
+      found[f'{how.of}_{name}'] = table
+  return found
+
+
+def _spectrum(given, probe):
+  """Eigenvalues, ascending, and the share of all that each stands for."""
+  if probe.of == 'alphas':
+    x, _ = flatten_util.ravel_pytree(given[0].params['alphas'])
+    units = np.eye(x.size, dtype=x.dtype)
+    blocks = np.split(units, range(BLOCK, x.size, BLOCK))
+    rows = [(*given, probe, block) for block in blocks]
+    matrix = np.concatenate(_all(_columns, rows, 'spectrum', 'block'))
+    values = np.linalg.eigvalsh((matrix + matrix.T) / 2) + probe.decay
+    shares = np.full(x.size, 1 / x.size)
+  else:
+    rows = [(*given, probe, np.int32(n)) for n in range(SAMPLES)]
+    each = _all(_density, rows, 'spectrum', 'start')
+    values = np.concatenate([values for values, _ in each]) + probe.decay
+    shares = np.concatenate([shares for _, shares in each]) / SAMPLES
+  order = np.argsort(values)
+  pairs = zip(values[order].tolist(), shares[order].tolist(), strict=True)
+  return [{'eigenvalue': value, 'share': share} for value, share in pairs]
+
+
+def _all(function, calls, what, unit):
+  """The function's values for all operands, on the host, with progress."""
+  print(f'{what}: compiling ...', flush=True)
+  place = parallel.everywhere()
+  programs = [compilation.Program(function, call) for call in calls]
+  compiled = compilation.build(*programs, place=place)
+  turns = zip(compiled, calls, strict=True)
+  with loop.bar(len(calls), unit) as bar:
+    bar.set_description(what)
+    found = []
+    for run, call in turns:
+      found.append(jax.device_get(run(*call)))
+      bar.update()
+  return found

@@ -1,0 +1,192 @@
+"""report.html: what a run or a comparison left in its folder, on one page."""
+
+import json
+import pathlib
+import statistics
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from sdnas_jax import artifacts
+from sdnas_jax import errors
+from sdnas_jax import sharpness
+from sdnas_jax.report import alphas
+from sdnas_jax.report import cells
+from sdnas_jax.report import curves
+from sdnas_jax.report import page
+from sdnas_jax.report import spread
+from sdnas_jax.spaces import SPACES
+from sdnas_jax.tasks import check
+
+STARTS = 4  # of a cell's layout: there may be a hundred to draw
+
+
+def run(config: ConfigDict, workdir: pathlib.Path, dry_run: bool) -> None:
+  """Writes the report of each folder that `config.runs` names, by commas."""
+  del workdir  # A report lies beside what it shows.
+  check.report(config)
+  folders = [pathlib.Path(name) for name in config.runs.split(',')]
+  for folder in folders:
+    if not (folder / 'config.json').exists():
+      raise errors.BadInput(
+        f'{folder} holds no run: set config.runs to folders with a config.json'
+      )
+  for folder in folders:
+    if not dry_run:
+      write(folder)
+    print(folder / 'report.html')
+
+
+def write(folder: pathlib.Path) -> None:
+  """Writes a folder's report.html from the files that are there."""
+  about = json.loads((folder / 'config.json').read_text())
+  config = about.pop('config')
+  metrics = artifacts.read_rows(folder / 'metrics.csv')
+  sections = {
+    'Result': _result(folder, config),
+    'Runs': _runs(folder),
+    'Cells': _cells(folder),
+    'Alphas': _alphas(folder, config),
+    'Losses and accuracies': _curves(config, metrics),
+    'Sharpness': _sharpness(folder, metrics),
+    'Landscape': _picture(folder, 'landscape.png'),
+    'Spectrum': _picture(folder, 'spectrum.png'),
+    'Time': _time(metrics),
+    'Config': page.facts(dict(artifacts.flat(config))),
+    'Versions': page.facts(
+      about.get('versions', {})
+      | {'devices': ', '.join(about.get('devices', []))}
+    ),
+    'Epochs': metrics and page.folded('every epoch', page.table(metrics)),
+    'Files': page.listed(
+      f'{page.link(name, name)}: {what}'
+      for name, what in artifacts.FILES.items()
+      if (folder / name).exists() and name != 'report.html'
+    ),
+  }
+  title = f'{config["task"]}: {folder.resolve().name}'
+  artifacts.write(folder / 'report.html', page.page(title, sections))
+
+
+def _read(path: pathlib.Path) -> Any:
+  return json.loads(path.read_text()) if path.exists() else {}
+
+
+def _result(folder, config):
+  """A run's numbers, or a comparison's table and figures."""
+  result = _read(folder / 'result.json')
+  parts = [page.facts({k: v for k, v in result.items() if k != 'genotype'})]
+  if not result and config['task'] in ('search', 'evaluate'):
+    parts = ['<p>Not finished: this is the state of its last epoch.</p>']
+  for name in ('comparison', 'ablation', 'eigenvalues'):
+    rows = artifacts.read_rows(folder / f'{name}.csv')
+    if rows:
+      parts += [_picture(folder, f'{name}.png')]
+      parts += [page.folded('all rows', page.table(rows))]
+  return '\n'.join(part for part in parts if part)
+
+
+def _runs(folder):
+  """Links to the reports of what a comparison consists of."""
+  below = sorted(folder.glob('*/report.html')) + sorted(
+    folder.glob('*/*/report.html')
+  )
+  names = [path.relative_to(folder).as_posix() for path in below]
+  return names and page.listed(
+    page.link(name, name.removesuffix('/report.html')) for name in names
+  )
+
+
+def _cells(folder):
+  """The cells, after each epoch if that is known."""
+  last = _read(folder / 'genotype.json')
+  if not last:
+    return ''
+  every = artifacts.read_lines(folder / 'genotypes.jsonl')
+  if len(every) < 2:
+    return _drawn(last)
+  known = {}
+  for genotype in every:
+    said = json.dumps(genotype)
+    known[said] = known.get(said) or _drawn(genotype)
+  frames = [known[json.dumps(genotype)] for genotype in every]
+  final = every[-1]
+  told = [
+    f'<p>{_differences(genotype, final)} edges are not of the last cells.</p>'
+    for genotype in every
+  ]
+  return page.steps(list(map(str.__add__, told, frames)), 'Epoch')
+
+
+def _differences(one, other):
+  """How many edges of one genotype are not in the other."""
+  count = 0
+  for kind in SPACES[one['space']].kinds:
+    for n in range(0, len(one[kind]), 2):
+      kept = [tuple(pair) for pair in other[kind][n : n + 2]]
+      count += sum(tuple(pair) not in kept for pair in one[kind][n : n + 2])
+  return count
+
+
+def _drawn(genotype):
+  kinds = ('normal', 'reduce')
+  pictures = []
+  for kind in kinds:
+    pairs, concat = genotype[kind], genotype[f'{kind}_concat']
+    picture = cells.svg(pairs, concat, f'{kind} cell', STARTS)
+    text = f'{kind} cell:\n{cells.text(pairs, concat)}'
+    pictures.append(f'<h3>{kind}</h3>{page.image(picture, text)}')
+  return '\n'.join(pictures)
+
+
+def _alphas(folder, config):
+  history = artifacts.read_arrays(folder / 'alphas.npz')
+  if not history:
+    return ''
+  space = SPACES[config['space']]
+  tables = {kind: history[kind] for kind in space.kinds}
+  return page.image(
+    alphas.heat(tables, space), 'mixing weights of every edge over the epochs'
+  )
+
+
+def _curves(config, metrics):
+  if not metrics:
+    return ''
+  panels = curves.SEARCH if config['task'] == 'search' else curves.TRAINING
+  return page.image(curves.draw(metrics, panels), 'curves, epoch by epoch')
+
+
+def _sharpness(folder, metrics):
+  names = *sharpness.NAMES, 'loss_drop'
+  rows = [
+    {'method': folder.resolve().name, 'seed': 0, 'epoch': int(row['epoch'])}
+    | {name: float(row.get(name) or 'nan') for name in names}
+    for row in metrics
+    if row.get(names[0])
+  ]
+  return rows and page.image(
+    spread.draw(rows, names), 'eigenvalue, sharpness, gap and loss drop'
+  )
+
+
+def _picture(folder, name):
+  path = folder / name
+  if not path.exists():
+    return ''
+  return page.image(path.read_bytes(), artifacts.FILES[name])
+
+
+def _time(metrics):
+  if not metrics:
+    return ''
+  seconds = [float(row['seconds']) for row in metrics]
+  facts = {
+    'epochs': len(seconds),
+    'seconds in all, without compilation': sum(seconds),
+    'seconds an epoch, median': statistics.median(seconds),
+  }
+  if 'images_per_second' in metrics[0]:
+    rates = [float(row['images_per_second']) for row in metrics]
+    facts['training images a second, median'] = statistics.median(rates)
+  return page.facts(facts)
