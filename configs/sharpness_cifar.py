@@ -18,4 +18,6 @@ def get_config() -> ConfigDict:
   config = sharpness_digits.get_config()
   config.search = search_cifar.get_config()
   config.search.sharpness.every = 2
+  config.search.sharpness.landscape = 21
+  config.search.sharpness.spectrum = True
   return config

@@ -21,6 +21,8 @@ def get_config() -> ConfigDict:
   config.search.sharpness.every = 2
   config.search.sharpness.batches = 2
   config.search.sharpness.products = 8
+  config.search.sharpness.landscape = 11
+  config.search.sharpness.spectrum = True
   # From a name to what it changes of the search.
   config.methods = ConfigDict()
   config.methods['DARTS'] = {'distill': {'weight': 0.0}}

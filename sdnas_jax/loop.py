@@ -73,6 +73,7 @@ def run(
   finish: Callable[[Tree, Any, float, float], tuple[Tree, str]],
   save: Callable[[Tree], None],
   pace: Pace,
+  over: Callable[[], bool] = lambda: False,
 ) -> Tree:
   """Runs from a state's epoch and step to the last.
 
@@ -87,6 +88,7 @@ def run(
       resumed) -> next epoch's state, saved, and a line to show.
     save: saves a state within an epoch.
     pace: how many steps to dispatch at once.
+    over: whether to end after the epoch just finished.
 
   Raises:
     Interrupted: after a signal; the state has been saved.
@@ -119,6 +121,8 @@ def run(
           raise Interrupted(number, at)
       state, line = finish(state, sums, each, time.monotonic() - begun)
       shown.write(line, file=sys.stdout)
+      if over():
+        break
   return state
 
 

@@ -4,6 +4,8 @@
 """
 
 from collections.abc import Callable
+from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any
 from typing import NamedTuple
 
@@ -41,3 +43,6 @@ class Method(NamedTuple):
   penalty: Callable[..., jax.Array] = lambda alphas, mix, t: jnp.zeros(())
   # (space, mix) -> genotype, on the host
   discretize: Callable[..., spaces.Genotype] = spaces.strongest
+  # (rows of metrics.csv) -> the row whose genotype to end with, or None to go
+  # on; on the host, after each epoch
+  stop: Callable[[Sequence[Mapping[str, Any]]], int | None] | None = None

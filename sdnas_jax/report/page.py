@@ -44,7 +44,9 @@ def image(content: bytes | str, text: str) -> str:
 
 
 def facts(named: Mapping[str, Any]) -> str:
-  """A table of names and values."""
+  """A table of names and values; nothing for none."""
+  if not named:
+    return ''
   rows = [f'<tr><th>{_text(k)}<td>{_text(v)}' for k, v in named.items()]
   return f'<table class="facts">{"".join(rows)}</table>'
 

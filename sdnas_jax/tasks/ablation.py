@@ -50,8 +50,9 @@ def run(config: ConfigDict, workdir: pathlib.Path, dry_run: bool) -> None:
     _run(config, own, *runs[own])
     parallel.most(0)  # the leading host has now written its files
     if parallel.leads():
-      done = {p: r for p, r in runs.items() if turns.done(p / 'evaluate')}
-      _write(config, workdir, done)
+      with turns.alone(workdir):
+        done = {p: r for p, r in runs.items() if turns.done(p / 'evaluate')}
+        _write(config, workdir, done)
   if (workdir / 'ablation.csv').exists():
     rows = artifacts.read_rows(workdir / 'ablation.csv')
     print(f'\n{table(config.field, rows)}\n\n{artifacts.listing(workdir)}')

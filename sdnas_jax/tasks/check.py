@@ -45,6 +45,11 @@ def search(config: ConfigDict) -> None:
       f'alphas.warmup ({config.alphas.warmup}) leaves none of the {epochs} '
       'epochs to move the alphas: lower it'
     )
+  if METHODS[config.method].stop and not config.sharpness.every:
+    raise errors.BadInput(
+      f'{config.method} looks at the eigenvalue to stop: set '
+      '--config.sharpness.every=2'
+    )
 
 
 def evaluate(config: ConfigDict) -> None:
@@ -116,15 +121,10 @@ def setting(config: ConfigDict, value: Any, seed: int) -> ConfigDict:
 def report(config: ConfigDict) -> None:
   """The same for a report."""
   fields.every(dict(artifacts.flat(config.to_dict())), fields.REPORT)
-  if not config.runs:
-    raise errors.BadInput(
-      'name the folders to report on, by commas, as '
-      '--config.runs=runs/digits,runs/found'
-    )
 
 
 def variant(config: ConfigDict, method: str, seed: int) -> ConfigDict:
-  """The config of one method's search."""
+  """The config of one method's search; only the first seed is portrayed."""
   own = ConfigDict(config.search.to_dict())
   try:
     own.update(config.methods[method].to_dict())
@@ -133,6 +133,8 @@ def variant(config: ConfigDict, method: str, seed: int) -> ConfigDict:
       f'methods.{method} changes a field to another type ({error})'
     ) from error
   own.seed = seed
+  if seed:
+    own.sharpness.landscape, own.sharpness.spectrum = 0, False
   return own
 
 

@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from sdnas_jax import artifacts
+from sdnas_jax import errors
 from sdnas_jax import search
 from sdnas_jax.methods import method as methods
 from sdnas_jax.report import alphas
@@ -37,7 +38,14 @@ class Record:
     self.table = table.Table(workdir, done)
     history = artifacts.read_arrays(workdir / 'alphas.npz')
     self.history = {name: table[:done] for name, table in history.items()}
-    self.found = artifacts.read_lines(workdir / 'genotypes.jsonl')[:done]
+    # The genotype of each epoch.
+    path = workdir / 'genotypes.jsonl'
+    self.found: list[dict[str, Any]] = artifacts.read_lines(path)[:done]
+    if len(self.found) < done:
+      raise errors.BadInput(
+        f'{path} lacks epochs that were run: restore it, or choose another '
+        '--workdir'
+      )
 
   def epoch(
     self,
@@ -77,12 +85,13 @@ class Record:
     self.table.add(epoch, metrics)
     self._remember(epoch, jax.device_get(state.params['alphas']))
     found = self.genotype(state._replace(epoch=epoch + 1))
-    artifacts.write_json(self.workdir / 'genotype.json', found._asdict())
     self.found.append(found._asdict())
     artifacts.write_lines(self.workdir / 'genotypes.jsonl', self.found)
+    artifacts.write_json(self.workdir / 'genotype.json', self.final)
     # Drawing takes seconds, longer than a small epoch.
-    if epoch + 1 == self.epochs or time.monotonic() - self.drawn > 60:
-      self._draw(found)
+    over = epoch + 1 == self.epochs or self.stopped is not None
+    if over or time.monotonic() - self.drawn > 60:
+      self._draw()
       self.drawn = time.monotonic()
     distilled = train['distill']
     told = [f'{k.replace("_", " ")} {v:.4g}' for k, v in measured.items() if v]
@@ -113,18 +122,29 @@ class Record:
       'valid_accuracy': last['valid_accuracy'],
       'valid_loss': last['valid_loss'],
       'parameters': parameters,
-      'epochs': self.epochs,
+      'epochs': len(self.found),
       'seconds': round(sum(self.table.column('seconds')), 1),
-      'genotype': self.found[-1],
+      'genotype': self.final,
     }
     artifacts.write_json(self.workdir / 'result.json', result)
 
-  def conclusion(self, state: search.State) -> str:
+  @property
+  def stopped(self) -> int | None:
+    """The epoch whose genotype the method has ended with, if it has."""
+    return self.method.stop(self.table.rows) if self.method.stop else None
+
+  @property
+  def final(self) -> dict[str, Any]:
+    """The genotype that the search ends with, as far as it has come."""
+    return self.found[-1 if self.stopped is None else self.stopped]
+
+  def conclusion(self) -> str:
     """The genotype in words, and where everything lies."""
-    found = self.genotype(state)
     lines = []
+    if self.stopped is not None:
+      lines = [f'stopped by the method: the cells of epoch {self.stopped + 1}']
     for kind in self.space.kinds:
-      pairs, concat = getattr(found, kind), getattr(found, f'{kind}_concat')
+      pairs, concat = self.final[kind], self.final[f'{kind}_concat']
       lines += ['', f'{kind} cell', cells.text(pairs, concat)]
     return '\n'.join([*lines, '', artifacts.listing(self.workdir)])
 
@@ -136,11 +156,11 @@ class Record:
       )
     artifacts.write_arrays(self.workdir / 'alphas.npz', self.history)
 
-  def _draw(self, found: spaces.Genotype) -> None:
+  def _draw(self) -> None:
     history = {kind: self.history[kind] for kind in self.space.kinds}
     picture = alphas.draw(history, self.space)
     artifacts.write(self.workdir / 'alphas.png', picture)
     for kind in self.space.kinds:
-      pairs, concat = getattr(found, kind), getattr(found, f'{kind}_concat')
+      pairs, concat = self.final[kind], self.final[f'{kind}_concat']
       picture = cells.svg(pairs, concat, title=f'{kind} cell')
       artifacts.write(self.workdir / f'{kind}.svg', picture)

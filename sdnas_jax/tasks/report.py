@@ -25,6 +25,11 @@ def run(config: ConfigDict, workdir: pathlib.Path, dry_run: bool) -> None:
   """Writes the report of each folder that `config.runs` names, by commas."""
   del workdir  # A report lies beside what it shows.
   check.report(config)
+  if not config.runs:
+    raise errors.BadInput(
+      'name the folders to report on, by commas, as '
+      '--config.runs=runs/digits,runs/found'
+    )
   folders = [pathlib.Path(name) for name in config.runs.split(',')]
   for folder in folders:
     if not (folder / 'config.json').exists():
@@ -110,9 +115,8 @@ def _cells(folder):
     said = json.dumps(genotype)
     known[said] = known.get(said) or _drawn(genotype)
   frames = [known[json.dumps(genotype)] for genotype in every]
-  final = every[-1]
   told = [
-    f'<p>{_differences(genotype, final)} edges are not of the last cells.</p>'
+    f'<p>{_differences(genotype, last)} edges are not of the final cells.</p>'
     for genotype in every
   ]
   return page.steps(list(map(str.__add__, told, frames)), 'Epoch')

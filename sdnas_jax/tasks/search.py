@@ -75,7 +75,7 @@ def run(config: ConfigDict, workdir: pathlib.Path, dry_run: bool) -> None:
   cut = halves[0]
   train = parallel.replicate(split.Split(images[:cut], labels[:cut]))
   valid = parallel.replicate(split.Split(images[cut:], labels[cut:]))
-  if done < config.epochs:
+  if done < config.epochs and log.stopped is None:
     if int(state.step):
       print(f'resuming after {done} of {config.epochs} epochs', flush=True)
     state = _search(config, setup, state, train, valid, log, kept)
@@ -83,7 +83,7 @@ def run(config: ConfigDict, workdir: pathlib.Path, dry_run: bool) -> None:
   if parallel.leads():
     log.result(parameters=start.size(shapes['params']))
     report.write(workdir)
-  print(log.conclusion(state))
+    print(log.conclusion())
   print(f'peak memory {memory.peak():.2f} GB')
 
 
@@ -202,6 +202,8 @@ def _search(config, setup, state, train, valid, log, kept):
     ),
     finish=finish,
     save=functools.partial(checkpoints.save, kept),
+    # Only the leading host has the rows that a method looks at.
+    over=lambda: bool(parallel.most(int(log.stopped is not None))[0]),
     pace=loop.Pace(config.steps_per_call),
   )
 

@@ -51,7 +51,9 @@ def run(config: ConfigDict, workdir: pathlib.Path, dry_run: bool) -> None:
     search.run(check.variant(config, *runs[own]), own, False)
     parallel.most(0)  # the leading host has now written its files
     if parallel.leads():
-      _write(config, workdir, {p: r for p, r in runs.items() if turns.done(p)})
+      with turns.alone(workdir):
+        done = {p: r for p, r in runs.items() if turns.done(p)}
+        _write(config, workdir, done)
   if (workdir / 'eigenvalues.csv').exists():
     rows = artifacts.read_rows(workdir / 'eigenvalues.csv')
     print(f'\n{table(rows)}\n\n{artifacts.listing(workdir)}')
@@ -81,15 +83,14 @@ def _write(config, workdir, runs):
   marks = {'distillation begins': begin} if begin else {}
   picture = spread.draw(rows, MEASURES, marks)
   artifacts.write(workdir / 'eigenvalues.png', picture)
-  first = {run[0]: path for path, run in runs.items() if run[1] == 0}
-  for name, draw, read in (
+  for file, draw, load in (
     ('landscape.npz', terrain.draw, artifacts.read_arrays),
     ('spectrum.csv', spectrum.draw, artifacts.read_rows),
   ):
-    there = {m: read(p / name) for m, p in first.items() if (p / name).exists()}
-    if there:
-      picture = workdir / f'{name.split(".")[0]}.png'
-      artifacts.write(picture, draw(there))
+    whole = {r[0]: p / file for p, r in runs.items() if (p / file).exists()}
+    if whole:
+      picture = draw({method: load(path) for method, path in whole.items()})
+      artifacts.write(workdir / f'{file.split(".")[0]}.png', picture)
   report.write(workdir)
 
 

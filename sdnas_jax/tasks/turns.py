@@ -22,12 +22,17 @@ def each(paths: Iterable[pathlib.Path]) -> Iterator[pathlib.Path]:
     paths: folders to be, in one that is there.
   """
   for path in paths:
-    with _held(path) as mine:
-      print(f'\n{path.name}\n', flush=True)
-      if mine:
-        yield path
-      else:
+    print(f'\n{path.name}\n', flush=True)
+    with _held(path, fcntl.LOCK_NB) as mine:
+      if parallel.most(int(not mine))[0]:
         print('another process is at it')
+      else:
+        yield path
+
+
+def alone(workdir: pathlib.Path) -> contextlib.AbstractContextManager[bool]:
+  """Waits until no other process writes what all write together."""
+  return _held(workdir / 'tables')
 
 
 def done(path: pathlib.Path) -> bool:
@@ -36,14 +41,15 @@ def done(path: pathlib.Path) -> bool:
 
 
 @contextlib.contextmanager
-def _held(path: pathlib.Path) -> Iterator[bool]:
-  with contextlib.ExitStack() as stack:
-    mine = True
-    if parallel.leads():
-      lock = path.with_name(f'.{path.name}.lock')
-      file = stack.enter_context(lock.open('w'))
-      try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-      except BlockingIOError:
-        mine = False
-    yield bool(parallel.most(int(not mine))[0] == 0)
+def _held(path: pathlib.Path, flags: int = 0) -> Iterator[bool]:
+  """Holds the lock of a path, or of a host that does not lead, nothing."""
+  if not parallel.leads():
+    yield True
+    return
+  with path.with_name(f'.{path.name}.lock').open('w') as file:
+    try:
+      fcntl.flock(file, fcntl.LOCK_EX | flags)
+    except BlockingIOError:
+      yield False
+    else:
+      yield True

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from configs import sharpness_digits
+from sdnas_jax import artifacts
 from sdnas_jax import errors
 from sdnas_jax.spaces import SPACES
 from sdnas_jax.tasks import check
@@ -32,6 +33,8 @@ def runs(monkeypatch):
 
   def search(config, workdir, dry_run):
     asked.append((workdir.name, config.seed, config.distill.weight))
+    # The first seed alone is portrayed.
+    assert config.sharpness.spectrum == (config.seed == 0)
     if dry_run:
       return
     workdir.mkdir(exist_ok=True)
@@ -69,6 +72,9 @@ def test_every_method_runs_with_every_seed_and_is_read(runs, tmp_path, capsys):
     expected = value(row['method'], int(row['seed']), int(row['epoch']))
     assert float(row['gap']) == expected
   assert (tmp_path / 'eigenvalues.png').read_bytes().startswith(b'\x89PNG')
+  assert (tmp_path / 'spectrum.png').read_bytes().startswith(b'\x89PNG')
+  assert not (tmp_path / 'landscape.png').exists()
+  assert 'eigenvalue' in (tmp_path / 'report.html').read_text()
   # At epoch 3: 1.03 and 1.13 for DARTS; half the difference times root 2.
   said = capsys.readouterr().out
   assert '1.0800 +- 0.0707' in said and '0.5800 +- 0.0707' in said
@@ -124,4 +130,21 @@ def test_a_real_search_measures_what_is_asked(tmp_path):
   assert max(map(len, done.stdout.splitlines())) <= 80
   genotype = json.loads((tmp_path / 'genotype.json').read_text())
   assert genotype['space'] in SPACES
-  assert np.isfinite(float(rows[-1]['dominant_eigenvalue']))
+  found = float(rows[-1]['dominant_eigenvalue'])
+  with (tmp_path / 'spectrum.csv').open() as file:
+    values = [float(row['eigenvalue']) for row in csv.DictReader(file)]
+  assert len(values) == 224 and values == sorted(values)
+  # Two products of Lanczos's algorithm are a lower bound.
+  assert values[0] < found <= values[-1] * 1.0001
+  shape = np.load(tmp_path / 'landscape.npz')
+  assert shape['steps'].tolist() == [-1, 0, 1]
+  for of in ('alphas', 'weights'):
+    assert shape[f'{of}_loss'].shape == shape[f'{of}_accuracy'].shape == (3, 3)
+  # Both planes go through where the search stands.
+  middle = [shape[f'{of}_loss'][1, 1] for of in ('alphas', 'weights')]
+  assert middle[0] == pytest.approx(middle[1], rel=1e-5)
+  assert np.ptp(shape['weights_loss']) > np.ptp(shape['alphas_loss']) > 0
+  names = {path.name for path in tmp_path.iterdir()}
+  assert {'landscape.png', 'spectrum.png', 'report.html'} <= names
+  result = json.loads((tmp_path / 'result.json').read_text())
+  assert result['genotype'] == genotype

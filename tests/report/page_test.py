@@ -1,0 +1,223 @@
+"""The report's page: what it holds, and what a real browser makes of it."""
+
+import html.parser
+import io
+import json
+import shutil
+
+from matplotlib import image
+import numpy as np
+import pytest
+
+from configs import search_digits
+from sdnas_jax import artifacts
+from sdnas_jax.report import cells
+from sdnas_jax.report import page
+from sdnas_jax.spaces import darts
+from sdnas_jax.spaces import published
+from sdnas_jax.tasks import report
+
+BROWSERS = 'chromium', 'chromium-browser', 'google-chrome', 'microsoft-edge'
+CELLS = [
+  published.CELLS[name].genotype._asdict()
+  for name in ('DARTS_V1', 'DARTS_V2', 'DARTS_V2')
+]
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory):
+  """A search of three epochs, as it leaves its folder."""
+  path = tmp_path_factory.mktemp('runs') / 'a <b> & "c"'
+  path.mkdir()
+  config = search_digits.get_config().to_dict()
+  about = {'versions': {'jax': '0.0.7'}, 'devices': ['cpu: abacus']}
+  artifacts.claim(path, config, **about)
+  names = 'train_loss', 'valid_loss', 'distill_loss', 'train_accuracy'
+  names += 'valid_accuracy', 'seconds', 'images_per_second', 'loss_drop'
+  rows = [{'epoch': n, **dict.fromkeys(names, 0.125 * n)} for n in range(3)]
+  rows[0]['loss_drop'] = ''
+  for n, row in enumerate(rows):
+    seen = ('', 0.03125, 0.5)[n]
+    row |= {'dominant_eigenvalue': seen, 'sharpness': seen, 'gap': seen}
+  artifacts.write_rows(path / 'metrics.csv', rows)
+  rng = np.random.default_rng(0)
+  alphas = rng.normal(size=(2, 3, *darts.SPACE.shape))
+  history = {'epoch': np.arange(3), 'normal': alphas[0], 'reduce': alphas[1]}
+  artifacts.write_arrays(path / 'alphas.npz', history)
+  artifacts.write_lines(path / 'genotypes.jsonl', CELLS)
+  artifacts.write_json(path / 'genotype.json', CELLS[-1])
+  result = {'valid_accuracy': 0.6875, 'parameters': 1234567}
+  artifacts.write_json(path / 'result.json', result)
+  report.write(path)
+  return path
+
+
+class Reader(html.parser.HTMLParser):
+  """Collects the text, and what the page would load or lead to."""
+
+  def __init__(self):
+    super().__init__()
+    self.text, self.loads, self.links, self.alts = [], [], [], []
+
+  def handle_starttag(self, tag, attrs):
+    found = dict(attrs)
+    kept = self.links if tag == 'a' else self.loads
+    kept += [found[name] for name in ('src', 'href') if name in found]
+    self.alts += [found['alt']] if 'alt' in found else []
+
+  def handle_data(self, data):
+    self.text.append(data)
+
+
+def read(path):
+  reader = Reader()
+  reader.feed((path / 'report.html').read_text())
+  return reader
+
+
+def test_it_holds_the_run_and_needs_no_network(folder):
+  reader = read(folder)
+  text = ' '.join(reader.text)
+  for shown in (
+    *('0.6875', '1,234,567', 'search: a <b> & "c"'),  # results, the title
+    *('distill.teachers', '0.0.7', 'cpu: abacus', '0.03125'),
+    # The drop is 0.125 in the two epochs that have one; the median of seconds.
+    '0.125',
+  ):
+    assert shown in text, shown
+  assert all(load.startswith('data:') for load in reader.loads)
+  marks = {link for link in reader.links if link.startswith('#')}
+  names = 'result cells alphas losses-and-accuracies sharpness time config '
+  names += 'versions epochs files'
+  assert marks == {f'#{name}' for name in names.split()}
+  for link in set(reader.links) - marks:
+    assert (folder / link).exists()
+
+
+def test_equal_cells_are_drawn_once_and_differences_are_counted(folder):
+  # Two distinct genotypes of two cells, the alphas, the curves, the sharpness.
+  assert len(read(folder).alts) == 4 + 3
+  text = (folder / 'report.html').read_text()
+  assert 'data-frames="0 1 1"' in text
+  # By hand, of published.py: edges of DARTS_V1 that DARTS_V2 lacks, as sets.
+  one, other = CELLS[0], CELLS[1]
+  count = 0
+  for kind in ('normal', 'reduce'):
+    for node in range(4):
+      pairs = [
+        set(map(tuple, g[kind][2 * node : 2 * node + 2])) for g in (one, other)
+      ]
+      count += len(pairs[0] - pairs[1])
+  assert count and f'<p>{count} edges are not' in text
+
+
+def test_a_run_that_is_not_finished_has_a_report(folder, tmp_path):
+  for name in ('config.json', 'metrics.csv', 'genotype.json'):
+    shutil.copy(folder / name, tmp_path / name)
+  report.write(tmp_path)
+  reader = read(tmp_path)
+  assert 'Not finished' in ' '.join(reader.text)
+  assert len(reader.alts) == 2 + 2  # two cells, the curves, the sharpness
+
+
+def test_a_comparison_leads_to_the_reports_of_its_runs(folder, tmp_path):
+  config = {'task': 'sharpness', 'seeds': 1, 'search': {'epochs': 3}}
+  artifacts.claim(tmp_path, config)
+  shutil.copytree(folder, tmp_path / 'DARTS-0')
+  artifacts.write_rows(tmp_path / 'eigenvalues.csv', [{'gap': 0.4375}])
+  report.write(tmp_path)
+  reader = read(tmp_path)
+  assert 'DARTS-0/report.html' in reader.links
+  text = ' '.join(reader.text)
+  assert '0.4375' in text and 'search.epochs' in text
+
+
+def test_text_is_text():
+  text = page.facts({'<b>': True, 'x': 0.123456, 'n': 12345, 's': 'nan-like'})
+  for shown in ('&lt;b&gt;', 'True', '0.1235', '12,345', 'nan-like'):
+    assert shown in text
+  assert page.facts({}) == ''
+
+
+@pytest.fixture(scope='module')
+def browser():
+  sync_api = pytest.importorskip('playwright.sync_api')
+  found = next(filter(None, map(shutil.which, BROWSERS)), None)
+  if not found:
+    pytest.skip(f'no browser is installed: none of {", ".join(BROWSERS)}')
+  still = '--disable-background-networking', '--disable-component-update'
+  with sync_api.sync_playwright() as playwright:
+    started = playwright.chromium.launch(
+      executable_path=found, args=['--no-sandbox', *still]
+    )
+    yield started
+    started.close()
+
+
+def test_a_browser_shows_it_and_its_slider_works(folder, browser):
+  shown = browser.new_page(viewport={'width': 1000, 'height': 800})
+  said, asked = [], []
+  shown.on('console', lambda message: said.append(message.text))
+  shown.on('pageerror', lambda error: said.append(str(error)))
+  shown.on('request', lambda request: asked.append(request.url))
+  shown.goto((folder / 'report.html').as_uri())
+
+  def seen():
+    alts = 'images => images.map(i => i.checkVisibility() ? i.alt : "")'
+    return shown.eval_on_selector_all('.frame img', alts)
+
+  def expected(genotype):
+    return [
+      f'{kind} cell:\n{cells.text(genotype[kind], genotype[f"{kind}_concat"])}'
+      for kind in ('normal', 'reduce')
+    ]
+
+  first, last = expected(CELLS[0]), expected(CELLS[-1])
+  assert seen() == ['', '', *last]
+  assert shown.inner_text('.steps output') == '3 of 3'
+  slider = shown.locator('.steps input')
+  slider.fill('1')
+  assert seen() == [*first, '', '']
+  assert shown.inner_text('.steps output') == '1 of 3'
+  slider.press('ArrowRight')
+  assert seen() == ['', '', *last]
+  # Played from the end, it begins anew and stops at the last epoch.
+  slider.fill('3')
+  shown.evaluate("""() => {
+    const told = document.querySelector('.steps output');
+    window.went = [];
+    const watch = new MutationObserver(() => window.went.push(told.value));
+    watch.observe(told, {childList: true});
+  }""")
+  shown.click('.steps button')
+  shown.wait_for_function("window.went.at(-1) === '3 of 3'")
+  assert shown.evaluate('window.went') == ['1 of 3', '2 of 3', '3 of 3']
+  assert seen() == ['', '', *last]
+
+  sizes = shown.eval_on_selector_all(
+    'img', 'images => images.map(i => i.naturalWidth)'
+  )
+  assert all(size > 0 for size in sizes)
+  png = shown.screenshot(full_page=True)
+  pixels = image.imread(io.BytesIO(png))[::4, ::4, :3]
+  assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 100
+  assert 0.02 < np.mean(pixels.min(axis=-1) < 0.9) < 0.9
+  # As wide as the window: on a phone too.
+  shown.set_viewport_size({'width': 360, 'height': 640})
+  assert shown.evaluate('document.body.scrollWidth') <= 360
+  assert said == []
+  assert all(url.startswith(('file:', 'data:')) for url in asked)
+  shown.close()
+
+
+def test_bad_input_is_a_sentence(tmp_path):
+  from configs import report as example
+  from sdnas_jax import errors
+
+  config = example.get_config()
+  with pytest.raises(errors.BadInput, match='name the folders'):
+    report.run(config, tmp_path, False)
+  config.runs = f'{tmp_path}/nothing'
+  with pytest.raises(errors.BadInput, match='holds no run'):
+    report.run(config, tmp_path, False)
+  (tmp_path / 'config.json').write_text(json.dumps({'config': {}}))

@@ -1,0 +1,95 @@
+"""Landscapes, spectra, trends and heat maps: what their own objects hold."""
+
+import numpy as np
+import pytest
+
+from sdnas_jax.report import alphas
+from sdnas_jax.report import spectrum
+from sdnas_jax.report import terrain
+from sdnas_jax.report import trend
+from sdnas_jax.spaces import darts
+
+
+def landscape(seed):
+  rng = np.random.default_rng(seed)
+  names = [f'{of}_{k}' for of in terrain.GROUPS for k in ('loss', 'accuracy')]
+  found = {name: rng.random((5, 5)) for name in names}
+  return {'steps': np.linspace(-1, 1, 5), **found}
+
+
+def test_the_cuts_go_through_the_middle_and_the_planes_share_a_scale(drawn):
+  runs = {'A': landscape(0), 'B': landscape(1)}
+  assert terrain.draw(runs).startswith(b'\x89PNG')
+  panels = [p for p in drawn[0].axes if p.get_title()]
+  assert len(panels) == 2 * 4
+  for row, of in zip((panels[:4], panels[4:]), terrain.GROUPS, strict=True):
+    planes = [panel.collections[0] for panel in row[:2]]
+    tables = [run[f'{of}_loss'] for run in runs.values()]
+    assert planes[0].get_clim() == planes[1].get_clim()
+    assert planes[0].get_clim() == pytest.approx(
+      (np.min(tables), np.max(tables))
+    )
+    for panel, what in zip(row[2:], ('loss', 'accuracy'), strict=True):
+      lines = [line.get_ydata() for line in panel.lines]
+      expected = [
+        cut
+        for run in runs.values()
+        for cut in (run[f'{of}_{what}'][:, 2], run[f'{of}_{what}'][2])
+      ]
+      np.testing.assert_array_equal(lines, expected)
+      assert panel.lines[0].get_label() == 'A'
+
+
+def test_a_flat_landscape_is_drawn():
+  flat = {
+    name: np.ones_like(table) if name != 'steps' else table
+    for name, table in landscape(0).items()
+  }
+  assert terrain.draw({'flat': flat}).startswith(b'\x89PNG')
+
+
+def test_the_bars_of_a_spectrum_sum_the_shares(drawn):
+  rows = [
+    {'eigenvalue': '-1.0', 'share': '0.25'},
+    {'eigenvalue': '1.0', 'share': '0.5'},
+    {'eigenvalue': '1.99', 'share': '0.125'},
+    {'eigenvalue': '2.0', 'share': '0.125'},
+  ]
+  spectrum.draw({'A': rows, 'B': rows[:1]})
+  one, other = drawn[0].axes
+  heights = [bar.get_height() for bar in one.patches]
+  assert sum(heights) == 1 and heights[0] == 0.25 and heights[-1] == 0.25
+  assert heights[40] == 0.5  # 60 bins of 0.05 from -1
+  assert sum(bar.get_height() for bar in other.patches) == 0.25
+  assert one.get_xlim() == other.get_xlim() and 'largest 2' in one.get_title()
+
+
+def test_a_trend_holds_every_run_and_its_mean(drawn):
+  pairs = [(2, 0.5), (1, 0.25), (2, 0.75), (1, 0.75)]
+  rows = [{'value': value, 'accuracy': share} for value, share in pairs]
+  trend.draw(rows, 'distill.teachers')
+  (panel,) = drawn[0].axes
+  mean, one, two = panel.lines
+  assert mean.get_xydata().tolist() == [[1, 0.5], [2, 0.625]]
+  assert sorted(one.get_ydata()) == [0.25, 0.75]
+  assert sorted(two.get_ydata()) == [0.5, 0.75]
+  band = panel.collections[0].get_paths()[0].vertices
+  assert band[:, 1].min() == pytest.approx(0.5 - 0.5 / np.sqrt(2))
+
+
+def test_every_weight_of_the_darts_space_is_a_cell_of_its_heat_map(drawn):
+  rng = np.random.default_rng(0)
+  tables = {
+    k: rng.normal(size=(4, *darts.SPACE.shape)) for k in ('normal', 'reduce')
+  }
+  alphas.heat(tables, darts.SPACE)
+  for part, kind in zip(drawn[0].subfigs, tables, strict=True):
+    powers = np.exp(tables[kind])
+    weights = powers / powers.sum(axis=-1, keepdims=True)
+    for edge, panel in enumerate(part.axes):
+      (shown,) = panel.images
+      np.testing.assert_allclose(shown.get_array(), weights[:, edge].T)
+      assert shown.get_extent() == [0.5, 4.5, 7.5, -0.5]
+    assert edge == 13
+    names = [label.get_text() for label in part.axes[0].get_yticklabels()]
+    assert tuple(names) == darts.SPACE.primitives

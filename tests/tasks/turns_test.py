@@ -1,0 +1,62 @@
+"""Processes on one folder share its runs, and none runs one twice."""
+
+import subprocess
+import sys
+
+from sdnas_jax.tasks import turns
+
+WORKER = """
+import pathlib, sys, time
+from sdnas_jax.tasks import turns
+
+folder = pathlib.Path(sys.argv[1])
+for path in turns.each(folder / name for name in 'abcd'):
+  if turns.done(path):
+    continue
+  path.mkdir()  # fails if another process is or was at it
+  time.sleep(0.2)
+  (path / 'result.json').write_text(sys.argv[2])
+print('end')
+"""
+
+
+def start(folder, name):
+  return subprocess.Popen(
+    [sys.executable, '-c', WORKER, str(folder), name],
+    stdout=subprocess.PIPE,
+    text=True,
+  )
+
+
+def test_each_run_is_one_process_s(tmp_path):
+  workers = [start(tmp_path, name) for name in ('one', 'two', 'three')]
+  said = [worker.communicate(timeout=120)[0] for worker in workers]
+  assert [worker.returncode for worker in workers] == [0, 0, 0]
+  assert all(text.rstrip().endswith('end') for text in said)
+  owners = [(tmp_path / name / 'result.json').read_text() for name in 'abcd']
+  assert set(owners) <= {'one', 'two', 'three'}
+
+
+def test_a_run_that_is_held_is_left_and_a_killed_process_lets_go(tmp_path):
+  paths = [tmp_path / 'a', tmp_path / 'b']
+  mine = turns.each(paths)
+  assert next(mine) == paths[0]
+  assert list(turns.each(paths)) == [paths[1]]
+  holder = f"""
+import pathlib, time
+from sdnas_jax.tasks import turns
+for path in turns.each([pathlib.Path({str(paths[1])!r})]):
+  print('held', flush=True)
+  time.sleep(600)
+"""
+  other = subprocess.Popen(
+    [sys.executable, '-c', holder], stdout=subprocess.PIPE, text=True
+  )
+  while 'held' not in other.stdout.readline():
+    assert other.poll() is None
+  assert list(turns.each(paths)) == []
+  other.kill()
+  other.communicate()
+  assert list(turns.each(paths)) == [paths[1]]
+  mine.close()
+  assert list(turns.each(paths)) == paths
