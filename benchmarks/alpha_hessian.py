@@ -1,9 +1,13 @@
-"""Times an alpha-Hessian-vector product against a gradient, on random images.
+"""Times an alpha-Hessian's products and its spectrum, on random images.
 
   python benchmarks/alpha_hessian.py --layers=3
+  python benchmarks/alpha_hessian.py --layers=3 --channels=4 --spectrum
 
-Both are of the validation loss with respect to the alphas, in turns; the last
-line is JSON, `ratio` the product's time to the gradient's within a round.
+A product is timed against a gradient, both of the validation loss with respect
+to the alphas, in turns; with --spectrum, all 224 columns too, in blocks of 16
+as a search takes them. The last line is JSON: `ratio`, the product's time to
+the gradient's, `spectrum_ratio`, the spectrum's to that of 224 products, each
+within a round.
 """
 
 import json
@@ -18,36 +22,47 @@ ROOT = pathlib.Path(__file__).parent.parent
 
 
 def functions(state, batch, setup):
-  """The compiled gradient and product, each of no arguments."""
+  """The compiled gradient, product and spectrum, each of no arguments."""
   import jax
 
-  from sdnas_jax import search
+  from sdnas_jax import sharpness
+  from sdnas_jax.analysis import hessian
+  from sdnas_jax.tasks import measure
 
-  w, stats, mask = state.params['weights'], state.stats, state.mask
-  alphas, key = state.params['alphas'], jax.random.key(0)
+  kept = state._replace(opt=None, memory=None, sums=None)
 
-  def loss(alphas, w, stats, mask, batch):
-    mix = setup.method.relax(key, alphas, mask, 0.0)
-    logits, _ = search.forward(setup.net, w, stats, batch, mix)
-    return search.cross_entropy(logits, batch)
+  def point(state, batch):
+    loss, x = sharpness.losses(state, jax.random.key(0), setup, 'alphas')
+    return (lambda x: loss(batch, x)), x
 
-  def product(alphas, v, *rest):
-    # Reverse over reverse: the foreign functions have no forward mode.
-    _, back = jax.vjp(lambda a: jax.grad(loss)(a, *rest), alphas)
-    return back(v)[0]
+  def gradient(state, batch):
+    loss, x = point(state, batch)
+    return jax.grad(loss)(x)
 
-  rest = w, stats, mask, batch
-  v = jax.tree.map(jax.numpy.ones_like, alphas)
-  gradient = jax.jit(jax.grad(loss)).lower(alphas, *rest).compile()
-  product = jax.jit(product).lower(alphas, v, *rest).compile()
+  def product(state, batch, v):
+    loss, x = point(state, batch)
+    return hessian.product(loss, x, v)
+
+  def columns(state, batch, vectors):
+    times, _ = hessian.linear(*point(state, batch))
+    return jax.lax.map(times, vectors)
+
+  unit = jax.numpy.eye(point(kept, batch)[1].size)
+  gradient = jax.jit(gradient).lower(kept, batch).compile()
+  product = jax.jit(product).lower(kept, batch, unit[0]).compile()
+  block = jax.jit(columns).lower(kept, batch, unit[: measure.BLOCK]).compile()
+  blocks = jax.numpy.split(unit, len(unit) // measure.BLOCK)
   return {
-    'gradient': lambda: gradient(alphas, *rest),
-    'product': lambda: product(alphas, v, *rest),
+    'gradient': lambda: gradient(kept, batch),
+    'product': lambda: product(kept, batch, unit[0]),
+    'spectrum': lambda: [block(kept, batch, vectors) for vectors in blocks],
   }
 
 
 def main():
-  args = search_step.sized(__doc__).parse_args()
+  parser = search_step.sized(__doc__)
+  parser.add_argument('--spectrum', action='store_true')
+  args = parser.parse_args()
   sys.path.insert(0, str(ROOT))
   import jax
 
@@ -61,7 +76,8 @@ def main():
   batch = jax.jit(split.take, static_argnums=(2, 3))(
     valid, rows, setup.mean, setup.std
   )
-  times = {name: [] for name in ('gradient', 'product')}
+  names = 'gradient', 'product', *(['spectrum'] if args.spectrum else [])
+  times = {name: [] for name in names}
   run = functions(state, batch, setup)
   for n in range(args.rounds + 1):  # the first warms up
     for name in times:
@@ -73,6 +89,9 @@ def main():
   result = {f'{k}_s': statistics.median(v) for k, v in times.items()}
   pairs = zip(times['product'], times['gradient'], strict=True)
   result['ratio'] = statistics.median(a / b for a, b in pairs)
+  if args.spectrum:
+    pairs = zip(times['spectrum'], times['product'], strict=True)
+    result['spectrum_ratio'] = statistics.median(a / 224 / b for a, b in pairs)
   print(json.dumps({k: round(v, 3) for k, v in result.items()}))
 
 

@@ -68,6 +68,7 @@ def test_the_paper_s_table_1_is_the_default():
     ({'weights.lr': float('inf')}, 'must be finite'),
     ({'weights.clip': 0.0}, 'weights.clip must be at least'),
     ({'alphas.warmup': 16}, 'leaves none of the 16'),
+    ({'method': 'darts_es'}, 'set --config.sharpness.every'),
   ],
 )
 def test_bad_fields(change, says):
