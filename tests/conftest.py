@@ -3,6 +3,8 @@
 from concurrent import futures
 import itertools
 import os
+import shutil
+import tempfile
 
 # Compilation is the cost of the suite: compile fast code only where it counts.
 os.environ['XLA_FLAGS'] = ' '.join(
@@ -17,12 +19,22 @@ import jax
 
 from sdnas_jax.native import build
 
+CACHE = 'JAX_COMPILATION_CACHE_DIR'
 jax.config.update('jax_numpy_rank_promotion', 'raise')
 
 
 def pytest_configure(config):
-  """Compiles the kernels once, before the workers of xdist would, each."""
-  if not hasattr(config, 'workerinput') and build.available():
+  """What the workers of xdist share: a cache, and the compiled kernels."""
+  if hasattr(config, 'workerinput'):
+    return
+  os.environ[CACHE] = tempfile.mkdtemp(prefix='sdnas_jax_tests_')
+  jax.config.update('jax_compilation_cache_dir', os.environ[CACHE])
+  if build.available():
     every = itertools.product((*build.USUAL, 'depthwise'), build.TYPES)
     with futures.ThreadPoolExecutor() as pool:
       list(pool.map(lambda one: build.library(*one), every))
+
+
+def pytest_unconfigure(config):
+  if not hasattr(config, 'workerinput'):
+    shutil.rmtree(os.environ[CACHE], ignore_errors=True)

@@ -26,7 +26,6 @@ DATA = (
 PROBE = (
   '--config.sharpness.batches=1',
   '--config.sharpness.products=2',
-  '--config.sharpness.climbs=1',
 )
 
 
@@ -53,14 +52,13 @@ def settings(tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def environment(tmp_path_factory):
-  """A kernel that is this Python, whatever the user set; one cache."""
+  """A kernel that is this Python, whatever the user set."""
   home = tmp_path_factory.mktemp('home')
   kernelspec.write_kernel_spec(home / 'jupyter' / 'kernels' / 'python3')
   own = {
     'IPYTHONDIR': home / 'ipython',
     'JUPYTER_PATH': home / 'jupyter',
     'JUPYTER_RUNTIME_DIR': home / 'runtime',
-    'JAX_COMPILATION_CACHE_DIR': home / 'cache',
   }
   with pytest.MonkeyPatch.context() as patch:
     for name, value in own.items():

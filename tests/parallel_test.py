@@ -49,7 +49,7 @@ def run(devices, path):
   done = subprocess.run(
     [sys.executable, '-c', SCRIPT, str(path)],
     cwd=ROOT,
-    env={**os.environ, 'XLA_FLAGS': flags},
+    env={**os.environ, 'XLA_FLAGS': f'{os.environ["XLA_FLAGS"]} {flags}'},
     capture_output=True,
     text=True,
     timeout=400,

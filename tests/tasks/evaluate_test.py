@@ -67,11 +67,8 @@ def run(environment, *args):
 
 
 @pytest.fixture(scope='module')
-def environment(tmp_path_factory):
-  """One compilation cache for all runs of this file."""
-  cache = tmp_path_factory.mktemp('cache')
-  own = {'JAX_COMPILATION_CACHE_DIR': str(cache), 'COLUMNS': '80'}
-  return {**os.environ, **own}
+def environment():
+  return {**os.environ, 'COLUMNS': '80'}
 
 
 @pytest.fixture(scope='module')

@@ -53,9 +53,8 @@ def start(environment, workdir, genotype):
 
 
 @pytest.fixture(scope='module')
-def environment(tmp_path_factory):
-  cache = tmp_path_factory.mktemp('cache')
-  return {**os.environ, 'JAX_COMPILATION_CACHE_DIR': str(cache)}
+def environment():
+  return {**os.environ}
 
 
 def test_a_stream_trains_stops_and_goes_on_as_if_it_had_not(
