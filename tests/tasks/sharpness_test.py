@@ -116,8 +116,6 @@ def test_a_real_search_measures_what_is_asked(tmp_path):
     '--config.sharpness.every=2',
     '--config.sharpness.batches=1',
     '--config.sharpness.products=2',
-    '--config.sharpness.landscape=3',
-    '--config.sharpness.spectrum',
   )
   assert done.returncode == 0, done.stderr
   with (tmp_path / 'metrics.csv').open() as file:
@@ -130,21 +128,8 @@ def test_a_real_search_measures_what_is_asked(tmp_path):
   assert max(map(len, done.stdout.splitlines())) <= 80
   genotype = json.loads((tmp_path / 'genotype.json').read_text())
   assert genotype['space'] in SPACES
-  found = float(rows[-1]['dominant_eigenvalue'])
-  with (tmp_path / 'spectrum.csv').open() as file:
-    values = [float(row['eigenvalue']) for row in csv.DictReader(file)]
-  assert len(values) == 224 and values == sorted(values)
-  # Two products of Lanczos's algorithm are a lower bound.
-  assert values[0] < found <= values[-1] * 1.0001
-  shape = np.load(tmp_path / 'landscape.npz')
-  assert shape['steps'].tolist() == [-1, 0, 1]
-  for of in ('alphas', 'weights'):
-    assert shape[f'{of}_loss'].shape == shape[f'{of}_accuracy'].shape == (3, 3)
-  # Both planes go through where the search stands.
-  middle = [shape[f'{of}_loss'][1, 1] for of in ('alphas', 'weights')]
-  assert middle[0] == pytest.approx(middle[1], rel=1e-5)
-  assert np.ptp(shape['weights_loss']) > np.ptp(shape['alphas_loss']) > 0
+  assert np.isfinite(float(rows[-1]['dominant_eigenvalue']))
   names = {path.name for path in tmp_path.iterdir()}
-  assert {'landscape.png', 'spectrum.png', 'report.html'} <= names
+  assert 'report.html' in names and 'landscape.npz' not in names
   result = json.loads((tmp_path / 'result.json').read_text())
   assert result['genotype'] == genotype

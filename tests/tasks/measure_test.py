@@ -1,0 +1,99 @@
+"""What is measured at the end of a search, on a small space."""
+
+import jax
+from jax import flatten_util
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from configs import search_digits
+from sdnas_jax import artifacts
+from sdnas_jax import sharpness
+from sdnas_jax.tasks import measure
+from tests import toys
+
+
+def config(**change):
+  made = search_digits.get_config()
+  made.batch_size = toys.setup().batch_size
+  made.sharpness.batches = 2
+  for name, value in change.items():
+    made.sharpness[name] = value
+  return made
+
+
+@pytest.fixture(scope='module')
+def at():
+  parts, (_, valid) = toys.setup(), toys.halves()
+  return parts, toys.state(parts), valid
+
+
+def test_nothing_is_measured_unasked(at, tmp_path):
+  measure.portrait(config(), *at, tmp_path)
+  assert not list(tmp_path.iterdir())
+
+
+def test_the_spectrum_is_that_of_the_columns(at, tmp_path, monkeypatch):
+  monkeypatch.setattr(measure, 'BLOCK', 5)  # which does not divide the alphas
+  setup, state, valid = at
+  asked = config(spectrum=True)
+  measure.portrait(asked, *at, tmp_path)
+  rows = artifacts.read_rows(tmp_path / 'spectrum.csv')
+  values = [float(row['eigenvalue']) for row in rows]
+  x, _ = flatten_util.ravel_pytree(state.params['alphas'])
+  key, units = jax.random.key(asked.seed), jnp.eye(x.size)
+  matrix = jax.jit(sharpness.columns)(
+    state, key, valid, units, setup, measure.probe(asked)
+  )
+  expected = np.linalg.eigvalsh(np.asarray(matrix, np.float64))
+  assert len(values) == x.size and x.size % 5
+  scale = np.abs(expected).max()
+  np.testing.assert_allclose(values, expected, atol=1e-5 * scale)
+  assert sum(float(row['share']) for row in rows) == pytest.approx(1)
+  # What is there is kept.
+  (tmp_path / 'spectrum.csv').write_text('mine')
+  measure.portrait(asked, *at, tmp_path)
+  assert (tmp_path / 'spectrum.csv').read_text() == 'mine'
+
+
+def test_the_weights_have_a_density(at, tmp_path):
+  asked = config(spectrum=True, of='weights', products=3)
+  measure.portrait(asked, *at, tmp_path)
+  rows = artifacts.read_rows(tmp_path / 'spectrum.csv')
+  assert len(rows) == 3 * measure.SAMPLES
+  values = [float(row['eigenvalue']) for row in rows]
+  assert values == sorted(values)
+  assert sum(float(row['share']) for row in rows) == pytest.approx(1)
+
+
+def test_the_landscape_goes_through_where_the_search_stands(at, tmp_path):
+  setup, state, valid = at
+  asked = config(landscape=3)
+  measure.portrait(asked, *at, tmp_path)
+  found = artifacts.read_arrays(tmp_path / 'landscape.npz')
+  assert found['steps'].tolist() == [-1, 0, 1]
+  how = measure.probe(asked)
+  key, here = jax.random.key(asked.seed), np.zeros(1, np.float32)
+  steps = np.float32([1])
+  for of in ('alphas', 'weights'):
+    for name in ('loss', 'accuracy'):
+      assert found[f'{of}_{name}'].shape == (3, 3)
+  here, there = (
+    jax.jit(sharpness.plane)(state, key, valid, one, two, setup, how)
+    for one, two in ((here, here), (steps, -steps))
+  )
+  for name in ('loss', 'accuracy'):
+    for of in ('alphas', 'weights'):
+      middle = found[f'{of}_{name}'][1, 1]
+      assert middle == pytest.approx(float(here[name][0, 0]), rel=1e-5)
+    corner = found[f'alphas_{name}'][2, 0]
+    assert corner == pytest.approx(float(there[name][0, 0]), rel=1e-5)
+  assert (tmp_path / 'landscape.png').read_bytes().startswith(b'\x89PNG')
+
+
+@pytest.mark.parametrize(
+  'every, due', [(0, []), (1, [*range(1, 17)]), (5, [5, 10, 15, 16])]
+)
+def test_when_it_is_due(every, due):
+  asked = config(every=every)
+  assert [n for n in range(1, 17) if measure.due(asked, n)] == due
