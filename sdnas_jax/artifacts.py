@@ -150,7 +150,8 @@ def inspect(
   if path.exists():
     try:
       there = json.loads(path.read_text())['config']
-      differences = list(compare(there, config, free))
+      here = json.loads(json.dumps(config))  # in which a tuple is a list
+      differences = list(compare(there, here, free))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
       raise errors.BadInput(
         f'{path} is not the record of a run ({error}): choose another --workdir'

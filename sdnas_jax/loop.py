@@ -84,8 +84,8 @@ def run(
     checks: batches a validation.
     advance: (state, stop) -> state after step number `stop`.
     validate: (state, sums or None, start, stop) -> sums of those batches too.
-    finish: (state, sums, seconds a step, seconds since the epoch began or was
-      resumed) -> next epoch's state, saved, and a line to show.
+    finish: (state, sums, seconds a step, seconds of this epoch in this
+      process) -> next epoch's state, saved, and a line to show.
     save: saves a state within an epoch.
     pace: how many steps to dispatch at once.
     over: whether to end after the epoch just finished.
@@ -95,6 +95,12 @@ def run(
     Diverged: if a loss is not finite; nothing was saved since it was.
   """
   at, first = int(state.step), int(state.epoch)
+
+  def heed():
+    if number := _meet(pace, caught):
+      save(state)
+      raise Interrupted(number, at)
+
   with catching() as caught, bar(epochs * steps, 'step', at) as shown:
     for epoch in range(first, epochs):
       begun, since, end = time.monotonic(), at, steps * (epoch + 1)
@@ -106,9 +112,7 @@ def run(
         pace.see(stop - at, time.monotonic() - start)
         shown.update(stop - at)
         at = stop
-        if number := _meet(pace, caught):
-          save(state)
-          raise Interrupted(number, at)
+        heed()
       each = _each(time.monotonic() - begun, at - since)
       sums, n = None, 0
       while n < checks:
@@ -116,13 +120,13 @@ def run(
         sums = validate(state, sums, n, stop)
         _check(int(sums.diverged), at + 1, epoch)
         n = stop
-        if number := _meet(pace, caught):
-          save(state)
-          raise Interrupted(number, at)
+        heed()
       state, line = finish(state, sums, each, time.monotonic() - begun)
       shown.write(line, file=sys.stdout)
       if over():
         break
+    if number := _meet(pace, caught):
+      raise Interrupted(number, at)
   return state
 
 

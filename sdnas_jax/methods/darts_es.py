@@ -23,6 +23,8 @@ def stop(rows: Sequence[Mapping[str, Any]]) -> int | None:
     rows: of metrics.csv, one an epoch; an eigenvalue not measured is ''.
   """
   seen = [n for n, row in enumerate(rows) if row['dominant_eigenvalue'] != '']
+  # The last epoch of all is measured too, which may be out of step.
+  seen = [n for n in seen if (n + 1) % (seen[0] + 1) == 0]
   values = [float(rows[n]['dominant_eigenvalue']) for n in seen]
   back = DELAY + WINDOW // 2
   # As many epochs must be done at the row to go back to.
@@ -30,7 +32,7 @@ def stop(rows: Sequence[Mapping[str, Any]]) -> int | None:
     return None
   now = statistics.fmean(values[-WINDOW:])
   before = statistics.fmean(values[:-DELAY][-WINDOW:])
-  return seen[-1 - back] if now / before > FACTOR else None
+  return seen[-1 - back] if now > FACTOR * before > 0 else None
 
 
 METHOD = method.Method(stop=stop)

@@ -14,6 +14,7 @@ import html
 import pathlib
 import string
 from typing import Any
+import urllib.parse
 
 _PAGE = pathlib.Path(__file__).with_name('page.html')
 
@@ -47,15 +48,17 @@ def facts(named: Mapping[str, Any]) -> str:
   """A table of names and values; nothing for none."""
   if not named:
     return ''
-  rows = [f'<tr><th>{_text(k)}<td>{_text(v)}' for k, v in named.items()]
-  return f'<table class="facts">{"".join(rows)}</table>'
+  rows = [
+    f'<tr><th scope="row">{_text(k)}<td>{_text(v)}' for k, v in named.items()
+  ]
+  return f'<div class="facts"><table>{"".join(rows)}</table></div>'
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
   """A table whose columns are those of the first row."""
   if not rows:
     return ''
-  head = ''.join(f'<th>{_text(name)}' for name in rows[0])
+  head = ''.join(f'<th scope="col">{_text(name)}' for name in rows[0])
   body = (f'<tr>{"".join(map(_cell, row.values()))}' for row in rows)
   return f'<div class="wide"><table><tr>{head}{"".join(body)}</table></div>'
 
@@ -67,7 +70,7 @@ def folded(title: str, text: str) -> str:
 
 def link(target: str, text: str) -> str:
   """A link to a file beside the page."""
-  return f'<a href="{html.escape(target)}">{_text(text)}</a>'
+  return f'<a href="./{urllib.parse.quote(target)}">{_text(text)}</a>'
 
 
 def listed(items: Iterable[str]) -> str:
@@ -75,37 +78,39 @@ def listed(items: Iterable[str]) -> str:
   return f'<ul>{"".join(f"<li>{item}" for item in items)}</ul>'
 
 
-def steps(frames: Sequence[str], what: str) -> str:
-  """A slider over frames, of HTML; it begins at the last.
+def steps(frames: Sequence[str], what: str, begin: int) -> str:
+  """A slider over frames, of HTML, that begins at one of them.
 
   Frames that are equal are written once.
   """
   each = list(dict.fromkeys(frames))
   which = ' '.join(str(each.index(frame)) for frame in frames)
   hidden = [
-    f'<div class="frame"{" hidden" * (frame != frames[-1])}>{frame}</div>'
+    f'<div class="frame"{" hidden" * (frame != frames[begin])}>{frame}</div>'
     for frame in each
   ]
   count = len(frames)
   return (
     f'<div class="steps" data-frames="{which}"><label>{_text(what)} '
-    f'<input type="range" min="1" max="{count}" value="{count}"> '
+    f'<input type="range" min="1" max="{count}" value="{begin + 1}"> '
     '<output></output></label> <button type="button">play</button>\n'
     f'{"".join(hidden)}</div>'
   )
 
 
 def _cell(value):
-  return f'<td>{_text(value)}'
+  try:
+    return f'<td>{_text(float(value))}'
+  except ValueError:
+    return f'<td>{_text(value)}'
 
 
 def _text(value):
   """As text, numbers to four digits."""
-  if isinstance(value, bool):
-    return str(value)
-  try:
-    number = float(value)
-  except (TypeError, ValueError):
-    return html.escape(str(value))
-  whole = number.is_integer() and abs(number) < 1e15
-  return f'{number:,.0f}' if whole else f'{number:.4g}'
+  if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
+    value = int(value)
+  if isinstance(value, float):
+    return f'{value:.4g}'
+  if type(value) is int:
+    return f'{value:,}'
+  return html.escape(str(value))

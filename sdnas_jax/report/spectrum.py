@@ -20,7 +20,8 @@ def draw(runs: Mapping[str, Sequence[Mapping[str, float | str]]]) -> bytes:
   """Draws a panel a run: the share of the eigenvalues in each of 60 bins.
 
   Args:
-    runs: by name, each rows with an `eigenvalue` and its `share` of all.
+    runs: by name, each rows with an `eigenvalue` and its `share` of all; what
+      is not finite is left out.
 
   Returns:
     A PNG. All panels have one scale; the shares' is logarithmic.
@@ -29,18 +30,22 @@ def draw(runs: Mapping[str, Sequence[Mapping[str, float | str]]]) -> bytes:
     name: np.array([[row['eigenvalue'], row['share']] for row in rows], float)
     for name, rows in runs.items()
   }
-  values = np.concatenate([table[:, 0] for table in pairs.values()])
+  pairs = {name: t[np.isfinite(t[:, 0])] for name, t in pairs.items()}
+  values = np.concatenate([[0.0], *(t[:, 0] for t in pairs.values())])
   size = 7, 0.8 + 1.6 * len(runs)
   picture = figure.Figure(size, dpi=130, layout='constrained')
   panels = picture.subplots(len(runs), 1, squeeze=False, sharex=True)[:, 0]
   span = values.min(), max(values.max(), values.min() + 1e-9)
   for panel, (name, table) in zip(panels, pairs.items(), strict=True):
-    panel.hist(
-      table[:, 0], _BINS, range=span, weights=table[:, 1], color='#0072B2'
-    )
+    if len(table):
+      heights = table[:, 1]
+      panel.hist(
+        table[:, 0], _BINS, range=span, weights=heights, color='#0072B2'
+      )
+      panel.set_yscale('log')
     panel.axvline(0, color='0.6', linewidth=0.8)
-    panel.set_yscale('log')
-    panel.set_title(f'{name}: largest {table[:, 0].max():.3g}', fontsize=10)
+    largest = max(table[:, 0], default=np.nan)
+    panel.set_title(f'{name}: largest {largest:.3g}', fontsize=10)
     panel.set_ylabel('share')
     panel.spines[['top', 'right']].set_visible(False)
   panels[-1].set_xlabel('eigenvalue')

@@ -39,9 +39,11 @@ def draw(runs: Mapping[str, Landscape]) -> bytes:
   widths = [1.0] * count + [0.95, 0.95]
   grid = picture.subplots(len(GROUPS), count + 2, width_ratios=widths)
   for row, of in zip(grid, GROUPS, strict=True):
-    tables = [run[f'{of}_loss'] for run in runs.values()]
-    low, high = min(t.min() for t in tables), max(t.max() for t in tables)
-    levels = np.linspace(low, max(high, low + 1e-6), _LEVELS)
+    tables = np.stack([run[f'{of}_loss'] for run in runs.values()])
+    known = tables[np.isfinite(tables)].astype(float)
+    low, high = (known.min(), known.max()) if known.size else (0.0, 1.0)
+    span = max(high - low, 1e-3 * max(abs(low), 1e-3))
+    levels = np.linspace(low, low + span, _LEVELS)
     for panel, (name, run) in zip(row, runs.items(), strict=False):
       shown = _plane(panel, run, of, levels)
       panel.set_title(f'{name}: loss over the {of}', fontsize=9)
@@ -56,7 +58,9 @@ def draw(runs: Mapping[str, Landscape]) -> bytes:
 
 def _plane(panel, run, of, levels):
   steps = run['steps']
-  shown = panel.contourf(steps, steps, run[f'{of}_loss'].T, levels)
+  # What is not finite stays white.
+  loss = np.ma.masked_invalid(run[f'{of}_loss'].T.astype(float))
+  shown = panel.contourf(steps, steps, loss, levels)
   panel.plot([0], [0], '+', color='white')
   panel.set_aspect('equal')
   panel.tick_params(labelsize=8)

@@ -34,7 +34,9 @@ def run(config: ConfigDict, workdir: pathlib.Path, dry_run: bool) -> None:
   memory.keep()
   check.ablation(config)
   check.hosts(config)
-  check.fit(config.search, check.sizes, jax.device_count())
+  for value in config.levels:
+    own = check.setting(config, value, 0)
+    check.fit(own, check.sizes, jax.device_count())
   check.fit(config.evaluate, check.parts, jax.device_count())
   if dry_run:
     return search.run(config.search, workdir / 'search', True)
@@ -47,15 +49,17 @@ def run(config: ConfigDict, workdir: pathlib.Path, dry_run: bool) -> None:
     for value in config.levels
   }
   for own in turns.each(runs):
-    _run(config, own, *runs[own])
-    parallel.most(0)  # the leading host has now written its files
+    if not parallel.most(int(turns.done(own / 'evaluate')))[0]:
+      _run(config, own, *runs[own])
     if parallel.leads():
       with turns.alone(workdir):
         done = {p: r for p, r in runs.items() if turns.done(p / 'evaluate')}
         _write(config, workdir, done)
-  if (workdir / 'ablation.csv').exists():
+  if parallel.leads():
     rows = artifacts.read_rows(workdir / 'ablation.csv')
-    print(f'\n{table(config.field, rows)}\n\n{artifacts.listing(workdir)}')
+    print(f'\n{len(rows)} of {len(runs)} runs are done\n')
+    if rows:
+      print(f'{table(config.field, rows)}\n\n{artifacts.listing(workdir)}')
 
 
 def _run(config, own, value, seed):

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 import json
+import pathlib
 from typing import Any
 import zlib
 
@@ -45,10 +46,16 @@ def search(config: ConfigDict) -> None:
       f'alphas.warmup ({config.alphas.warmup}) leaves none of the {epochs} '
       'epochs to move the alphas: lower it'
     )
-  if METHODS[config.method].stop and not config.sharpness.every:
+  stops, how = METHODS[config.method].stop, config.sharpness
+  if stops and not (how.every and how.of == 'alphas'):
     raise errors.BadInput(
-      f'{config.method} looks at the eigenvalue to stop: set '
-      '--config.sharpness.every=2'
+      f"{config.method} looks at the alphas' eigenvalue to stop: set "
+      '--config.sharpness.every=2 and --config.sharpness.of=alphas'
+    )
+  if how.landscape and (how.landscape < 3 or how.landscape % 2 == 0):
+    raise errors.BadInput(
+      f'sharpness.landscape ({how.landscape}) must be odd, so that its middle '
+      'is where the search ended, and at least 3; or 0 for none'
     )
 
 
@@ -81,6 +88,7 @@ def sharpness(config: ConfigDict) -> None:
   del given['search'], given['methods']
   fields.every(dict(artifacts.flat(given)), fields.SHARPNESS)
   for method in config.methods:
+    _named(method)
     own = variant(config, method, 0)
     search(own)
     if not own.sharpness.every:
@@ -98,10 +106,11 @@ def ablation(config: ConfigDict) -> None:
   evaluate(ConfigDict(given.pop('evaluate')))
   del given['search']
   fields.every(dict(artifacts.flat(given)), fields.ABLATION)
-  errors.pick('field', config.field, fields.SEARCH)
+  errors.pick('field', config.field, fields.SEARCH.keys() - {'seed', 'task'})
   if not config.levels:
     raise errors.BadInput(f'levels is empty: list those of {config.field}')
   for value in config.levels:
+    _named(f'{value}')
     search(setting(config, value, 0))
 
 
@@ -121,6 +130,14 @@ def setting(config: ConfigDict, value: Any, seed: int) -> ConfigDict:
 def report(config: ConfigDict) -> None:
   """The same for a report."""
   fields.every(dict(artifacts.flat(config.to_dict())), fields.REPORT)
+
+
+def _named(name):
+  """Refuses what cannot be part of a folder's name."""
+  if pathlib.PurePath(name).name != name:
+    raise errors.BadInput(
+      f'{name!r} is to name a folder: choose a name without slashes'
+    )
 
 
 def variant(config: ConfigDict, method: str, seed: int) -> ConfigDict:

@@ -31,8 +31,9 @@ def probe(config: ConfigDict) -> sharpness.Probe:
   """How the config says to measure."""
   fields = [field.name for field in dataclasses.fields(sharpness.Probe)]
   how = {name: config.sharpness[name] for name in fields if name != 'decay'}
-  robust = how['protocol'] == 'robustdarts'
-  return sharpness.Probe(**how, decay=config.alphas.decay if robust else 0.0)
+  # R-DARTS's code adds the alphas' own decay to their Hessian.
+  decayed = how['protocol'] == 'robustdarts' and how['of'] == 'alphas'
+  return sharpness.Probe(**how, decay=config.alphas.decay if decayed else 0.0)
 
 
 def program(
@@ -66,20 +67,33 @@ def portrait(
   What is there already is kept.
   """
   given = *_given(config, setup, state, valid), _bare(setup)
+  points, how = config.sharpness.landscape, probe(config)
   path = workdir / 'landscape.npz'
-  if config.sharpness.landscape and not path.exists():
-    found = _landscape(given, probe(config), config.sharpness.landscape)
-    if parallel.leads():
-      artifacts.write_arrays(path, found)
-      picture = terrain.draw({workdir.name: found})
-      artifacts.write(workdir / 'landscape.png', picture)
+  if points:
+    if _lacks(path):
+      found = _landscape(given, how, points)
+      if parallel.leads():
+        artifacts.write_arrays(path, found)
+    _draw(path, artifacts.read_arrays, terrain.draw)
   path = workdir / 'spectrum.csv'
-  if config.sharpness.spectrum and not path.exists():
-    found = _spectrum(given, probe(config))
-    if parallel.leads():
-      artifacts.write_rows(path, found)
-      picture = spectrum.draw({workdir.name: found})
-      artifacts.write(workdir / 'spectrum.png', picture)
+  if config.sharpness.spectrum:
+    if _lacks(path):
+      found = _spectrum(given, how)
+      if parallel.leads():
+        artifacts.write_rows(path, found)
+    _draw(path, artifacts.read_rows, spectrum.draw)
+
+
+def _lacks(path):
+  """Whether a file is to be made, in which the hosts must agree."""
+  return bool(parallel.most(int(not path.exists()))[0])
+
+
+def _draw(path, read, draw):
+  """Draws a file, unless that was done."""
+  picture = path.with_suffix('.png')
+  if parallel.leads() and not picture.exists():
+    artifacts.write(picture, draw({path.parent.name: read(path)}))
 
 
 def _given(config, setup, state, valid):
@@ -158,11 +172,12 @@ def _all(function, calls, what, unit):
   place = parallel.everywhere()
   programs = [compilation.Program(function, call) for call in calls]
   compiled = compilation.build(*programs, place=place)
-  turns = zip(compiled, calls, strict=True)
-  with loop.bar(len(calls), unit) as bar:
+  found, at = [], int(calls[0][0].step)
+  with loop.catching() as caught, loop.bar(len(calls), unit) as bar:
     bar.set_description(what)
-    found = []
-    for run, call in turns:
+    for run, call in zip(compiled, calls, strict=True):
       found.append(jax.device_get(run(*call)))
       bar.update()
+      if number := parallel.most(caught[0] if caught else 0)[0]:
+        raise loop.Interrupted(number, at)
   return found

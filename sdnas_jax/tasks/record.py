@@ -39,13 +39,9 @@ class Record:
     history = artifacts.read_arrays(workdir / 'alphas.npz')
     self.history = {name: table[:done] for name, table in history.items()}
     # The genotype of each epoch.
-    path = workdir / 'genotypes.jsonl'
-    self.found: list[dict[str, Any]] = artifacts.read_lines(path)[:done]
-    if len(self.found) < done:
-      raise errors.BadInput(
-        f'{path} lacks epochs that were run: restore it, or choose another '
-        '--workdir'
-      )
+    found = artifacts.read_lines(workdir / 'genotypes.jsonl')
+    self.found: list[dict[str, Any]] = found[:done]
+    self._whole(done)
 
   def epoch(
     self,
@@ -117,12 +113,13 @@ class Record:
 
   def result(self, parameters: int) -> None:
     """Writes the result of a finished search."""
-    last = {name: float(value) for name, value in self.table.rows[-1].items()}
+    row = self.table.rows[self.last]
     result = {
-      'valid_accuracy': last['valid_accuracy'],
-      'valid_loss': last['valid_loss'],
+      'valid_accuracy': float(row['valid_accuracy']),
+      'valid_loss': float(row['valid_loss']),
       'parameters': parameters,
       'epochs': len(self.found),
+      'genotype_epoch': self.last,
       'seconds': round(sum(self.table.column('seconds')), 1),
       'genotype': self.final,
     }
@@ -134,9 +131,14 @@ class Record:
     return self.method.stop(self.table.rows) if self.method.stop else None
 
   @property
+  def last(self) -> int:
+    """The epoch whose genotype the search ends with, as far as it has come."""
+    return len(self.found) - 1 if self.stopped is None else self.stopped
+
+  @property
   def final(self) -> dict[str, Any]:
-    """The genotype that the search ends with, as far as it has come."""
-    return self.found[-1 if self.stopped is None else self.stopped]
+    """That genotype."""
+    return self.found[self.last]
 
   def conclusion(self) -> str:
     """The genotype in words, and where everything lies."""
@@ -147,6 +149,19 @@ class Record:
       pairs, concat = self.final[kind], self.final[f'{kind}_concat']
       lines += ['', f'{kind} cell', cells.text(pairs, concat)]
     return '\n'.join([*lines, '', artifacts.listing(self.workdir)])
+
+  def _whole(self, done: int) -> None:
+    files = {
+      'metrics.csv': self.table.rows,
+      'genotypes.jsonl': self.found,
+      'alphas.npz': self.history.get('epoch', ()),
+    }
+    for name, rows in files.items():
+      if len(rows) < done:
+        raise errors.BadInput(
+          f'{self.workdir / name} lacks epochs that were run: restore it, or '
+          'choose another --workdir'
+        )
 
   def _remember(self, epoch: int, now: dict[str, Any]) -> None:
     for name, value in {'epoch': epoch, **now}.items():

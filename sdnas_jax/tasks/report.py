@@ -9,6 +9,7 @@ from ml_collections import ConfigDict
 
 from sdnas_jax import artifacts
 from sdnas_jax import errors
+from sdnas_jax import parallel
 from sdnas_jax import sharpness
 from sdnas_jax.report import alphas
 from sdnas_jax.report import cells
@@ -25,6 +26,7 @@ def run(config: ConfigDict, workdir: pathlib.Path, dry_run: bool) -> None:
   """Writes the report of each folder that `config.runs` names, by commas."""
   del workdir  # A report lies beside what it shows.
   check.report(config)
+  check.hosts(config)
   if not config.runs:
     raise errors.BadInput(
       'name the folders to report on, by commas, as '
@@ -32,21 +34,24 @@ def run(config: ConfigDict, workdir: pathlib.Path, dry_run: bool) -> None:
     )
   folders = [pathlib.Path(name) for name in config.runs.split(',')]
   for folder in folders:
-    if not (folder / 'config.json').exists():
-      raise errors.BadInput(
-        f'{folder} holds no run: set config.runs to folders with a config.json'
-      )
-  for folder in folders:
+    _about(folder)
+  for folder in folders if parallel.leads() else ():
     if not dry_run:
       write(folder)
     print(folder / 'report.html')
 
 
 def write(folder: pathlib.Path) -> None:
-  """Writes a folder's report.html from the files that are there."""
-  about = json.loads((folder / 'config.json').read_text())
-  config = about.pop('config')
+  """Writes a folder's report.html from the files that are there.
+
+  Raises:
+    BadInput: if no run has left its config there.
+  """
+  about = _about(folder)
+  config, named = about['config'], dict(about.get('versions', {}))
+  named['devices'] = ', '.join(about.get('devices', []))
   metrics = artifacts.read_rows(folder / 'metrics.csv')
+  fields = {k: str(v) for k, v in artifacts.flat(config)}
   sections = {
     'Result': _result(folder, config),
     'Runs': _runs(folder),
@@ -57,11 +62,8 @@ def write(folder: pathlib.Path) -> None:
     'Landscape': _picture(folder, 'landscape.png'),
     'Spectrum': _picture(folder, 'spectrum.png'),
     'Time': _time(metrics),
-    'Config': page.facts(dict(artifacts.flat(config))),
-    'Versions': page.facts(
-      about.get('versions', {})
-      | {'devices': ', '.join(about.get('devices', []))}
-    ),
+    'Config': page.facts(fields),
+    'Versions': page.facts(named),
     'Epochs': metrics and page.folded('every epoch', page.table(metrics)),
     'Files': page.listed(
       f'{page.link(name, name)}: {what}'
@@ -71,6 +73,24 @@ def write(folder: pathlib.Path) -> None:
   }
   title = f'{config["task"]}: {folder.resolve().name}'
   artifacts.write(folder / 'report.html', page.page(title, sections))
+
+
+def _about(folder):
+  """What the run that has the folder has recorded of itself."""
+  path = folder / 'config.json'
+  try:
+    about = json.loads(path.read_text())
+    about['config']['task']
+  except FileNotFoundError:
+    raise errors.BadInput(
+      f'{folder} holds no run: set config.runs to folders with a config.json'
+    ) from None
+  except (ValueError, KeyError, TypeError) as error:
+    raise errors.BadInput(
+      f'{path} is not the record of a run ({type(error).__name__}: {error}): '
+      'set config.runs to other folders'
+    ) from error
+  return about
 
 
 def _read(path: pathlib.Path) -> Any:
@@ -110,16 +130,20 @@ def _cells(folder):
   every = artifacts.read_lines(folder / 'genotypes.jsonl')
   if len(every) < 2:
     return _drawn(last)
-  known = {}
+  drawn = {}
   for genotype in every:
     said = json.dumps(genotype)
-    known[said] = known.get(said) or _drawn(genotype)
-  frames = [known[json.dumps(genotype)] for genotype in every]
-  told = [
-    f'<p>{_differences(genotype, last)} edges are not of the final cells.</p>'
-    for genotype in every
-  ]
-  return page.steps(list(map(str.__add__, told, frames)), 'Epoch')
+    drawn[said] = drawn.get(said) or _told(genotype, last) + _drawn(genotype)
+  frames = [drawn[json.dumps(genotype)] for genotype in every]
+  # A method may have gone back to earlier cells.
+  ended = _read(folder / 'result.json').get('genotype_epoch', len(every) - 1)
+  return page.steps(frames, 'Epoch', ended)
+
+
+def _told(genotype, last):
+  count = _differences(genotype, last)
+  same = 'These are the cells that the search has found.'
+  return f'<p>{f"{count} edges are not of the cells found." if count else same}'
 
 
 def _differences(one, other):
@@ -178,7 +202,8 @@ def _picture(folder, name):
   path = folder / name
   if not path.exists():
     return ''
-  return page.image(path.read_bytes(), artifacts.FILES[name])
+  text = f'{path.stem} of {folder.resolve().name}, drawn'
+  return page.image(path.read_bytes(), text)
 
 
 def _time(metrics):

@@ -75,7 +75,8 @@ def run(config: ConfigDict, workdir: pathlib.Path, dry_run: bool) -> None:
   cut = halves[0]
   train = parallel.replicate(split.Split(images[:cut], labels[:cut]))
   valid = parallel.replicate(split.Split(images[cut:], labels[cut:]))
-  if done < config.epochs and log.stopped is None:
+  stopped = parallel.most(int(log.stopped is not None))[0]
+  if done < config.epochs and not stopped:
     if int(state.step):
       print(f'resuming after {done} of {config.epochs} epochs', flush=True)
     state = _search(config, setup, state, train, valid, log, kept)

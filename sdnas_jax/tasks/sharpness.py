@@ -36,7 +36,9 @@ def run(config: ConfigDict, workdir: pathlib.Path, dry_run: bool) -> None:
   memory.keep()
   check.sharpness(config)
   check.hosts(config)
-  check.fit(config.search, check.sizes, jax.device_count())
+  for method in config.methods:
+    own = check.variant(config, method, 0)
+    check.fit(own, check.sizes, jax.device_count())
   if dry_run:
     return search.run(config.search, workdir / 'search', True)
 
@@ -49,14 +51,16 @@ def run(config: ConfigDict, workdir: pathlib.Path, dry_run: bool) -> None:
   }
   for own in turns.each(runs):
     search.run(check.variant(config, *runs[own]), own, False)
-    parallel.most(0)  # the leading host has now written its files
     if parallel.leads():
       with turns.alone(workdir):
         done = {p: r for p, r in runs.items() if turns.done(p)}
         _write(config, workdir, done)
-  if (workdir / 'eigenvalues.csv').exists():
+  if parallel.leads():
     rows = artifacts.read_rows(workdir / 'eigenvalues.csv')
-    print(f'\n{table(rows)}\n\n{artifacts.listing(workdir)}')
+    count = len({(row['method'], row['seed']) for row in rows})
+    print(f'\n{count} of {len(runs)} runs are done\n')
+    if rows:
+      print(f'{table(rows)}\n\n{artifacts.listing(workdir)}')
 
 
 def read(path: pathlib.Path, method: str, seed: int) -> list[dict]:
@@ -67,7 +71,7 @@ def read(path: pathlib.Path, method: str, seed: int) -> list[dict]:
       'method': method,
       'seed': seed,
       'epoch': int(row['epoch']),
-      **{name: float(row[name] or 'nan') for name in MEASURES},
+      **{name: float(row.get(name) or 'nan') for name in MEASURES},
     }
     for row in rows
     if row[MEASURES[0]]
@@ -100,9 +104,10 @@ def table(rows: Sequence[Mapping[str, str]]) -> str:
   methods = list(dict.fromkeys(row['method'] for row in rows))
   wide = max(map(len, methods))
   lines = [' ' * wide + ''.join(f'{title:>17}' for title in titles)]
-  last = max(int(row['epoch']) for row in rows)
+  # The last row of each run, which a method may have ended early.
+  last = {(row['method'], row['seed']): row for row in rows}
   for method in methods:
-    own = [r for r in rows if (r['method'], int(r['epoch'])) == (method, last)]
+    own = [row for (name, _), row in last.items() if name == method]
     cells = []
     for name in MEASURES:
       values = [float(row[name]) for row in own]

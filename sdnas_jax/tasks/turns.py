@@ -36,7 +36,7 @@ def alone(workdir: pathlib.Path) -> contextlib.AbstractContextManager[bool]:
 
 
 def done(path: pathlib.Path) -> bool:
-  """Whether a run has come to its end."""
+  """Whether a run has come to its end, as far as this host can see."""
   return (path / 'result.json').exists()
 
 

@@ -1,5 +1,6 @@
 """When DARTS-ES stops, by rules worked out by hand."""
 
+import numpy as np
 import pytest
 
 from sdnas_jax import artifacts
@@ -57,12 +58,25 @@ def test_fewer_than_five_older_measurements_count_as_they_are():
   assert stops([1, 2, 3, 2, 2, 2, 4.1], every=10) == (70, 9)  # 2.62
 
 
+def test_only_growth_of_a_positive_mean_counts():
+  assert stops([-1.0] * 14 + [-50.0] * 5) is None
+  assert stops([0.0] * 14 + [1.0]) is None
+
+
+def test_a_last_epoch_that_is_out_of_step_is_left_out():
+  table = rows([1.0] * 14)
+  table.append({'dominant_eigenvalue': 50.0})  # after epoch 29
+  assert darts_es.stop(table) is None
+
+
 def test_the_record_ends_with_the_cells_of_then(tmp_path):
   names = 'DARTS_V1', 'DARTS_V2'
   one, two = (published.CELLS[name].genotype._asdict() for name in names)
   values = [1.0] * 14 + [3.0]
   artifacts.write_rows(tmp_path / 'metrics.csv', rows(values))
   artifacts.write_lines(tmp_path / 'genotypes.jsonl', [one] * 18 + [two] * 12)
+  history = {'epoch': np.arange(30)}
+  artifacts.write_arrays(tmp_path / 'alphas.npz', history)
   for done, stopped in ((30, 17), (29, None)):
     log = record.Record(tmp_path, space.SPACE, darts_es.METHOD, 50, done)
     assert log.stopped == stopped

@@ -90,8 +90,8 @@ def test_it_holds_the_run_and_needs_no_network(folder):
   names = 'result cells alphas losses-and-accuracies sharpness time config '
   names += 'versions epochs files'
   assert marks == {f'#{name}' for name in names.split()}
-  for link in set(reader.links) - marks:
-    assert (folder / link).exists()
+  links = set(reader.links) - marks
+  assert links and all((folder / link).exists() for link in links)
 
 
 def test_equal_cells_are_drawn_once_and_differences_are_counted(folder):
@@ -109,6 +109,7 @@ def test_equal_cells_are_drawn_once_and_differences_are_counted(folder):
       ]
       count += len(pairs[0] - pairs[1])
   assert count and f'<p>{count} edges are not' in text
+  assert text.count('<p>These are the cells that the search has found.') == 1
 
 
 def test_a_run_that_is_not_finished_has_a_report(folder, tmp_path):
@@ -127,14 +128,14 @@ def test_a_comparison_leads_to_the_reports_of_its_runs(folder, tmp_path):
   artifacts.write_rows(tmp_path / 'eigenvalues.csv', [{'gap': 0.4375}])
   report.write(tmp_path)
   reader = read(tmp_path)
-  assert 'DARTS-0/report.html' in reader.links
+  assert './DARTS-0/report.html' in reader.links
   text = ' '.join(reader.text)
   assert '0.4375' in text and 'search.epochs' in text
 
 
 def test_text_is_text():
-  text = page.facts({'<b>': True, 'x': 0.123456, 'n': 12345, 's': 'nan-like'})
-  for shown in ('&lt;b&gt;', 'True', '0.1235', '12,345', 'nan-like'):
+  text = page.facts({'<b>': True, 'x': 0.123456, 'n': 12345, 's': '1e5'})
+  for shown in ('&lt;b&gt;', 'True', '0.1235', '12,345', '1e5'):
     assert shown in text
   assert page.facts({}) == ''
 
@@ -220,4 +221,24 @@ def test_bad_input_is_a_sentence(tmp_path):
   config.runs = f'{tmp_path}/nothing'
   with pytest.raises(errors.BadInput, match='holds no run'):
     report.run(config, tmp_path, False)
-  (tmp_path / 'config.json').write_text(json.dumps({'config': {}}))
+  for text in ('', '[]', json.dumps({'config': {}})):
+    (tmp_path / 'config.json').write_text(text)
+    config.runs = f'{tmp_path}'
+    with pytest.raises(errors.BadInput, match='not the record of a run'):
+      report.run(config, tmp_path, False)
+
+
+def test_a_search_that_went_back_begins_at_the_cells_it_took(folder, tmp_path):
+  own = tmp_path / 'stopped #1'
+  shutil.copytree(folder, own)
+  artifacts.write_json(own / 'genotype.json', CELLS[0])
+  artifacts.write_json(own / 'result.json', {'genotype_epoch': 0})
+  report.write(own)
+  text = (own / 'report.html').read_text()
+  assert 'max="3" value="1"' in text
+  parent = tmp_path / 'parent'
+  artifacts.claim(parent, {'task': 'sharpness'})
+  shutil.move(own, parent / own.name)
+  report.write(parent)
+  assert './stopped%20%231-0/report.html' not in read(parent).links
+  assert './stopped%20%231/report.html' in read(parent).links

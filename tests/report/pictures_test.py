@@ -40,12 +40,17 @@ def test_the_cuts_go_through_the_middle_and_the_planes_share_a_scale(drawn):
       assert panel.lines[0].get_label() == 'A'
 
 
-def test_a_flat_landscape_is_drawn():
+@pytest.mark.parametrize('value', [2.3, 0.0, np.nan])
+def test_a_landscape_that_is_flat_or_lost_is_drawn(value):
   flat = {
-    name: np.ones_like(table) if name != 'steps' else table
+    name: np.full_like(table, value, np.float32) if name != 'steps' else table
     for name, table in landscape(0).items()
   }
   assert terrain.draw({'flat': flat}).startswith(b'\x89PNG')
+  flat['weights_loss'][0, 0] = np.inf
+  assert terrain.draw({'flat': flat}).startswith(b'\x89PNG')
+  row = {'eigenvalue': value, 'share': 1.0}
+  assert spectrum.draw({'flat': [row]}).startswith(b'\x89PNG')
 
 
 def test_the_bars_of_a_spectrum_sum_the_shares(drawn):

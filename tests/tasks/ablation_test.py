@@ -65,6 +65,11 @@ def test_each_value_and_seed_is_searched_and_trained(runs, tmp_path, capsys):
   assert '49.50 +- 0.71' in said and '74.50 +- 0.71' in said
   assert max(map(len, said.splitlines())) <= 80
   assert (tmp_path / 'ablation.png').read_bytes().startswith(b'\x89PNG')
+  # Again, after a kill in the last training: that one alone is run.
+  (tmp_path / '3-1' / 'evaluate' / 'result.json').unlink()
+  ablation.run(config(), tmp_path, False)
+  assert runs[4:] == [(3, 1, 1)]
+  assert artifacts.read_rows(tmp_path / 'ablation.csv') == rows
   page = (tmp_path / 'report.html').read_text()
   assert '3-1/evaluate/report.html' not in page  # the stand-ins write none
   assert '0.74' in page
@@ -82,6 +87,8 @@ def test_a_dry_run_searches_nothing(runs, tmp_path):
     ({'levels': ()}, 'levels is empty'),
     ({'levels': (1, 99)}, 'longer than the run'),
     ({'levels': ('x',)}, "'x' is no value of distill.warmup"),
+    ({'field': 'data.dir', 'levels': ('/a/b',)}, 'without slashes'),
+    ({'field': 'seed'}, "unknown field 'seed'"),
     ({'seeds': 0}, 'seeds must be at least 1'),
   ],
 )

@@ -69,6 +69,8 @@ def test_the_paper_s_table_1_is_the_default():
     ({'weights.clip': 0.0}, 'weights.clip must be at least'),
     ({'alphas.warmup': 16}, 'leaves none of the 16'),
     ({'method': 'darts_es'}, 'set --config.sharpness.every'),
+    ({'sharpness.landscape': 1}, 'must be odd'),
+    ({'sharpness.landscape': 10}, 'must be odd'),
   ],
 )
 def test_bad_fields(change, says):

@@ -50,10 +50,12 @@ def test_the_spectrum_is_that_of_the_columns(at, tmp_path, monkeypatch):
   scale = np.abs(expected).max()
   np.testing.assert_allclose(values, expected, atol=1e-5 * scale)
   assert sum(float(row['share']) for row in rows) == pytest.approx(1)
-  # What is there is kept.
-  (tmp_path / 'spectrum.csv').write_text('mine')
+  # What is there is kept, and what a kill prevented is drawn.
+  (tmp_path / 'spectrum.csv').write_text('eigenvalue,share\n1,1\n')
+  (tmp_path / 'spectrum.png').unlink()
   measure.portrait(asked, *at, tmp_path)
-  assert (tmp_path / 'spectrum.csv').read_text() == 'mine'
+  assert len(artifacts.read_rows(tmp_path / 'spectrum.csv')) == 1
+  assert (tmp_path / 'spectrum.png').exists()
 
 
 def test_the_weights_have_a_density(at, tmp_path):

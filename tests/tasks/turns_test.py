@@ -14,7 +14,11 @@ for path in turns.each(folder / name for name in 'abcd'):
   if turns.done(path):
     continue
   path.mkdir()  # fails if another process is or was at it
-  time.sleep(0.2)
+  until = time.monotonic() + 60
+  while not (folder / 'd').exists() and time.monotonic() < until:
+    if sum((folder / name).exists() for name in 'abcd') > 1:
+      break  # another process has one too
+    time.sleep(0.05)
   (path / 'result.json').write_text(sys.argv[2])
 print('end')
 """
@@ -34,7 +38,7 @@ def test_each_run_is_one_process_s(tmp_path):
   assert [worker.returncode for worker in workers] == [0, 0, 0]
   assert all(text.rstrip().endswith('end') for text in said)
   owners = [(tmp_path / name / 'result.json').read_text() for name in 'abcd']
-  assert set(owners) <= {'one', 'two', 'three'}
+  assert 1 < len(set(owners)) <= 3
 
 
 def test_a_run_that_is_held_is_left_and_a_killed_process_lets_go(tmp_path):
