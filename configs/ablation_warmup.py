@@ -27,6 +27,7 @@ def get_config(data: str = 'cifar') -> ConfigDict:
   config.field = 'distill.warmup'
   config.seeds = 3
   if data == 'digits':
+    config.seeds = 2
     config.levels = 1, 3, 5, 7, 9
     config.search = search_digits.get_config()
     config.search.epochs = 10

@@ -13,8 +13,7 @@ from ml_collections import ConfigDict
 
 def get_config() -> ConfigDict:
   """The experiment."""
-  config = ConfigDict()
-  config.task = 'search'
+  config = ConfigDict({'task': 'search'})
   config.space = 'darts'
   config.method = 'darts'  # first order; second: 'darts2'
   config.seed = 0

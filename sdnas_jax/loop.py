@@ -105,21 +105,19 @@ def run(
     for epoch in range(first, epochs):
       begun, since, end = time.monotonic(), at, steps * (epoch + 1)
       shown.set_description(f'epoch {epoch + 1}/{epochs}')
-      while at < end:
-        stop, start = min(at + pace.size, end), time.monotonic()
-        state = advance(state, stop)
-        _check(int(state.sums.diverged), stop, epoch)
-        pace.see(stop - at, time.monotonic() - start)
-        shown.update(stop - at)
-        at = stop
+      for n, stop in _parts(end - at, pace):
+        start = time.monotonic()
+        state = advance(state, since + stop)
+        at = since + stop
+        _check(int(state.sums.diverged), at, epoch)
+        pace.see(stop - n, time.monotonic() - start)
+        shown.update(stop - n)
         heed()
       each = _each(time.monotonic() - begun, at - since)
-      sums, n = None, 0
-      while n < checks:
-        stop = min(n + pace.size, checks)
+      sums = None
+      for n, stop in _parts(checks, pace):
         sums = validate(state, sums, n, stop)
         _check(int(sums.diverged), at + 1, epoch)
-        n = stop
         heed()
       state, line = finish(state, sums, each, time.monotonic() - begun)
       shown.write(line, file=sys.stdout)
@@ -128,6 +126,15 @@ def run(
     if number := _meet(pace, caught):
       raise Interrupted(number, at)
   return state
+
+
+def _parts(count, pace):
+  """Where to begin and to stop, at the pace of the moment."""
+  n = 0
+  while n < count:
+    stop = min(n + pace.size, count)
+    yield n, stop
+    n = stop
 
 
 def _each(seconds, steps):
