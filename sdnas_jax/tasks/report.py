@@ -1,5 +1,6 @@
 """report.html: what a run or a comparison left in its folder, on one page."""
 
+import functools
 import json
 import pathlib
 import statistics
@@ -112,14 +113,15 @@ def _result(folder, config):
 
 
 def _runs(folder):
-  """Links to the reports of what a comparison consists of."""
-  below = sorted(folder.glob('*/report.html')) + sorted(
-    folder.glob('*/*/report.html')
-  )
-  names = [path.relative_to(folder).as_posix() for path in below]
-  return names and page.listed(
-    page.link(name, name.removesuffix('/report.html')) for name in names
-  )
+  """What a comparison consists of: each run's report, and its cells."""
+  parts = []
+  below = [*folder.glob('*/report.html'), *folder.glob('*/*/report.html')]
+  for path in sorted(below):
+    name = path.parent.relative_to(folder).as_posix()
+    link = page.link(f'{name}/report.html', 'its own report')
+    drawn = _drawn(json.dumps(_read(path.with_name('genotype.json'))))
+    parts.append(page.folded(name, f'<p>{link}</p>{drawn}'))
+  return '\n'.join(parts)
 
 
 def _cells(folder):
@@ -129,12 +131,10 @@ def _cells(folder):
     return ''
   every = artifacts.read_lines(folder / 'genotypes.jsonl')
   if len(every) < 2:
-    return _drawn(last)
-  drawn = {}
-  for genotype in every:
-    said = json.dumps(genotype)
-    drawn[said] = drawn.get(said) or _told(genotype, last) + _drawn(genotype)
-  frames = [drawn[json.dumps(genotype)] for genotype in every]
+    return _drawn(json.dumps(last))
+  frames = [
+    _told(genotype, last) + _drawn(json.dumps(genotype)) for genotype in every
+  ]
   # A method may have gone back to earlier cells.
   ended = _read(folder / 'result.json').get('genotype_epoch', len(every) - 1)
   return page.steps(frames, 'Epoch', ended)
@@ -156,10 +156,11 @@ def _differences(one, other):
   return count
 
 
-def _drawn(genotype):
-  kinds = ('normal', 'reduce')
-  pictures = []
-  for kind in kinds:
+@functools.cache  # those of the runs are those of their comparison
+def _drawn(said):
+  """Pictures of the cells of a genotype, given as JSON; nothing for {}."""
+  genotype, pictures = json.loads(said), []
+  for kind in SPACES[genotype['space']].kinds if genotype else ():
     pairs, concat = genotype[kind], genotype[f'{kind}_concat']
     picture = cells.svg(pairs, concat, f'{kind} cell', STARTS)
     text = f'{kind} cell:\n{cells.text(pairs, concat)}'

@@ -131,6 +131,7 @@ def test_a_comparison_leads_to_the_reports_of_its_runs(folder, tmp_path):
   assert './DARTS-0/report.html' in reader.links
   text = ' '.join(reader.text)
   assert '0.4375' in text and 'search.epochs' in text
+  assert len(reader.alts) == 2 and reader.alts[0].startswith('normal cell')
 
 
 def test_text_is_text():
