@@ -161,23 +161,19 @@ def plane(
   state: search.State,
   key: jax.Array,
   valid: split.Split,
-  steps: jax.Array,
-  others: jax.Array,
+  one: landscape.Axis,
+  two: landscape.Axis,
   setup: search.Setup,
   probe: Probe,
 ) -> dict[str, jax.Array]:
-  """The loss and the accuracy around a state, in two random directions.
-
-  A step of 1 moves the alphas by 1 on average (root mean square), or every
-  filter of the weights by its own length. The directions follow from the key
-  alone, so that methods searched with one seed are cut alike.
+  """The loss and the accuracy around a state, over two axes.
 
   Args:
     state: of the search.
     key: the whole run's.
     valid: the half that trains the alphas.
-    steps: [n] along the first direction.
-    others: [m] along the second.
+    one: a direction, like the group that the probe is of, and [n] steps.
+    two: another, and [m] steps.
     setup: of the search.
     probe: how.
 
@@ -185,13 +181,9 @@ def plane(
     `loss` and `accuracy`, each [n, m], of the probe's batches.
   """
   batches = chosen(state, key, valid, setup, probe)
-  at = state.params[probe.of]
-  draw = landscape.even if probe.of == 'alphas' else landscape.filterwise
-  one, two = (draw(key, at) for key in jax.random.split(key))
+  see = predictor(state, key, setup, probe.of)
 
   def look(x):
-    see = predictor(state, key, setup, probe.of)
-
     def each(batch):
       logits = see(batch, x)
       right = (logits.argmax(axis=-1) == batch.label) & batch.present
@@ -201,7 +193,7 @@ def plane(
     loss, right = lax.map(each, batches)
     return {'loss': jnp.mean(loss), 'accuracy': jnp.mean(right)}
 
-  return landscape.plane(look, at, (one, steps), (two, others))
+  return landscape.plane(look, state.params[probe.of], one, two)
 
 
 def chosen(

@@ -39,7 +39,7 @@ ALLOWED = {
       'report',
       'search',
     ),
-    *('evaluate', 'sharpness', 'spaces'),
+    *('analysis', 'evaluate', 'sharpness', 'spaces'),
   },
 }
 FILES = sorted(ROOT.rglob('*.py'))

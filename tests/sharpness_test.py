@@ -198,11 +198,11 @@ def test_a_plane_is_the_loss_at_shifted_parameters(of):
   parts, (_, valid) = toys.setup(), toys.halves()
   state = toys.state(parts)
   steps, others = np.float32([0, 0.5]), np.float32([-0.5, 0])
+  rng = np.random.default_rng(0)
+  one, two = (landscape.even(rng, state.params[of]) for _ in range(2))
   found = jax.jit(sharpness.plane)(
-    state, KEY, valid, steps, others, parts, probe(of=of)
+    state, KEY, valid, (one, steps), (two, others), parts, probe(of=of)
   )
-  draw = {'alphas': landscape.even, 'weights': landscape.filterwise}[of]
-  one, two = (draw(k, state.params[of]) for k in jax.random.split(KEY))
   forward = jax.jit(functools.partial(search.forward, parts.net))
   for i, s in enumerate(steps):
     for j, t in enumerate(others):

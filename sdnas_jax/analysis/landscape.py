@@ -9,44 +9,42 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-from jax import flatten_util
 from jax import lax
-import jax.numpy as jnp
+import numpy as np
 
 Tree = Any
 Look = Callable[[Tree], dict[str, jax.Array]]  # parameters -> scalars
 Axis = tuple[Tree, jax.Array]  # a direction, and steps along it
 
 
-def even(key: jax.Array, at: Tree) -> Tree:
+def even(rng: np.random.Generator, at: Tree) -> Tree:
   """A random direction of root mean square 1, for the alphas."""
-  x, unravel = flatten_util.ravel_pytree(at)
-  v = jax.random.normal(key, x.shape, x.dtype)
-  return unravel(v / jnp.sqrt(jnp.mean(v**2)))
+  leaves, structure = jax.tree.flatten(at)
+  drawn = [rng.standard_normal(np.shape(x), np.float32) for x in leaves]
+  square = sum(np.sum(d**2) for d in drawn) / sum(d.size for d in drawn)
+  return jax.tree.unflatten(structure, [d / np.sqrt(square) for d in drawn])
 
 
-def filterwise(key: jax.Array, at: Tree) -> Tree:
+def filterwise(rng: np.random.Generator, at: Tree) -> Tree:
   """A random direction whose every filter is as long as the parameters' own.
 
   So that networks whose weights differ in scale compare (Li et al. 2018,
   section 4). A kernel has edges first and outputs last; each of both is a
   filter. Biases and the normalisation's scales do not move.
   """
-  leaves, structure = jax.tree.flatten(at)
-  keys = jax.random.split(key, len(leaves))
 
-  def one(key, w):
+  def one(w):
+    w = np.asarray(w)
     if w.ndim < 3 or w.shape[1:-1] == (1,) * (w.ndim - 2):
-      return jnp.zeros_like(w)
-    d, axes = jax.random.normal(key, w.shape, w.dtype), range(1, w.ndim - 1)
+      return np.zeros_like(w)
+    d, inner = rng.standard_normal(w.shape, np.float32), range(1, w.ndim - 1)
     own, theirs = (
-      jnp.linalg.norm(x.reshape(len(x), -1, x.shape[-1]), axis=1)
-      for x in (w, d)
+      np.sqrt(np.sum(x**2, axis=tuple(inner), keepdims=True)) for x in (w, d)
     )
-    return d * jnp.expand_dims(own / theirs, tuple(axes))
+    return d * (own / theirs)
 
-  moved = [one(key, w) for key, w in zip(keys, leaves, strict=True)]
-  return jax.tree.unflatten(structure, moved)
+  # On the host: XLA compiles hundreds of small random arrays slowly.
+  return jax.tree.map(one, at)
 
 
 def line(f: Look, at: Tree, one: Tree, steps: jax.Array) -> dict:

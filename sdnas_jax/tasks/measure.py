@@ -16,6 +16,7 @@ from sdnas_jax import loop
 from sdnas_jax import parallel
 from sdnas_jax import search
 from sdnas_jax import sharpness
+from sdnas_jax.analysis import landscape
 from sdnas_jax.data import split
 from sdnas_jax.report import spectrum
 from sdnas_jax.report import terrain
@@ -25,6 +26,7 @@ Tree = Any
 
 BLOCK = 16  # Hessian-vector products between two signs of progress
 SAMPLES = 4  # random starts of a density
+DIRECTIONS = {'alphas': landscape.even, 'weights': landscape.filterwise}
 
 
 def probe(config: ConfigDict) -> sharpness.Probe:
@@ -111,9 +113,9 @@ def _measure(state, seed, valid, hard, setup, probe):
   return sharpness.measure(state, key, valid, hard, setup, probe)
 
 
-def _plane(state, seed, valid, setup, probe, step, steps):
+def _plane(state, seed, valid, setup, probe, one, two):
   key = jax.random.key(seed)
-  return sharpness.plane(state, key, valid, step, steps, setup, probe)
+  return sharpness.plane(state, key, valid, one, two, setup, probe)
 
 
 def _columns(state, seed, valid, setup, probe, vectors):
@@ -128,21 +130,26 @@ def _density(state, seed, valid, setup, probe, n):
 
 
 def _landscape(given, probe, points):
-  """`steps` [n], and each group's loss and accuracy [n, n]."""
-  steps = np.linspace(-1, 1, points, dtype=np.float32)
-  ways = [dataclasses.replace(probe, of=of) for of in ('alphas', 'weights')]
-  rows = [
-    (*given, how, steps[n : n + 1], steps)
-    for how in ways
-    for n in range(points)
-  ]
+  """`steps` [n], and each group's loss and accuracy [n, n].
+
+  The directions follow from the seed alone, so that methods searched with one
+  seed are cut alike.
+  """
+  state, seed, *_ = given
+  rng, steps = np.random.default_rng((seed, 2)), np.linspace(-1, 1, points)
+  steps, rows = steps.astype(np.float32), []
+  for of, draw in DIRECTIONS.items():
+    at = jax.device_get(state.params[of])
+    one, two = (parallel.replicate(draw(rng, at)) for _ in range(2))
+    how = dataclasses.replace(probe, of=of)
+    for n in range(points):
+      rows.append((*given, how, (one, steps[n : n + 1]), (two, steps)))
   planes = _all(_plane, rows, 'landscape', 'row')
   found = {'steps': steps}
-  for n, how in enumerate(ways):
-    own = planes[n * points : (n + 1) * points]
+  for of in DIRECTIONS:
+    own, planes = planes[:points], planes[points:]
     for name in own[0]:
-      table = np.concatenate([plane[name] for plane in own])
-      found[f'{how.of}_{name}'] = table
+      found[f'{of}_{name}'] = np.concatenate([row[name] for row in own])
   return found
 
 

@@ -9,6 +9,7 @@ import pytest
 from configs import search_digits
 from sdnas_jax import artifacts
 from sdnas_jax import sharpness
+from sdnas_jax.analysis import landscape
 from sdnas_jax.tasks import measure
 from tests import toys
 
@@ -75,14 +76,18 @@ def test_the_landscape_goes_through_where_the_search_stands(at, tmp_path):
   found = artifacts.read_arrays(tmp_path / 'landscape.npz')
   assert found['steps'].tolist() == [-1, 0, 1]
   how = measure.probe(asked)
-  key, here = jax.random.key(asked.seed), np.zeros(1, np.float32)
-  steps = np.float32([1])
+  key = jax.random.key(asked.seed)
+  alphas = state.params['alphas']
+  rng = np.random.default_rng((asked.seed, 2))
+  one, two = (landscape.even(rng, alphas) for _ in range(2))
   for of in ('alphas', 'weights'):
     for name in ('loss', 'accuracy'):
       assert found[f'{of}_{name}'].shape == (3, 3)
   here, there = (
-    jax.jit(sharpness.plane)(state, key, valid, one, two, setup, how)
-    for one, two in ((here, here), (steps, -steps))
+    jax.jit(sharpness.plane)(
+      *(state, key, valid, (one, step), (two, -step), setup, how)
+    )
+    for step in (np.float32([0]), np.float32([1]))
   )
   for name in ('loss', 'accuracy'):
     for of in ('alphas', 'weights'):
