@@ -43,6 +43,7 @@ def draw(runs: Mapping[str, Sequence[Mapping[str, float | str]]]) -> bytes:
         table[:, 0], _BINS, range=span, weights=heights, color='#0072B2'
       )
       panel.set_yscale('log')
+      panel.set_ylim(bottom=heights.min() / 2)  # or the lowest bars vanish
     panel.axvline(0, color='0.6', linewidth=0.8)
     largest = max(table[:, 0], default=np.nan)
     panel.set_title(f'{name}: largest {largest:.3g}', fontsize=10)
