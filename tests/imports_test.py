@@ -14,7 +14,7 @@ ALLOWED = {
   'tf': set(),
   'compilation': set(),
   'memory': set(),
-  'analysis': set(),
+  'analysis': {'errors', 'report', 'spaces'},
   'bilevel': set(),
   'data': {'errors', 'parallel', 'tf'},
   'native': {'compilation'},

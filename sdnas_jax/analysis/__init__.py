@@ -1,1 +1,1 @@
-"""What a loss looks like around where a search stands, and what that costs."""
+"""What a loss looks like around where a search stands; a benchmark's table."""
