@@ -26,6 +26,7 @@ FILES = {
   'genotypes.jsonl': 'the architecture after each epoch, a line an epoch',
   'normal.svg': 'the normal cell, drawn',
   'reduce.svg': 'the reduction cell, drawn',
+  'cell.svg': 'the cell, where all are of one kind, drawn',
   'alphas.png': 'how the mixing weights evolved',
   'landscape.npz': 'steps [n], and loss and accuracy [n, n] around the end',
   'landscape.png': 'the same, drawn',

@@ -53,7 +53,7 @@ class Cell(nn.Module):
       for edge, y in zip(edges, jnp.split(out, len(edges)), strict=True):
         target = self.space.edges[edge][1]
         states[target] = states.get(target, 0.0) + y
-    return jnp.concatenate([states[n] for n in self.space.outputs], axis=-1)
+    return jnp.concatenate([states[n] for n in self.space.targets], axis=-1)
 
 
 class Supernet(nn.Module):

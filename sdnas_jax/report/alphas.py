@@ -7,7 +7,7 @@
   >>> alphas.draw(history, darts.SPACE)[1:4]
   b'PNG'
 
-The operation `none`, which no cell may keep, is grey and dashed.
+The operation `none` is grey and dashed.
 """
 
 from collections.abc import Mapping
@@ -102,7 +102,7 @@ def _triangles(history, space, paint, left):
       hspace=0.3,
     )
     _fill(half, grid, table, space, paint, span)
-    half.suptitle(f'{kind} cell', fontsize=11, y=1 - 0.03 / part[1])
+    half.suptitle(spaces.title(kind), fontsize=11, y=1 - 0.03 / part[1])
     half.supxlabel('epoch', fontsize=9, y=0.06 / part[1])
   return picture
 
@@ -127,7 +127,7 @@ def _fill(half, grid, weights, space, paint, span):
     panel = half.add_subplot(grid[row, source], sharex=first, sharey=first)
     first = first or panel
     panel.set_title(
-      f'{_name(source)} → {_name(target)}', fontsize=9, pad=3, y=1
+      f'{_name(source, space)} → {_name(target, space)}', fontsize=9, pad=3, y=1
     )
     paint(panel, table, space.primitives, span)
     # As in a table: numbers at the left and below.
@@ -139,8 +139,9 @@ def _fill(half, grid, weights, space, paint, span):
     )
 
 
-def _name(node: int) -> str:
-  return ('$c_{k-2}$', '$c_{k-1}$')[node] if node < 2 else str(node - 2)
+def _name(node: int, space: spaces.Space) -> str:
+  before = space.inputs - node
+  return f'$c_{{k-{before}}}$' if before > 0 else str(-before)
 
 
 def _lines(panel, weights, primitives, span):

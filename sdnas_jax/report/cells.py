@@ -1,8 +1,9 @@
 """Draws a searched cell: as a picture, and as text for a terminal.
 
   >>> from sdnas_jax.report import cells
+  >>> from sdnas_jax.spaces import space
   >>> pairs = [('skip_connect', 0), ('sep_conv_3x3', 1)]
-  >>> print(cells.text(pairs, concat=(2,)))
+  >>> print(cells.text(space.paired(pairs, concat=(2,))))
     0 = skip_connect(c_{k-2}) + sep_conv_3x3(c_{k-1})
     c_{k} = concat(0)
 
@@ -12,12 +13,13 @@ column it passes, and runs level within a column. As boxes never overlap, edges
 may only cross between columns, where there are neither labels nor nodes.
 """
 
-from collections.abc import Sequence
 import dataclasses
 import html
 import itertools
 import random
 import statistics
+
+from sdnas_jax.spaces import space as spaces
 
 _FONT = 13
 # The widest letter of the usual monospace fonts (Courier, Menlo, DejaVu).
@@ -45,7 +47,6 @@ stroke="{}" d="{}"/>"""
 _BOX = """<rect x="{:.1f}" y="{:.1f}" width="{:.1f}" height="{}" rx="8" \
 {}/><text x="{:.1f}" y="{:.1f}">{}</text>"""
 
-_Pairs = Sequence[tuple[str, int]]
 _Edge = tuple[int, int, str]  # Source, target, operation: '' to the output.
 _Columns = list[list['_Box']]
 
@@ -65,35 +66,30 @@ class _Box:
   after: list['_Box'] = dataclasses.field(default_factory=list)
 
 
-def text(pairs: _Pairs, concat: Sequence[int]) -> str:
+def text(cell: spaces.Graph) -> str:
   """Writes a cell as text, a line a node; arguments and errors as of `svg`."""
-  names, edges = _graph(pairs, concat)
-  terms = [f'{name}({names[source]})' for source, _, name in edges]
-  lines = [
-    f'  {names[2 + k]} = {terms[2 * k]} + {terms[2 * k + 1]}'
-    for k in range(len(pairs) // 2)
-  ]
-  joined = ', '.join(names[node] for node in concat)
+  names, edges = _named(cell)
+  lines = []
+  for node in range(cell.inputs, len(names) - 1):
+    terms = [f'{name}({names[i]})' for i, j, name in edges if j == node]
+    lines.append(f'  {names[node]} = {" + ".join(terms) or "nothing"}')
+  joined = ', '.join(names[node] for node in cell.outputs)
   return '\n'.join([*lines, f'  {names[-1]} = concat({joined})'])
 
 
-def svg(
-  pairs: _Pairs, concat: Sequence[int], title: str, starts: int = _STARTS
-) -> str:
+def svg(cell: spaces.Graph, title: str, starts: int = _STARTS) -> str:
   """Draws a cell as a standalone SVG.
 
   Args:
-    pairs: (operation, source node) in node order, two a node; nodes 0 and 1
-      are the inputs, the intermediate ones follow.
-    concat: the nodes whose concatenation is the output.
+    cell: edges that are `none` are left out.
     title: what a screen reader or a hovering mouse tells.
     starts: layouts to choose from; fewer are drawn sooner.
 
   Raises:
-    ValueError: the pairs are odd, or an edge leaves no earlier node.
+    ValueError: an edge leaves no earlier node.
   """
-  names, edges = _graph(pairs, concat)
-  nodes = _nodes(names, edges)
+  names, edges = _named(cell)
+  nodes = _nodes(names, edges, cell.inputs)
   columns = [[] for _ in range(nodes[-1].column + 1)]
   for node in nodes:
     columns[node.column].append(node)
@@ -114,27 +110,27 @@ def svg(
   )
 
 
-def _graph(pairs: _Pairs, concat: Sequence[int]) -> tuple[list, list[_Edge]]:
+def _named(cell: spaces.Graph) -> tuple[list[str], list[_Edge]]:
   """The nodes' names and the edges between them."""
-  if len(pairs) % 2:
-    raise ValueError(f'{len(pairs)} pairs are not two a node.')
-  count = len(pairs) // 2
-  edges = [(source, 2 + k // 2, op) for k, (op, source) in enumerate(pairs)]
-  edges += [(source, 2 + count, '') for source in concat]
+  count, last = len(cell.nodes), cell.inputs + len(cell.nodes)
+  edges = [(i, j, name) for name, i, j in cell.edges if name != 'none']
+  edges += [(source, last, '') for source in cell.outputs]
   for source, target, _ in edges:
     if not 0 <= source < target:
       raise ValueError(f'Node {source} does not precede node {target}.')
-  return ['c_{k-2}', 'c_{k-1}', *map(str, range(count)), 'c_{k}'], edges
+  inputs = [f'c_{{k-{n}}}' for n in range(cell.inputs, 0, -1)]
+  return [*inputs, *map(str, range(count)), 'c_{k}'], edges
 
 
-def _nodes(names: list[str], edges: list[_Edge]) -> list[_Box]:
+def _nodes(names: list[str], edges: list[_Edge], inputs: int) -> list[_Box]:
   """Nodes in even columns by the longest path, the output after the last."""
   depth = [0] * len(names)
   for source, target, operation in edges:
     if operation:
       depth[target] = max(depth[target], depth[source] + 2)
   depth[-1] = max(depth) + 1
-  fills = ['#b4eeb4'] * 2 + ['#add8e6'] * (len(names) - 3) + ['#eee8aa']
+  inner = ['#add8e6'] * (len(names) - 1 - inputs)
+  fills = ['#b4eeb4'] * inputs + inner + ['#eee8aa']
   paints = [f'fill="{fill}" stroke="#555"' for fill in fills]
   return [
     _Box(column, _NODE, paint, name, max(_NODE, len(name) * _LETTER + 16))

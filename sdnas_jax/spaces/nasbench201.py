@@ -9,11 +9,17 @@ last the output; each but the first sums all before it, each of these through an
 operation.
 """
 
+from collections.abc import Mapping
 import functools
 import random
 import re
+from typing import Any
+from typing import NamedTuple
+
+import numpy as np
 
 from sdnas_jax import errors
+from sdnas_jax.spaces import space as spaces
 
 OPERATIONS = (
   'none',
@@ -22,8 +28,46 @@ OPERATIONS = (
   'nor_conv_3x3',
   'avg_pool_3x3',
 )
-NODES = 4
-EDGES = tuple((i, j) for j in range(1, NODES) for i in range(j))
+KIND = 'cell'  # one kind, and so one alpha table
+
+
+class Genotype(NamedTuple):
+  """An architecture by its string."""
+
+  space: str
+  architecture: str
+
+  @classmethod
+  def read(cls, fields: Mapping[str, Any]) -> 'Genotype':
+    """From the fields of a genotype.json.
+
+    Raises:
+      BadInput, KeyError, TypeError: they are not a genotype's.
+    """
+    return of(parse(str(fields['architecture'])))
+
+  @classmethod
+  def strongest(
+    cls, space: spaces.Space, mix: Mapping[str, np.ndarray]
+  ) -> 'Genotype':
+    """Every edge's strongest operation, `none` as any; ties: the first one."""
+    return of(tuple(space.primitives[k] for k in mix[KIND].argmax(axis=1)))
+
+  @property
+  def graphs(self) -> dict[str, spaces.Graph]:
+    """The cell, with those of its edges that are `none`."""
+    edges = [*zip(EDGES, parse(self.architecture), strict=True)]
+    nodes = tuple(
+      tuple((name, i) for (i, j), name in edges if j == node)
+      for node in SPACE.targets
+    )
+    return {KIND: spaces.Graph(SPACE.inputs, nodes, SPACE.targets[-1:])}
+
+
+SPACE = spaces.Space(
+  'nasbench201', OPERATIONS, 3, 1, kinds=(KIND,), genotype=Genotype
+)
+EDGES = SPACE.edges
 SIZE = len(OPERATIONS) ** len(EDGES)  # 15,625 cells
 FORM = '|op~0|+|op~0|op~1|+|op~0|op~1|op~2|'
 _BEFORE = '|', '|+|', '|', '|+|', '|', '|'  # what precedes each edge's name
@@ -57,6 +101,15 @@ def parse(string: str) -> Cell:
       f'end it before that, its form is {FORM}'
     )
   return tuple(found)
+
+
+def of(cell: Cell) -> Genotype:
+  """A cell as a genotype.
+
+  Raises:
+    BadInput: these are not six known operations.
+  """
+  return Genotype(SPACE.name, text(cell))
 
 
 def text(cell: Cell) -> str:

@@ -8,12 +8,16 @@ Transcribed from the authors' repositories. A cell is written node by node, two
 operation-source pairs each: `s3-0 sk-1 | ...`.
 """
 
+from collections.abc import Mapping
 import json
 import pathlib
+from typing import Any
 from typing import NamedTuple
 
 from sdnas_jax import errors
+from sdnas_jax.spaces import nasbench201
 from sdnas_jax.spaces import space
+from sdnas_jax.spaces import SPACES
 
 OPERATIONS = {
   'mp': 'max_pool_3x3',
@@ -148,36 +152,52 @@ CELLS = {
 }
 
 
-def find(name: str) -> space.Genotype:
-  """A published genotype by its name, or that of a genotype.json by its path.
+def read(fields: Mapping[str, Any]) -> space.Genotype | nasbench201.Genotype:
+  """A genotype from the fields of its file, in which it is not yet checked.
+
+  Raises:
+    ValueError, KeyError, TypeError: they are not a genotype's.
+  """
+  return SPACES[fields['space']].genotype.read(fields)
+
+
+def find(name: str) -> space.Genotype | nasbench201.Genotype:
+  """The genotype that a name, a path or NAS-Bench-201 gives.
+
+  Args:
+    name: of a published cell; or the path of a genotype.json; or an
+      architecture string or an index of NAS-Bench-201.
 
   Raises:
     BadInput: there is none, or it is no genotype.
   """
+  if name.isdecimal():
+    return nasbench201.of(nasbench201.cell(int(name)))
+  if name.startswith('|'):
+    return nasbench201.of(nasbench201.parse(name))
   if not name.endswith('.json'):
     errors.pick('genotype', name, CELLS)
     return CELLS[name].genotype
   try:
-    fields = json.loads(pathlib.Path(name).read_text())
-    genotype = space.Genotype(
-      fields['space'],
-      tuple((str(kind), int(source)) for kind, source in fields['normal']),
-      tuple(int(node) for node in fields['normal_concat']),
-      tuple((str(kind), int(source)) for kind, source in fields['reduce']),
-      tuple(int(node) for node in fields['reduce_concat']),
-    )
+    genotype = read(json.loads(pathlib.Path(name).read_text()))
   except (OSError, ValueError, KeyError, TypeError) as error:
     raise errors.BadInput(
       f'{name} is not a genotype ({type(error).__name__}: {error}): give a '
       f'genotype.json that a search wrote, or one of {", ".join(CELLS)}'
     ) from error
+  if isinstance(genotype, space.Genotype):  # a string is right once read
+    _check(genotype, name)
+  return genotype
+
+
+def _check(genotype, name):
+  """Refuses cells that cannot be made into a network."""
   for kind in ('normal', 'reduce'):
     fault = _fault(getattr(genotype, kind), getattr(genotype, f'{kind}_concat'))
     if not fault and kind == 'reduce' and min(genotype.reduce_concat) < 2:
       fault = 'concatenates an input, which is twice as large as its nodes'
     if fault:
       raise errors.BadInput(f'the {kind} cell of {name} {fault}: correct it')
-  return genotype
 
 
 def _fault(pairs, concat):

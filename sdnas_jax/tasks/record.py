@@ -14,6 +14,7 @@ from sdnas_jax import search
 from sdnas_jax.methods import method as methods
 from sdnas_jax.report import alphas
 from sdnas_jax.report import cells
+from sdnas_jax.spaces import published
 from sdnas_jax.spaces import space as spaces
 from sdnas_jax.tasks import table
 
@@ -145,9 +146,8 @@ class Record:
     lines = []
     if self.stopped is not None:
       lines = [f'stopped by the method: the cells of epoch {self.stopped + 1}']
-    for kind in self.space.kinds:
-      pairs, concat = self.final[kind], self.final[f'{kind}_concat']
-      lines += ['', f'{kind} cell', cells.text(pairs, concat)]
+    for kind, cell in published.read(self.final).graphs.items():
+      lines += ['', spaces.title(kind), cells.text(cell)]
     return '\n'.join([*lines, '', artifacts.listing(self.workdir)])
 
   def _whole(self, done: int) -> None:
@@ -175,7 +175,6 @@ class Record:
     history = {kind: self.history[kind] for kind in self.space.kinds}
     picture = alphas.draw(history, self.space)
     artifacts.write(self.workdir / 'alphas.png', picture)
-    for kind in self.space.kinds:
-      pairs, concat = self.final[kind], self.final[f'{kind}_concat']
-      picture = cells.svg(pairs, concat, title=f'{kind} cell')
+    for kind, cell in published.read(self.final).graphs.items():
+      picture = cells.svg(cell, spaces.title(kind))
       artifacts.write(self.workdir / f'{kind}.svg', picture)

@@ -17,6 +17,8 @@ from sdnas_jax.report import cells
 from sdnas_jax.report import curves
 from sdnas_jax.report import page
 from sdnas_jax.report import spread
+from sdnas_jax.spaces import published
+from sdnas_jax.spaces import space as spaces
 from sdnas_jax.spaces import SPACES
 from sdnas_jax.tasks import check
 
@@ -148,22 +150,23 @@ def _told(genotype, last):
 
 def _differences(one, other):
   """How many edges of one genotype are not in the other."""
-  count = 0
-  for kind in SPACES[one['space']].kinds:
-    for n in range(0, len(one[kind]), 2):
-      kept = [tuple(pair) for pair in other[kind][n : n + 2]]
-      count += sum(tuple(pair) not in kept for pair in one[kind][n : n + 2])
-  return count
+  one, other = (published.read(genotype).graphs for genotype in (one, other))
+  return sum(
+    edge not in other[kind].edges
+    for kind, cell in one.items()
+    for edge in cell.edges
+  )
 
 
 @functools.cache  # those of the runs are those of their comparison
 def _drawn(said):
   """Pictures of the cells of a genotype, given as JSON; nothing for {}."""
-  genotype, pictures = json.loads(said), []
-  for kind in SPACES[genotype['space']].kinds if genotype else ():
-    pairs, concat = genotype[kind], genotype[f'{kind}_concat']
-    picture = cells.svg(pairs, concat, f'{kind} cell', STARTS)
-    text = f'{kind} cell:\n{cells.text(pairs, concat)}'
+  pictures, genotype = [], json.loads(said)
+  graphs = published.read(genotype).graphs if genotype else {}
+  for kind, cell in graphs.items():
+    title = spaces.title(kind)
+    picture = cells.svg(cell, title, STARTS)
+    text = f'{title}:\n{cells.text(cell)}'
     pictures.append(f'<h3>{kind}</h3>{page.image(picture, text)}')
   return '\n'.join(pictures)
 

@@ -9,6 +9,7 @@ import pytest
 
 from sdnas_jax.report import alphas
 from sdnas_jax.spaces import darts
+from sdnas_jax.spaces import nasbench201
 from sdnas_jax.spaces import space as spaces
 
 SMALL = spaces.Space('small', ('none', 'skip_connect', 'sep_conv_3x3'), nodes=2)
@@ -129,3 +130,17 @@ def test_large_alphas_neither_overflow_nor_vanish(drawn):
 def test_a_table_of_another_space_raises(shape):
   with pytest.raises(ValueError, match='zip'):
     alphas.draw({'normal': np.zeros(shape)}, SMALL)
+
+
+@pytest.mark.parametrize('show', [alphas.draw, alphas.heat])
+def test_a_space_of_one_input_and_one_kind_of_cell(show, drawn):
+  space = nasbench201.SPACE
+  png = show(history(space, epochs=3), space)
+  (part,) = drawn[0].subfigs
+  assert part.get_suptitle() == 'cell'
+  titles = [p.get_title().replace('$', '') for p in panels(part)]
+  assert titles == [
+    *('c_{k-1} → 0', 'c_{k-1} → 1', '0 → 1'),
+    *('c_{k-1} → 2', '0 → 2', '1 → 2'),
+  ]
+  assert png.startswith(b'\x89PNG')

@@ -14,6 +14,8 @@ from PIL import ImageFont
 import pytest
 
 from sdnas_jax.report import cells
+from sdnas_jax.spaces import nasbench201
+from sdnas_jax.spaces import space as spaces
 
 CONCAT = (2, 3, 4, 5)
 NAMES = ('c_{k-2}', 'c_{k-1}', '0', '1', '2', '3', 'c_{k}')
@@ -94,6 +96,14 @@ class Drawing(NamedTuple):
   edges: list[Edge]
 
 
+def svg(pairs, concat, title):
+  return cells.svg(spaces.paired(pairs, concat), title)
+
+
+def text(pairs, concat):
+  return cells.text(spaces.paired(pairs, concat))
+
+
 def genotype(cell: str | int) -> list[tuple[str, int]]:
   """A published cell by its name, or a random one by its seed."""
   if cell in PUBLISHED:
@@ -105,7 +115,7 @@ def genotype(cell: str | int) -> list[tuple[str, int]]:
 
 @functools.cache
 def drawing(cell: str | int) -> Drawing:
-  return read(cells.svg(genotype(cell), CONCAT, 'A cell'))
+  return read(svg(genotype(cell), CONCAT, 'A cell'))
 
 
 def read(svg: str) -> Drawing:
@@ -290,7 +300,7 @@ def test_parallel_edges_are_apart():
   sources = [0, 0, 2, 2, 1, 1, 0, 4]
   operations = ['skip_connect', 'sep_conv_3x3', *['skip_connect'] * 6]
   pairs = list(zip(operations, sources, strict=True))
-  edges = read(cells.svg(pairs, CONCAT, 'Twins')).edges
+  edges = read(svg(pairs, CONCAT, 'Twins')).edges
   for a, b in (edges[:2], edges[2:4], edges[4:6]):
     assert (a.source, a.target) == (b.source, b.target)
     middle = len(a.points) // 2
@@ -300,7 +310,7 @@ def test_parallel_edges_are_apart():
 
 def test_a_cell_may_leave_out_inputs_and_join_some_nodes_only():
   pairs = [('skip_connect', 1)] * 8
-  _, _, nodes, labels, edges = read(cells.svg(pairs, (4, 1), 'Odd'))
+  _, _, nodes, labels, edges = read(svg(pairs, (4, 1), 'Odd'))
   assert [e[:3] for e in edges[8:]] == [(4, '', 6), (1, '', 6)]
   assert len(labels) == 8
   for a, b in itertools.combinations(nodes, 2):
@@ -324,7 +334,7 @@ def test_the_background_is_white_and_the_first_drawn():
 
 def test_texts_are_escaped():
   pairs = [('a<b>&"c"', 0), ("d'e", 1)]
-  root = ElementTree.fromstring(cells.svg(pairs, (2,), '<i>&"'))
+  root = ElementTree.fromstring(svg(pairs, (2,), '<i>&"'))
   space = '{http://www.w3.org/2000/svg}'
   assert root.find(f'{space}title').text == '<i>&"'
   paths = root.findall(f'{space}g/{space}path')
@@ -335,7 +345,7 @@ def test_texts_are_escaped():
 
 def test_a_long_chain_of_long_names_is_shown_at_most_1000_wide():
   pairs = [('an_operation_of_a_long_name', k // 2) for k in range(16)]
-  root = ElementTree.fromstring(cells.svg(pairs, range(2, 10), 'Long'))
+  root = ElementTree.fromstring(svg(pairs, range(2, 10), 'Long'))
   assert float(root.get('viewBox').split()[2]) > 1000
   assert float(root.get('width')) == 1000
 
@@ -343,13 +353,13 @@ def test_a_long_chain_of_long_names_is_shown_at_most_1000_wide():
 def test_a_picture_depends_on_nothing_but_its_arguments():
   pairs = genotype('GDAS_V1 normal')
   random.seed(1)
-  first = cells.svg(pairs, CONCAT, 'Twice')
+  first = svg(pairs, CONCAT, 'Twice')
   random.seed(2)
-  assert cells.svg(pairs, CONCAT, 'Twice') == first
+  assert svg(pairs, CONCAT, 'Twice') == first
 
 
 def test_text_of_a_published_cell():
-  assert cells.text(genotype('GDAS_V1 normal'), CONCAT) == (
+  assert text(genotype('GDAS_V1 normal'), CONCAT) == (
     '  0 = skip_connect(c_{k-2}) + skip_connect(c_{k-1})\n'
     '  1 = skip_connect(c_{k-2}) + sep_conv_5x5(0)\n'
     '  2 = sep_conv_3x3(1) + skip_connect(c_{k-2})\n'
@@ -359,15 +369,14 @@ def test_text_of_a_published_cell():
 
 
 def test_text_of_some_joined_nodes():
-  pairs = [('none', 0), ('skip_connect', 0)]
-  assert cells.text(pairs, (1, 2)) == (
-    '  0 = none(c_{k-2}) + skip_connect(c_{k-2})\n  c_{k} = concat(c_{k-1}, 0)'
+  pairs = [('max_pool_3x3', 0), ('skip_connect', 0)]
+  assert text(pairs, (1, 2)) == (
+    '  0 = max_pool_3x3(c_{k-2}) + skip_connect(c_{k-2})\n'
+    '  c_{k} = concat(c_{k-1}, 0)'
   )
 
 
-@pytest.mark.parametrize(
-  'show', [cells.text, functools.partial(cells.svg, title='')]
-)
+@pytest.mark.parametrize('show', [text, functools.partial(svg, title='')])
 @pytest.mark.parametrize(
   ('pairs', 'concat', 'message'),
   [
@@ -380,3 +389,37 @@ def test_text_of_some_joined_nodes():
 def test_no_cell(show, pairs, concat, message):
   with pytest.raises(ValueError, match=message):
     show(pairs, concat)
+
+
+def test_a_cell_of_nasbench201_is_drawn_without_its_none_edges():
+  string = (
+    '|nor_conv_3x3~0|+|none~0|none~1|+|skip_connect~0|none~1|avg_pool_3x3~2|'
+  )
+  cell = nasbench201.of(nasbench201.parse(string)).graphs['cell']
+  assert cells.text(cell) == (
+    '  0 = nor_conv_3x3(c_{k-1})\n'
+    '  1 = nothing\n'
+    '  2 = skip_connect(c_{k-1}) + avg_pool_3x3(1)\n'
+    '  c_{k} = concat(2)'
+  )
+  root = ElementTree.fromstring(cells.svg(cell, 'cell'))
+  space = '{http://www.w3.org/2000/svg}'
+  paths = root.findall(f'{space}g/{space}path')
+  ends = 'data-source', 'data-operation', 'data-target'
+  assert [tuple(map(path.get, ends)) for path in paths] == [
+    *(('0', 'nor_conv_3x3', '1'), ('0', 'skip_connect', '3')),
+    *(('2', 'avg_pool_3x3', '3'), ('3', '', '4')),
+  ]
+  fills = [rect.get('fill') for rect in root.findall(f'{space}rect')]
+  assert fills.count('#b4eeb4') == fills.count('#eee8aa') == 1
+
+
+@pytest.mark.parametrize('index', [0, 1, 100, 1835, 9930])
+@pytest.mark.parametrize('name', [None, 'none'])
+def test_any_cell_of_nasbench201_is_drawn(index, name):
+  cell = (name,) * 6 if name else nasbench201.cell(index)
+  (graph,) = nasbench201.of(cell).graphs.values()
+  root = ElementTree.fromstring(cells.svg(graph, 'cell'))
+  texts = [t.text for t in root.findall('{http://www.w3.org/2000/svg}text')]
+  kept = [name for name in cell if name != 'none']
+  assert sorted(texts) == sorted(['c_{k-1}', '0', '1', '2', 'c_{k}', *kept])

@@ -3,10 +3,12 @@
 import hashlib
 import itertools
 
+import numpy as np
 import pytest
 
 from sdnas_jax import errors
 from sdnas_jax.spaces import nasbench201 as space
+from sdnas_jax.spaces import space as spaces
 
 GOOD = (
   '|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|'
@@ -96,3 +98,46 @@ def test_what_is_no_cell_is_refused():
       wrong(('none',) * 5)
     with pytest.raises(errors.BadInput, match='did you mean nor_conv_1x1'):
       wrong(('none',) * 5 + ('conv_1x1',))
+
+
+def test_the_genotype_is_the_argmax_of_every_edge():
+  weights = np.array(
+    [
+      [0.3, 0.2, 0.2, 0.2, 0.1],  # none wins, as any other may
+      [0.1, 0.6, 0.1, 0.1, 0.1],
+      [0.1, 0.1, 0.6, 0.1, 0.1],
+      [0.1, 0.1, 0.1, 0.6, 0.1],
+      [0.1, 0.1, 0.1, 0.1, 0.6],
+      [0.2, 0.2, 0.2, 0.2, 0.2],  # the first of equals
+    ]
+  )
+  found = spaces.strongest(space.SPACE, {'cell': weights})
+  assert found == (
+    'nasbench201',
+    '|none~0|+|skip_connect~0|nor_conv_1x1~1|'
+    '+|nor_conv_3x3~0|avg_pool_3x3~1|none~2|',
+  )
+  assert found.graphs['cell'] == (
+    1,
+    (
+      (('none', 0),),
+      (('skip_connect', 0), ('nor_conv_1x1', 1)),
+      (('nor_conv_3x3', 0), ('avg_pool_3x3', 1), ('none', 2)),
+    ),
+    (3,),
+  )
+
+
+def test_hard_weights_are_one_hot_on_every_edge():
+  hard = spaces.hard(space.SPACE, space.of(space.cell(9)))
+  expected = np.zeros((6, 5))
+  # An operation each of 1<-0, 2<-0, 2<-1, 3<-0, 3<-1, 3<-2, by hand.
+  expected[range(6), [4, 0, 0, 1, 0, 3]] = 1
+  np.testing.assert_array_equal(hard['cell'], expected)
+
+
+@pytest.mark.parametrize('index', range(0, 15625, 625))
+def test_a_genotype_goes_through_its_hard_weights(index):
+  genotype = space.of(space.cell(index))
+  hard = spaces.hard(space.SPACE, genotype)
+  assert spaces.strongest(space.SPACE, hard) == genotype

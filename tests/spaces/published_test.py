@@ -8,7 +8,7 @@ from sdnas_jax import errors
 from sdnas_jax.spaces import published
 
 
-@pytest.mark.parametrize('name', published.CELLS)
+@pytest.mark.parametrize('name', [*published.CELLS, '0', '9930'])
 def test_a_published_cell_goes_through_a_file(name, tmp_path):
   genotype = published.find(name)
   file = tmp_path / 'genotype.json'
@@ -60,3 +60,35 @@ def test_half_a_file_is_refused(tmp_path):
   file.write_text('{"space": "darts", ')
   with pytest.raises(errors.BadInput, match='is not a genotype'):
     published.find(str(file))
+
+
+def test_an_index_is_the_architecture_of_its_string(tmp_path):
+  found = published.find('1835')
+  skip = '|skip_connect~0|+|skip_connect~0|skip_connect~1|+'
+  skip += '|skip_connect~0|skip_connect~1|skip_connect~2|'
+  assert found == published.find(skip) == ('nasbench201', skip)
+  file = tmp_path / 'genotype.json'
+  file.write_text(json.dumps({'space': 'nasbench201', 'architecture': skip}))
+  assert published.find(str(file)) == found
+
+
+@pytest.mark.parametrize(
+  'architecture, says',
+  [
+    ('|skip_conect~0|', 'did you mean skip_connect'),
+    (5, 'should be'),
+    ([], 'should'),
+  ],
+)
+def test_a_wrong_string_in_a_file_is_refused(tmp_path, architecture, says):
+  file = tmp_path / 'genotype.json'
+  fields = {'space': 'nasbench201', 'architecture': architecture}
+  file.write_text(json.dumps(fields))
+  with pytest.raises(errors.BadInput, match=says):
+    published.find(str(file))
+
+
+@pytest.mark.parametrize('name', ['15625', '|none~0|'])
+def test_no_architecture_of_the_benchmark(name):
+  with pytest.raises(errors.BadInput):
+    published.find(name)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from sdnas_jax.spaces import published
 from sdnas_jax.spaces import space as spaces
 from sdnas_jax.spaces import SPACES
 
@@ -14,7 +15,7 @@ def test_darts_has_14_edges_in_node_major_order():
   assert DARTS.edges[:5] == ((0, 2), (1, 2), (0, 3), (1, 3), (2, 3))
   assert DARTS.edges[9:] == ((0, 5), (1, 5), (2, 5), (3, 5), (4, 5))
   assert DARTS.shape == (14, 8)
-  assert DARTS.outputs == (2, 3, 4, 5)
+  assert DARTS.targets == (2, 3, 4, 5)
   assert DARTS.leaving(3) == (8, 12)
   assert DARTS.entering(3) == (2, 3, 4)
 
@@ -63,6 +64,28 @@ def test_top_two_equals_brute_force(seed):
     second = next(row for row in best if row[1] != first[1])
     assert pairs[2 * node] == (first[2], first[1])
     assert pairs[2 * node + 1] == (second[2], second[1])
+
+
+@pytest.mark.parametrize('name', ['DARTS_V2', 'AmoebaNet'])
+def test_the_graph_of_a_published_cell_is_its_pairs(name):
+  genotype = published.CELLS[name].genotype
+  for kind, graph in genotype.graphs.items():
+    pairs = getattr(genotype, kind)
+    assert graph.edges == tuple(
+      (op, source, 2 + n // 2) for n, (op, source) in enumerate(pairs)
+    )
+    assert graph.outputs == getattr(genotype, f'{kind}_concat')
+
+
+def test_hard_weights_are_one_for_each_edge_of_the_genotype():
+  genotype = published.CELLS['DARTS_V2'].genotype
+  hard = spaces.hard(DARTS, genotype)
+  for kind in DARTS.kinds:
+    ones = {tuple(at) for at in np.argwhere(hard[kind]).tolist()}
+    assert ones == {
+      (DARTS.edges.index((source, 2 + n // 2)), DARTS.primitives.index(op))
+      for n, (op, source) in enumerate(getattr(genotype, kind))
+    }
 
 
 def test_strongest_fills_both_cells():
