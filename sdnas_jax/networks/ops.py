@@ -70,11 +70,7 @@ class Norm(nn.Module):
   def __call__(
     self, x: jax.Array, ctx: Context, p: jax.Array | None = None
   ) -> jax.Array:
-    """Normalises; with weights p [stack, edges], mixes a stack instead.
-
-    Only without affine parameters is there anything to mix.
-    """
-    assert p is None or not self.affine
+    """Normalises; with weights p [stack, edges], mixes a stack instead."""
     shape = x.shape[0], 1, 1, 1, x.shape[-1]
     mean = self.variable('batch_stats', 'mean', jnp.zeros, shape)
     var = self.variable('batch_stats', 'var', jnp.ones, shape)
@@ -97,12 +93,14 @@ class Norm(nn.Module):
 
   def weights(self, p, shape, dtype):
     """For each output, and if affine, for each channel; and the bias."""
-    if self.affine:
-      scale = self.param('scale', nn.initializers.ones, shape)
-      bias = self.param('bias', nn.initializers.zeros, shape)
-      scale, bias = scale.astype(dtype), bias.astype(dtype)
-      return scale.reshape(1, len(scale), -1), bias
-    return p[:, :, None], None
+    p = p[:, :, None]
+    if not self.affine:
+      return p, None
+    stacked = len(p), -1, shape[-1]
+    scale = self.param('scale', nn.initializers.ones, shape)
+    bias = self.param('bias', nn.initializers.zeros, shape)
+    scale, bias = (x.astype(dtype).reshape(stacked) for x in (scale, bias))
+    return p * scale, jnp.sum(p * bias, axis=0)[:, None, None, None]
 
 
 class Pointwise(nn.Module):

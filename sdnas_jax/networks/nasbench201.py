@@ -1,0 +1,262 @@
+"""NAS-Bench-201's networks: the supernet of its space, and those of its cells.
+
+  >>> net = nasbench201.Supernet(spaces.SPACES['nasbench201'], classes=10)
+  >>> variables = net.init(key, images, mix)
+  >>> logits = net.apply(variables, images, mix)
+
+Dong and Yang, ICLR 2020, section 2.1 and their code: a stem, three stages of
+equal cells with a residual block before the second and the third, which halves
+the resolution and doubles the channels, and a head. Features are
+[edges, batch, height, width, channels], as in `ops`.
+"""
+
+from collections.abc import Mapping
+
+import flax.linen as nn
+import jax
+from jax import lax
+import jax.numpy as jnp
+import numpy as np
+
+from sdnas_jax.networks import blend
+from sdnas_jax.networks import depthwise
+from sdnas_jax.networks import once
+from sdnas_jax.networks import ops
+from sdnas_jax.networks import pool
+from sdnas_jax.spaces import nasbench201 as cells
+from sdnas_jax.spaces import space as spaces
+
+STAGES = 3
+CONVOLUTIONS = {'nor_conv_1x1': 1, 'nor_conv_3x3': 3}  # and their sizes
+
+
+class Conv(nn.Module):
+  """Convolutions of one input that keep its size, one for each edge."""
+
+  edges: int
+  features: int
+  size: int
+  bias: bool = False
+  stride: int = 1
+
+  @nn.compact
+  def __call__(self, x: jax.Array) -> jax.Array:
+    """From [1, batch, ...] to [edges, batch, ..., features]."""
+    shape = self.edges, self.size, self.size, x.shape[-1], self.features
+    kernel = self.param('kernel', ops.uniform, shape).astype(x.dtype)
+    # All edges' outputs are those of one convolution.
+    kernel = jnp.moveaxis(kernel, 0, 3).reshape(*shape[1:4], -1)
+    pad = [(self.size // 2,) * 2] * 2
+    layout = 'NHWC', 'HWIO', 'NHWC'
+    y = lax.conv_general_dilated(
+      x[0], kernel, (self.stride,) * 2, pad, dimension_numbers=layout
+    )
+    y = y.reshape(*y.shape[:3], self.edges, self.features)
+    y = jnp.moveaxis(y, 3, 0)
+    if self.bias:
+      shape = self.edges, 1, 1, 1, self.features
+      y += self.param('bias', nn.initializers.zeros, shape).astype(x.dtype)
+    return y
+
+
+class MixedOp(nn.Module):
+  """sum_o p_o op_o(x) on each of the edges that leave one node.
+
+  Without affine normalisation the convolutions have a bias, which it cancels:
+  so it is in the authors' code, and in their count of the parameters.
+  """
+
+  primitives: tuple[str, ...]
+  affine: bool
+
+  @nn.compact
+  def __call__(
+    self, x: jax.Array, mix: jax.Array, ctx: ops.Context
+  ) -> jax.Array:
+    """From x [1, batch, ...], mix [edges, primitives] to [edges, ...]."""
+    p = dict(zip(self.primitives, mix.T, strict=True))
+    native = ctx.how == 'native'
+    positive, edges, channels = nn.relu(x), len(mix), x.shape[-1]
+    convolved = [
+      Conv(edges, channels, size, not self.affine, name=name)(positive)
+      for name, size in CONVOLUTIONS.items()
+    ]
+    weights = jnp.stack([p[name] for name in CONVOLUTIONS])
+    total = ops.Norm(self.affine)(jnp.concatenate(convolved), ctx, weights)
+    for name, y in (('skip_connect', x), ('avg_pool_3x3', pool.mean(x, 1))):
+      total += blend.weigh(p[name].astype(x.dtype), y, native)
+    return total
+
+
+class MixedCell(nn.Module):
+  """Four nodes, all before a node feeding it through mixed operations."""
+
+  space: spaces.Space
+  affine: bool
+
+  @nn.compact
+  def __call__(
+    self, x: jax.Array, mix: jax.Array, ctx: ops.Context
+  ) -> jax.Array:
+    """From [1, batch, ...] to the same shape: the last node."""
+    states = {0: x}
+    for source in range(self.space.nodes):
+      edges = self.space.leaving(source)
+      op = MixedOp(self.space.primitives, self.affine, name=f'from{source}')
+      out = op(states[source], mix[np.array(edges)], ctx)
+      for edge, y in zip(edges, jnp.split(out, len(edges)), strict=True):
+        target = self.space.edges[edge][1]
+        states[target] = states.get(target, 0.0) + y
+    return states[self.space.nodes]
+
+
+# Made once, so that equal cells are of one class and traced once.
+Recomputed = nn.remat(MixedCell)
+
+
+class Cell(nn.Module):
+  """A discrete cell, with affine normalisation and without biases."""
+
+  graph: spaces.Graph
+
+  @nn.compact
+  def __call__(self, x: jax.Array, ctx: ops.Context) -> jax.Array:
+    """From [1, batch, ...] to the same shape."""
+    states = [x]
+    for pairs in self.graph.nodes:
+      total = jnp.zeros_like(x)
+      for kind, source in pairs:
+        if kind != 'none':
+          total += self.operation(kind, states[source], ctx)
+      states.append(total)
+    return states[-1]
+
+  def operation(self, kind, x, ctx):
+    if kind == 'skip_connect':
+      return x
+    if kind == 'avg_pool_3x3':
+      return pool.mean(x, 1)
+    x = Conv(1, x.shape[-1], CONVOLUTIONS[kind])(nn.relu(x))
+    return ops.Norm(affine=True)(x, ctx)
+
+
+class Residual(nn.Module):
+  """Halves the resolution and doubles the channels, beside a shortcut.
+
+  Sides must be even.
+  """
+
+  @nn.compact
+  def __call__(self, x: jax.Array, ctx: ops.Context) -> jax.Array:
+    """From [1, batch, height, width, channels]."""
+    wide = 2 * x.shape[-1]
+    y = Conv(1, wide, 3, stride=2, name='first')(nn.relu(x))
+    y = ops.Norm(affine=True, name='first_norm')(y, ctx)
+    y = Conv(1, wide, 3, name='second')(nn.relu(y))
+    y = ops.Norm(affine=True, name='second_norm')(y, ctx)
+    small = nn.avg_pool(x[0], (2, 2), (2, 2))[None]
+    return y + ops.Pointwise(1, wide, name='shortcut')(small)
+
+
+def stacked(
+  parent: nn.Module,
+  images: jax.Array,
+  ctx: ops.Context,
+  cell: nn.Module,
+  *args: jax.Array | ops.Context,
+) -> jax.Array:
+  """The whole network, of a parent in a compact method: the class logits.
+
+  Args:
+    parent: with `channels`, `layers` to a stage, `classes` and `bf16`.
+    images: [batch, height, width, channels] float, of sides divisible by 4.
+    ctx: for the layers around the cells.
+    cell: what every cell is equal to, without a parent.
+    *args: of the cell, behind its input.
+
+  Returns:
+    [batch, classes].
+  """
+  images = images.astype(jnp.bfloat16) if parent.bf16 else images
+  x = ops.Stem(parent.channels, name='stem')(images, ctx)
+  for stage in range(STAGES):
+    if stage:
+      x = Residual(name=f'residual{stage}')(x, ctx)
+    for layer in range(parent.layers):
+      x = once.call(parent, f'stage{stage}_cell{layer}', cell, x, *args)
+  x = nn.relu(ops.Norm(affine=True, name='norm')(x, ctx))
+  return ops.Classifier(parent.classes, name='classifier')(x)
+
+
+def context(
+  images: jax.Array,
+  train: bool,
+  present: jax.Array | None,
+  how: str | None,
+  bf16: bool,
+) -> ops.Context:
+  """What every module of a forward pass is handed."""
+  if present is None:
+    present = jnp.ones(images.shape[:1], bool)
+  share = (present / present.sum())[None, :, None, None, None]
+  how = how or depthwise.best(bf16)
+  return ops.Context(train, share.astype(images.dtype), how)
+
+
+class Supernet(nn.Module):
+  """Every edge of every cell carries a mixture of all operations."""
+
+  space: spaces.Space
+  classes: int
+  channels: int = 16
+  layers: int = 5  # to a stage
+  affine: bool = False  # the cells' normalisation; if not, there are biases
+  tracked: bool = True  # validate by running statistics, not by the batch's
+  depthwise: str | None = None
+  bf16: bool = False  # compute in bfloat16; see `ops`
+  remat: bool = False  # compute cells again in the backward pass: less memory
+
+  @nn.compact
+  def __call__(
+    self,
+    images: jax.Array,
+    mix: Mapping[str, jax.Array],
+    train: bool = False,
+    present: jax.Array | None = None,
+  ) -> jax.Array:
+    """Class logits; arguments and result are those of `supernet.Supernet`."""
+    own = train or not self.tracked
+    ctx = context(images, own, present, self.depthwise, self.bf16)
+    kind = Recomputed if self.remat else MixedCell
+    cell = kind(self.space, self.affine, parent=None)
+    return stacked(self, images, ctx, cell, mix[cells.KIND], ctx)
+
+
+class Derived(nn.Module):
+  """The network of one architecture, to be trained from scratch."""
+
+  genotype: cells.Genotype
+  classes: int
+  channels: int = 16
+  layers: int = 5  # to a stage
+  depthwise: str | None = None
+  bf16: bool = False  # compute in bfloat16; see `ops`
+
+  @nn.compact
+  def __call__(
+    self,
+    images: jax.Array,
+    train: bool = False,
+    present: jax.Array | None = None,
+    key: jax.Array | None = None,
+    drop: jax.Array | float = 0.0,
+  ) -> jax.Array | tuple[jax.Array, None]:
+    """Class logits; arguments and result are those of `derived.Derived`.
+
+    It drops no path and has no auxiliary head.
+    """
+    del key, drop
+    ctx = context(images, train, present, self.depthwise, self.bf16)
+    cell = Cell(self.genotype.graphs[cells.KIND], parent=None)
+    logits = stacked(self, images, ctx, cell, ctx)
+    return (logits, None) if train else logits
