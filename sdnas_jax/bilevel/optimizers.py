@@ -61,12 +61,13 @@ def sgd(
   momentum: float,
   decay: float,
   clip: float,
+  nesterov: bool = False,
 ) -> optax.GradientTransformation:
   """Clips the raw gradient, then adds the decay, then the momentum."""
   return optax.chain(
     clip_by_global_norm(clip),
     optax.add_decayed_weights(decay),
-    optax.trace(momentum),
+    optax.trace(momentum, nesterov),
     optax.scale_by_learning_rate(schedule),
   )
 

@@ -50,6 +50,20 @@ def test_sgd_clips_then_decays_then_has_momentum(gradients, start):
   np.testing.assert_allclose(params['weights'], w, rtol=1e-5)
 
 
+def test_nesterov_s_momentum_is_pytorch_s(gradients, start):
+  tx = optimizers.sgd(0.1, momentum=0.9, decay=0.02, clip=1.0, nesterov=True)
+  params, _ = run(
+    optimizers.split(tx, optimizers.adam(0.01, 0.5, 0.999, 0.03)),
+    *('weights', gradients, start),
+  )
+  w, buffer = np.array([1.0, -2.0, 3.0]), 0.0
+  for g in gradients:
+    g = g * min(1.0, 1.0 / np.linalg.norm(g)) + 0.02 * w
+    buffer = 0.9 * buffer + g
+    w = w - 0.1 * (g + 0.9 * buffer)
+  np.testing.assert_allclose(params['weights'], w, rtol=1e-5)
+
+
 def test_adam_s_decay_enters_the_moments(gradients, start):
   params, _ = run(make(), 'alphas', gradients, start)
   a, m, v = np.array([0.1, 0.2, 0.3]), 0.0, 0.0
