@@ -46,6 +46,7 @@ def get_config() -> ConfigDict:
   weights.schedule = 'cosine'  # or 'linear'
   weights.warmup = 0  # first epochs, of a lower rate
   weights.momentum = 0.9
+  weights.nesterov = False
   weights.decay = 3e-4
   weights.clip = 5.0
   weights.auxiliary = 0.4  # of the auxiliary head's loss; 0: no such head

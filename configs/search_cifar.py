@@ -40,6 +40,7 @@ def get_config() -> ConfigDict:
   weights.lr = 0.025
   weights.lr_min = 0.001
   weights.momentum = 0.9
+  weights.nesterov = False
   weights.decay = 3e-4
   weights.clip = 5.0
 

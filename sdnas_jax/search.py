@@ -250,7 +250,8 @@ def validate(
 
   def body(n, sums):
     batch = split.take(valid, order[n], setup.mean, setup.std)
-    logits = setup.net.apply(variables, batch.image, mix)
+    given = batch.image, mix, False, batch.present
+    logits = setup.net.apply(variables, *given)
     loss = cross_entropy(logits, batch)
     sums = count(sums, logits, batch, loss, 0.0)
     return watch(sums, loss, state.step)

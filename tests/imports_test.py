@@ -28,7 +28,8 @@ ALLOWED = {
   'search': {'bilevel', 'data', 'methods', 'spaces'},
   'sharpness': {'analysis', 'data', 'search'},
   'tasks': {
-    *('artifacts', 'bilevel', 'checkpoints', 'compilation', 'data', 'errors'),
+    *('analysis', 'artifacts', 'bilevel', 'checkpoints', 'compilation'),
+    *('data', 'errors'),
     *(
       'loop',
       'memory',

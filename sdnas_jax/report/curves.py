@@ -42,7 +42,7 @@ def draw(
     A PNG.
   """
   picture = figure.Figure((8, 3), dpi=130, layout='constrained')
-  row = picture.subplots(1, len(panels))
+  row = picture.subplots(1, len(panels), squeeze=False)[0]
   epochs = [int(row['epoch']) + 1 for row in rows]
   for panel, (what, columns) in zip(row, panels.items(), strict=True):
     for name, colour in zip(columns, _COLOURS, strict=False):

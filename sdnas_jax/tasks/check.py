@@ -34,7 +34,8 @@ def search(config: ConfigDict) -> None:
     'sharpness.of': ('alphas', 'weights'),
     'sharpness.protocol': ('probe', 'robustdarts'),
   }
-  fields.networks(config, fields.SEARCH, choices)
+  own = fields.OWN.get(config.get('space'), {})
+  fields.networks(config, fields.SEARCH | own, choices)
   warmup, epochs = config.distill.warmup, config.epochs
   if config.distill.weight and warmup > epochs:
     raise errors.BadInput(
@@ -106,7 +107,9 @@ def ablation(config: ConfigDict) -> None:
   evaluate(ConfigDict(given.pop('evaluate')))
   del given['search']
   fields.every(dict(artifacts.flat(given)), fields.ABLATION)
-  errors.pick('field', config.field, fields.SEARCH.keys() - {'seed', 'task'})
+  own = fields.OWN.get(config.search.get('space'), {})
+  known = (fields.SEARCH | own).keys() - {'seed', 'task'}
+  errors.pick('field', config.field, known)
   if not config.levels:
     raise errors.BadInput(f'levels is empty: list those of {config.field}')
   for value in config.levels:
@@ -169,6 +172,8 @@ def sizes(config: ConfigDict, source: sources.Source, devices: int) -> int:
       f'{config.data.name} is read as a stream, which a search cannot take: '
       'search on data that fit in memory, such as cifar10'
     )
+  if config.space == 'nasbench201':
+    _halves(source)
   examples = _examples(config, source)
   if config.batch_size > examples // 2:
     raise errors.BadInput(
@@ -220,6 +225,25 @@ def parts(
     )
   _shapes(config, source, devices)
   return train, held or source.tests
+
+
+def benchmark(config: ConfigDict, source: sources.Source) -> None:
+  """The same for training an architecture of NAS-Bench-201."""
+  for name in ('model.imagenet', 'weights.auxiliary', 'weights.drop_path'):
+    if dict(artifacts.flat(config.to_dict()))[name]:
+      raise errors.BadInput(
+        f'networks of NAS-Bench-201 know no {name}: switch it off, or start '
+        'from configs/evaluate_nasbench201.py'
+      )
+  _halves(source)
+
+
+def _halves(source):
+  if any(side % 4 for side in source.shape[:2]):
+    raise errors.BadInput(
+      f'images of {source.shape[0]} x {source.shape[1]} pixels cannot be '
+      'halved twice, as networks of NAS-Bench-201 do: crop or pad them'
+    )
 
 
 def _examples(config, source):

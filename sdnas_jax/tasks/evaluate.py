@@ -30,8 +30,10 @@ from sdnas_jax.data import sources
 from sdnas_jax.data import split
 from sdnas_jax.networks import depthwise
 from sdnas_jax.networks import derived
+from sdnas_jax.networks import nasbench201
 from sdnas_jax.networks import start
 from sdnas_jax.report import curves
+from sdnas_jax.spaces import nasbench201 as cells
 from sdnas_jax.spaces import published
 from sdnas_jax.spaces import space as spaces
 from sdnas_jax.tasks import check
@@ -53,6 +55,8 @@ def run(config: ConfigDict, workdir: pathlib.Path, dry_run: bool) -> None:
   genotype = published.find(config.genotype)
   source = sources.find(config.data.name, config.data.dir)
   sizes = check.parts(config, source, jax.device_count())
+  if isinstance(genotype, cells.Genotype):
+    check.benchmark(config, source)
   setup = assemble(config, genotype, source, sizes[0])
   if setup.net.depthwise is None and not dry_run:
     depthwise.prepare(setup.net.bf16)
@@ -92,27 +96,18 @@ def run(config: ConfigDict, workdir: pathlib.Path, dry_run: bool) -> None:
 
 def assemble(
   config: ConfigDict,
-  genotype: spaces.Genotype,
+  genotype: spaces.Genotype | cells.Genotype,
   source: sources.Source,
   examples: int,
 ) -> evaluate.Setup:
   """The parts that the config names, for so many training examples."""
-  w, data, model = config.weights, config.data, config.model
+  w, data = config.weights, config.data
   steps = split.batches(examples, config.batch_size)
   rate = w.lr, w.lr_min, config.epochs, steps
-  way = model.depthwise
+  sgd = w.momentum, w.decay, w.clip, w.nesterov
   return evaluate.Setup(
-    net=derived.Derived(
-      genotype,
-      source.classes,
-      model.channels,
-      model.layers,
-      imagenet=model.imagenet,
-      auxiliary=w.auxiliary > 0,
-      depthwise=None if way == 'auto' else way,
-      bf16=model.bf16,
-    ),
-    tx=_transformation(w.schedule, rate, w.warmup, w.momentum, w.decay, w.clip),
+    net=_network(config, genotype, source.classes),
+    tx=_transformation(w.schedule, rate, w.warmup, *sgd),
     augment=augment.Augment(
       data.pad, data.flip, data.cutout, data.jitter, data.hue
     ),
@@ -124,6 +119,17 @@ def assemble(
     smoothing=w.smoothing,
     drop_path=w.drop_path,
   )
+
+
+def _network(config, genotype, classes):
+  model = config.model.to_dict()
+  if model['depthwise'] == 'auto':
+    model['depthwise'] = None
+  if isinstance(genotype, cells.Genotype):
+    del model['imagenet']
+    return nasbench201.Derived(genotype, classes, **model)
+  auxiliary = config.weights.auxiliary > 0
+  return derived.Derived(genotype, classes, **model, auxiliary=auxiliary)
 
 
 @functools.cache  # equal ones are one to a compiled step

@@ -37,6 +37,7 @@ COMMON = {
   'weights.lr_min': (float, WHOLE),
   'weights.momentum': (float, SHARE),
   'weights.decay': (float, WHOLE),
+  'weights.nesterov': (bool, None),
   'weights.clip': (float, (1e-6, math.inf)),
 }
 SEARCH = COMMON | {
@@ -65,6 +66,10 @@ SEARCH = COMMON | {
   'sharpness.climbs': (int, NATURAL),
   'sharpness.landscape': (int, WHOLE),
   'sharpness.spectrum': (bool, None),
+}
+# What the search of a space has besides.
+OWN = {
+  'nasbench201': {'model.affine': (bool, None), 'model.tracked': (bool, None)}
 }
 EVALUATE = COMMON | {
   'genotype': (str, None),

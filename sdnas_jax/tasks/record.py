@@ -17,6 +17,7 @@ from sdnas_jax.report import cells
 from sdnas_jax.spaces import published
 from sdnas_jax.spaces import space as spaces
 from sdnas_jax.tasks import table
+from sdnas_jax.tasks import truth
 
 
 class Record:
@@ -33,8 +34,10 @@ class Record:
     method: methods.Method,
     epochs: int,
     done: int,
+    data: str = '',
   ):
     self.workdir, self.space, self.method = workdir, space, method
+    self.data = data  # what is searched
     self.epochs, self.drawn = epochs, time.monotonic()
     self.table = table.Table(workdir, done)
     history = artifacts.read_arrays(workdir / 'alphas.npz')
@@ -66,6 +69,8 @@ class Record:
     """
     epoch = int(state.epoch)
     train, valid = search.averages(state.sums), search.averages(sums)
+    found = self.genotype(state._replace(epoch=epoch + 1))
+    known = truth.row(found, self.data)
     before = self.table.column('train_loss')[-1:]
     metrics = {
       'train_loss': train['loss'],
@@ -78,10 +83,10 @@ class Record:
       'seconds': round(seconds, 3),
       'images_per_second': round(rate, 2),
       **measured,
+      **known,
     }
     self.table.add(epoch, metrics)
     self._remember(epoch, jax.device_get(state.params['alphas']))
-    found = self.genotype(state._replace(epoch=epoch + 1))
     self.found.append(found._asdict())
     artifacts.write_lines(self.workdir / 'genotypes.jsonl', self.found)
     artifacts.write_json(self.workdir / 'genotype.json', self.final)
@@ -91,8 +96,7 @@ class Record:
       self._draw()
       self.drawn = time.monotonic()
     distilled = train['distill']
-    told = [f'{k.replace("_", " ")} {v:.4g}' for k, v in measured.items() if v]
-    more = f'\n  {", ".join(told)}' if told else ''
+    more = ''.join(map(_told, (measured, known)))
     return (
       f'epoch {epoch + 1}/{self.epochs}: '
       f'train {train["loss"]:.3f} {train["accuracy"]:.1%}, '
@@ -122,6 +126,7 @@ class Record:
       'epochs': len(self.found),
       'genotype_epoch': self.last,
       'seconds': round(sum(self.table.column('seconds')), 1),
+      **truth.row(published.read(self.final), self.data),
       'genotype': self.final,
     }
     artifacts.write_json(self.workdir / 'result.json', result)
@@ -178,3 +183,13 @@ class Record:
     for kind, cell in published.read(self.final).graphs.items():
       picture = cells.svg(cell, spaces.title(kind))
       artifacts.write(self.workdir / f'{kind}.svg', picture)
+
+
+def _told(measures):
+  """A further line of an epoch's; '' without any measure."""
+  told = [
+    f'{name.replace("_", " ")} {value:.4g}'
+    for name, value in measures.items()
+    if value != ''
+  ]
+  return f'\n  {", ".join(told)}' if told else ''

@@ -21,6 +21,7 @@ from sdnas_jax.spaces import published
 from sdnas_jax.spaces import space as spaces
 from sdnas_jax.spaces import SPACES
 from sdnas_jax.tasks import check
+from sdnas_jax.tasks import truth
 
 STARTS = 4  # of a cell's layout: there may be a hundred to draw
 
@@ -61,6 +62,7 @@ def write(folder: pathlib.Path) -> None:
     'Cells': _cells(folder),
     'Alphas': _alphas(folder, config),
     'Losses and accuracies': _curves(config, metrics),
+    'Truth': _truth(config, metrics),
     'Sharpness': _sharpness(folder, metrics),
     'Landscape': _picture(folder, 'landscape.png'),
     'Spectrum': _picture(folder, 'spectrum.png'),
@@ -187,6 +189,21 @@ def _curves(config, metrics):
     return ''
   panels = curves.SEARCH if config['task'] == 'search' else curves.TRAINING
   return page.image(curves.draw(metrics, panels), 'curves, epoch by epoch')
+
+
+def _truth(config, metrics):
+  """What each epoch's genotype reaches when trained, if a table knows."""
+  if config['task'] != 'search' or not metrics:
+    return ''
+  space, data = config['space'], config['data']['name']
+  note, column = truth.note(space, data), truth.column(data)
+  if not note:
+    return ''
+  best = truth.optimum(data)
+  panels = {'test accuracy': (column, 'optimum')}
+  rows = [{**row, 'optimum': best} for row in metrics]
+  told = f"true test accuracy of every epoch's cell; the best is {best:.2%}"
+  return f'<p>{note}</p>{page.image(curves.draw(rows, panels), told)}'
 
 
 def _sharpness(folder, metrics):

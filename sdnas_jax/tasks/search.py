@@ -25,6 +25,7 @@ from sdnas_jax.data import sources
 from sdnas_jax.data import split
 from sdnas_jax.methods import METHODS
 from sdnas_jax.networks import depthwise
+from sdnas_jax.networks import nasbench201
 from sdnas_jax.networks import start
 from sdnas_jax.networks import supernet
 from sdnas_jax.spaces import space as spaces
@@ -34,8 +35,13 @@ from sdnas_jax.tasks import folder
 from sdnas_jax.tasks import measure
 from sdnas_jax.tasks import record
 from sdnas_jax.tasks import report
+from sdnas_jax.tasks import truth
 
 Tree = Any
+SUPERNETS = {
+  'darts': supernet.Supernet,
+  'nasbench201': nasbench201.Supernet,
+}
 
 
 def run(config: ConfigDict, workdir: pathlib.Path, dry_run: bool) -> None:
@@ -59,6 +65,8 @@ def run(config: ConfigDict, workdir: pathlib.Path, dry_run: bool) -> None:
   folder.enter(workdir, config)
   print(f'{jax.device_count()} x {jax.devices()[0].device_kind}', end='; ')
   print(f'{source.classes} classes, {halves[0]} + {halves[1]} examples')
+  if note := truth.note(config.space, config.data.name):
+    print(note)
   print(start.overview(start.parts(shapes['params'])), flush=True)
 
   images, labels = sources.load(source, examples)
@@ -71,7 +79,9 @@ def run(config: ConfigDict, workdir: pathlib.Path, dry_run: bool) -> None:
   if state is None:
     state = parallel.replicate(first())
   done = int(state.epoch)
-  log = record.Record(workdir, space, setup.method, config.epochs, done)
+  log = record.Record(
+    workdir, space, setup.method, config.epochs, done, config.data.name
+  )
   cut = halves[0]
   train = parallel.replicate(split.Split(images[:cut], labels[:cut]))
   valid = parallel.replicate(split.Split(images[cut:], labels[cut:]))
@@ -95,18 +105,12 @@ def assemble(
   w, a, data = config.weights, config.alphas, config.data
   steps = split.batches(half, config.batch_size)
   rate = w.lr, w.lr_min, config.epochs, steps
-  sgd = rate, w.momentum, w.decay, w.clip
-  way = config.model.depthwise
+  sgd = rate, w.momentum, w.decay, w.clip, w.nesterov
+  model = config.model.to_dict()
+  way = None if model['depthwise'] == 'auto' else model['depthwise']
+  net = SUPERNETS[space.name](space, source.classes, **model)
   return search.Setup(
-    net=supernet.Supernet(
-      space,
-      source.classes,
-      config.model.channels,
-      config.model.layers,
-      depthwise=None if way == 'auto' else way,
-      bf16=config.model.bf16,
-      remat=config.model.remat,
-    ),
+    net=net.clone(depthwise=way),
     tx=_transformation(sgd, (a.lr, a.b1, a.b2, a.decay)),
     method=METHODS[config.method],
     distill=distill.make(**config.distill),
