@@ -107,10 +107,10 @@ def assemble(
   rate = w.lr, w.lr_min, config.epochs, steps
   sgd = rate, w.momentum, w.decay, w.clip, w.nesterov
   model = config.model.to_dict()
-  way = None if model['depthwise'] == 'auto' else model['depthwise']
-  net = SUPERNETS[space.name](space, source.classes, **model)
+  if model['depthwise'] == 'auto':
+    model['depthwise'] = None
   return search.Setup(
-    net=net.clone(depthwise=way),
+    net=SUPERNETS[space.name](space, source.classes, **model),
     tx=_transformation(sgd, (a.lr, a.b1, a.b2, a.decay)),
     method=METHODS[config.method],
     distill=distill.make(**config.distill),

@@ -39,9 +39,6 @@ def searched(tmp_path_factory):
   config = tiny(search_nasbench201.get_config())
   config.distill.warmup = 1
   config.alphas.lr = 0.5  # so that the genotypes differ
-  config.sharpness.every = 2
-  config.sharpness.batches = config.sharpness.products = 1
-  config.sharpness.climbs = 1
   workdir = tmp_path_factory.mktemp('runs') / 'searched'
   search.run(config, workdir, dry_run=False)
   return workdir
@@ -65,7 +62,6 @@ def test_the_truth_of_every_epoch_is_the_table_s_of_its_alphas(searched):
   assert result['true_accuracy'] == float(rows[-1]['true_accuracy'])
   last = published.find(str(searched / 'genotype.json'))
   assert last._asdict() == result['genotype'] == found[-1]
-  assert rows[-1]['gap'] and rows[-1]['dominant_eigenvalue']
 
 
 def test_its_report_draws_the_cell_the_alphas_and_the_truth(searched):
@@ -101,7 +97,8 @@ def test_the_cell_found_is_trained(searched, tmp_path):
   assert 0 <= result['test_error'] <= 1
   assert published.read(result['genotype']) == published.find(config.genotype)
   net, variables = evaluate.load(tmp_path)
-  assert net.apply(variables, np.zeros((3, 8, 8, 1))).shape == (3, 10)
+  images = np.zeros((3, 8, 8, 1), np.float32)
+  assert net.apply(variables, images).shape == (3, 10)
 
 
 @pytest.mark.parametrize(
