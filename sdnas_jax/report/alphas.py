@@ -57,7 +57,7 @@ def draw(history: Mapping[str, np.ndarray], space: spaces.Space) -> bytes:
   picture.legend(
     handles=picture.subfigs[0].axes[0].get_lines(),
     loc='upper center',
-    ncols=4,
+    ncols=min(4, space.inputs + space.nodes - 1),  # as wide as the panels
     frameon=False,
     fontsize=9,
   )
