@@ -28,6 +28,7 @@ from sdnas_jax.networks import depthwise
 from sdnas_jax.networks import nasbench201
 from sdnas_jax.networks import start
 from sdnas_jax.networks import supernet
+from sdnas_jax.spaces import nasbench201 as cells
 from sdnas_jax.spaces import space as spaces
 from sdnas_jax.spaces import SPACES
 from sdnas_jax.tasks import check
@@ -38,9 +39,10 @@ from sdnas_jax.tasks import report
 from sdnas_jax.tasks import truth
 
 Tree = Any
+# By what is found: all spaces of normal and reduction cells have one.
 SUPERNETS = {
-  'darts': supernet.Supernet,
-  'nasbench201': nasbench201.Supernet,
+  spaces.Genotype: supernet.Supernet,
+  cells.Genotype: nasbench201.Supernet,
 }
 
 
@@ -110,7 +112,7 @@ def assemble(
   if model['depthwise'] == 'auto':
     model['depthwise'] = None
   return search.Setup(
-    net=SUPERNETS[space.name](space, source.classes, **model),
+    net=SUPERNETS[space.genotype](space, source.classes, **model),
     tx=_transformation(sgd, (a.lr, a.b1, a.b2, a.decay)),
     method=METHODS[config.method],
     distill=distill.make(**config.distill),
