@@ -79,9 +79,8 @@ def run(
 
   Args:
     state: with counters `step` and `epoch`, and `sums.diverged`.
-    epochs: in all.
-    steps: updates an epoch.
-    checks: batches a validation.
+    epochs: in all, each of so many `steps` (updates) and `checks` (batches of
+      a validation).
     advance: (state, stop) -> state after step number `stop`.
     validate: (state, sums or None, start, stop) -> sums of those batches too.
     finish: (state, sums, seconds a step, seconds of this epoch in this
@@ -94,7 +93,7 @@ def run(
     Interrupted: after a signal; the state has been saved.
     Diverged: if a loss is not finite; nothing was saved since it was.
   """
-  at, first = int(state.step), int(state.epoch)
+  at = int(state.step)
 
   def heed():
     if number := _meet(pace, caught):
@@ -102,10 +101,10 @@ def run(
       raise Interrupted(number, at)
 
   with catching() as caught, bar(epochs * steps, 'step', at) as shown:
-    for epoch in range(first, epochs):
-      begun, since, end = time.monotonic(), at, steps * (epoch + 1)
+    for epoch in range(int(state.epoch), epochs):
+      begun, since, sums = time.monotonic(), at, None
       shown.set_description(f'epoch {epoch + 1}/{epochs}')
-      for n, stop in _parts(end - at, pace):
+      for n, stop in _parts(steps * (epoch + 1) - at, pace):
         start = time.monotonic()
         state = advance(state, since + stop)
         at = since + stop
@@ -114,7 +113,6 @@ def run(
         shown.update(stop - n)
         heed()
       each = _each(time.monotonic() - begun, at - since)
-      sums = None
       for n, stop in _parts(checks, pace):
         sums = validate(state, sums, n, stop)
         _check(int(sums.diverged), at + 1, epoch)

@@ -15,7 +15,6 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
-from sdnas_jax.networks import depthwise
 from sdnas_jax.networks import once
 from sdnas_jax.networks import ops
 from sdnas_jax.networks import pool
@@ -175,11 +174,7 @@ class Derived(nn.Module):
     Returns:
       [batch, classes], with `train` twice, the second None without a head.
     """
-    if present is None:
-      present = jnp.ones(images.shape[:1], bool)
-    share = (present / present.sum())[None, :, None, None, None]
-    how = self.depthwise or depthwise.best(self.bf16)
-    ctx = ops.Context(train, share.astype(images.dtype), how)
+    ctx = ops.context(images, train, present, self.depthwise, self.bf16)
     images = images.astype(jnp.bfloat16) if self.bf16 else images
     key = jax.random.key(0) if key is None else key
     s0, s1 = self.stem(images, ctx)

@@ -19,7 +19,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from sdnas_jax.networks import blend
-from sdnas_jax.networks import depthwise
 from sdnas_jax.networks import once
 from sdnas_jax.networks import ops
 from sdnas_jax.networks import pool
@@ -188,21 +187,6 @@ def stacked(
   return ops.Classifier(parent.classes, name='classifier')(x)
 
 
-def context(
-  images: jax.Array,
-  train: bool,
-  present: jax.Array | None,
-  how: str | None,
-  bf16: bool,
-) -> ops.Context:
-  """What every module of a forward pass is handed."""
-  if present is None:
-    present = jnp.ones(images.shape[:1], bool)
-  share = (present / present.sum())[None, :, None, None, None]
-  how = how or depthwise.best(bf16)
-  return ops.Context(train, share.astype(images.dtype), how)
-
-
 class Supernet(nn.Module):
   """Every edge of every cell carries a mixture of all operations."""
 
@@ -226,7 +210,7 @@ class Supernet(nn.Module):
   ) -> jax.Array:
     """Class logits; arguments and result are those of `supernet.Supernet`."""
     own = train or not self.tracked
-    ctx = context(images, own, present, self.depthwise, self.bf16)
+    ctx = ops.context(images, own, present, self.depthwise, self.bf16)
     kind = Recomputed if self.remat else MixedCell
     cell = kind(self.space, self.affine, parent=None)
     return stacked(self, images, ctx, cell, mix[cells.KIND], ctx)
@@ -256,7 +240,7 @@ class Derived(nn.Module):
     It drops no path and has no auxiliary head.
     """
     del key, drop
-    ctx = context(images, train, present, self.depthwise, self.bf16)
+    ctx = ops.context(images, train, present, self.depthwise, self.bf16)
     cell = Cell(self.genotype.graphs[cells.KIND], parent=None)
     logits = stacked(self, images, ctx, cell, ctx)
     return (logits, None) if train else logits

@@ -22,6 +22,7 @@ from jax import lax
 import jax.numpy as jnp
 
 from sdnas_jax.networks import blend
+from sdnas_jax.networks import depthwise
 from sdnas_jax.networks import pool
 from sdnas_jax.networks import separable
 
@@ -45,6 +46,24 @@ class Context:
   train: bool
   share: jax.Array
   how: str
+
+
+def context(
+  images: jax.Array,
+  train: bool,
+  present: jax.Array | None,
+  how: str | None,
+  bf16: bool,
+) -> Context:
+  """That of a forward pass over images [batch, ...].
+
+  Without `present`, all rows count; without `how`, it is the best way there is.
+  """
+  if present is None:
+    present = jnp.ones(images.shape[:1], bool)
+  share = (present / present.sum())[None, :, None, None, None]
+  how = how or depthwise.best(bf16)
+  return Context(train, share.astype(images.dtype), how)
 
 
 def bound(shape: Sequence[int]) -> float:

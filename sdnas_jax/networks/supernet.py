@@ -14,7 +14,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sdnas_jax.networks import depthwise
 from sdnas_jax.networks import once
 from sdnas_jax.networks import ops
 from sdnas_jax.spaces import space as spaces
@@ -91,12 +90,7 @@ class Supernet(nn.Module):
     Returns:
       [batch, classes].
     """
-    if present is None:
-      present = jnp.ones(len(images), bool)
-    share = (present / present.sum())[None, :, None, None, None]
-    share = share.astype(images.dtype)
-    how = self.depthwise or depthwise.best(self.bf16)
-    ctx = ops.Context(train, share, how)
+    ctx = ops.context(images, train, present, self.depthwise, self.bf16)
     images = images.astype(jnp.bfloat16) if self.bf16 else images
     s0 = s1 = ops.Stem(self.stem * self.channels, name='stem')(images, ctx)
     channels, after = self.channels, False

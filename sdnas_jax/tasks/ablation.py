@@ -7,6 +7,7 @@ and processes started on one folder share them.
 
 from collections.abc import Mapping
 from collections.abc import Sequence
+from functools import partial
 import json
 import pathlib
 from typing import Any
@@ -43,27 +44,20 @@ def run(config: ConfigDict, workdir: pathlib.Path, dry_run: bool) -> None:
 
   folder.enter(workdir, config)
   folder.claim(workdir, config)
-  runs = {
-    workdir / f'{value}-{seed}': (value, seed)
-    for seed in range(config.seeds)
-    for value in config.levels
-  }
-  for own in turns.each(runs):
-    if not parallel.most(int(turns.done(own / 'evaluate')))[0]:
-      _run(config, own, *runs[own])
-    if parallel.leads():
-      with turns.alone(workdir):
-        done = {p: r for p, r in runs.items() if turns.done(p / 'evaluate')}
-        _write(config, workdir, done)
+  go, write = partial(_run, config), partial(_write, config, workdir)
+  levels, seeds = config.levels, config.seeds
+  count = turns.share(workdir, levels, seeds, go, write, part='evaluate')
   if parallel.leads():
     rows = artifacts.read_rows(workdir / 'ablation.csv')
-    print(f'\n{len(rows)} of {len(runs)} runs are done\n')
+    print(f'\n{len(rows)} of {count} runs are done\n')
     if rows:
       print(f'{table(config.field, rows)}\n\n{artifacts.listing(workdir)}')
 
 
 def _run(config, own, value, seed):
-  """Searches with a value, and trains what is found."""
+  """Searches with a value, and trains what is found, unless that was done."""
+  if parallel.most(int(turns.done(own / 'evaluate')))[0]:
+    return
   search.run(check.setting(config, value, seed), own / 'search', False)
   parallel.most(0)
   training = ConfigDict(config.evaluate.to_dict())

@@ -7,6 +7,7 @@ there already is not run again.
 
 from collections.abc import Mapping
 from collections.abc import Sequence
+from functools import partial
 import pathlib
 
 import jax
@@ -44,23 +45,18 @@ def run(config: ConfigDict, workdir: pathlib.Path, dry_run: bool) -> None:
 
   folder.enter(workdir, config)
   folder.claim(workdir, config)
-  runs = {
-    workdir / f'{method}-{seed}': (method, seed)
-    for seed in range(config.seeds)
-    for method in config.methods
-  }
-  for own in turns.each(runs):
-    search.run(check.variant(config, *runs[own]), own, False)
-    if parallel.leads():
-      with turns.alone(workdir):
-        done = {p: r for p, r in runs.items() if turns.done(p)}
-        _write(config, workdir, done)
+  go, write = partial(_run, config), partial(_write, config, workdir)
+  count = turns.share(workdir, config.methods, config.seeds, go, write)
   if parallel.leads():
     rows = artifacts.read_rows(workdir / 'eigenvalues.csv')
-    count = len({(row['method'], row['seed']) for row in rows})
-    print(f'\n{count} of {len(runs)} runs are done\n')
+    done = len({(row['method'], row['seed']) for row in rows})
+    print(f'\n{done} of {count} runs are done\n')
     if rows:
       print(f'{table(rows)}\n\n{artifacts.listing(workdir)}')
+
+
+def _run(config, own, method, seed):
+  search.run(check.variant(config, method, seed), own, False)
 
 
 def read(path: pathlib.Path, method: str, seed: int) -> list[dict]:

@@ -4,13 +4,18 @@ A run belongs to the process that holds its lock, which the system lets go of
 when that process ends, however it ends.
 """
 
+from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Iterator
+from collections.abc import Mapping
 import contextlib
 import fcntl
 import pathlib
+from typing import Any
 
 from sdnas_jax import parallel
+
+Runs = Mapping[pathlib.Path, tuple[Any, int]]  # folder -> name, seed
 
 
 def each(paths: Iterable[pathlib.Path]) -> Iterator[pathlib.Path]:
@@ -28,6 +33,37 @@ def each(paths: Iterable[pathlib.Path]) -> Iterator[pathlib.Path]:
         print('another process is at it')
       else:
         yield path
+
+
+def share(
+  workdir: pathlib.Path,
+  names: Iterable[Any],
+  seeds: int,
+  run: Callable[..., None],
+  write: Callable[[Runs], None],
+  part: str = '',
+) -> int:
+  """Runs every name with every seed, and keeps what all write up to date.
+
+  Args:
+    workdir: of the comparison; a run's folder in it is `name-seed`.
+    names: of what is compared.
+    seeds: how many, from 0 on.
+    run: (folder, name, seed) -> None.
+    write: makes the tables, from the runs that are done.
+    part: of a run's folder, whose end is the run's.
+
+  Returns:
+    How many runs there are.
+  """
+  pairs = [(name, seed) for seed in range(seeds) for name in names]
+  runs = {workdir / f'{name}-{seed}': (name, seed) for name, seed in pairs}
+  for path in each(runs):
+    run(path, *runs[path])
+    if parallel.leads():
+      with alone(workdir):
+        write({p: r for p, r in runs.items() if done(p / part)})
+  return len(runs)
 
 
 def alone(workdir: pathlib.Path) -> contextlib.AbstractContextManager[bool]:
