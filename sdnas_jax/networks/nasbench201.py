@@ -14,11 +14,11 @@ from collections.abc import Mapping
 
 import flax.linen as nn
 import jax
-from jax import lax
 import jax.numpy as jnp
 import numpy as np
 
 from sdnas_jax.networks import blend
+from sdnas_jax.networks import convolution
 from sdnas_jax.networks import once
 from sdnas_jax.networks import ops
 from sdnas_jax.networks import pool
@@ -39,17 +39,13 @@ class Conv(nn.Module):
   stride: int = 1
 
   @nn.compact
-  def __call__(self, x: jax.Array) -> jax.Array:
+  def __call__(self, x: jax.Array, ctx: ops.Context) -> jax.Array:
     """From [1, batch, ...] to [edges, batch, ..., features]."""
     shape = self.edges, self.size, self.size, x.shape[-1], self.features
     kernel = self.param('kernel', ops.uniform, shape).astype(x.dtype)
     # All edges' outputs are those of one convolution.
     kernel = jnp.moveaxis(kernel, 0, 3).reshape(*shape[1:4], -1)
-    pad = [(self.size // 2,) * 2] * 2
-    layout = 'NHWC', 'HWIO', 'NHWC'
-    y = lax.conv_general_dilated(
-      x[0], kernel, (self.stride,) * 2, pad, dimension_numbers=layout
-    )
+    y = convolution.convolve(x[0], kernel, self.stride, ctx.how == 'native')
     y = y.reshape(*y.shape[:3], self.edges, self.features)
     y = jnp.moveaxis(y, 3, 0)
     if self.bias:
@@ -77,7 +73,7 @@ class MixedOp(nn.Module):
     native = ctx.how == 'native'
     positive, edges, channels = nn.relu(x), len(mix), x.shape[-1]
     convolved = [
-      Conv(edges, channels, size, not self.affine, name=name)(positive)
+      Conv(edges, channels, size, not self.affine, name=name)(positive, ctx)
       for name, size in CONVOLUTIONS.items()
     ]
     weights = jnp.stack([p[name] for name in CONVOLUTIONS])
@@ -135,7 +131,7 @@ class Cell(nn.Module):
       return x
     if kind == 'avg_pool_3x3':
       return pool.mean(x, 1)
-    x = Conv(1, x.shape[-1], CONVOLUTIONS[kind])(nn.relu(x))
+    x = Conv(1, x.shape[-1], CONVOLUTIONS[kind])(nn.relu(x), ctx)
     return ops.Norm(affine=True)(x, ctx)
 
 
@@ -149,9 +145,9 @@ class Residual(nn.Module):
   def __call__(self, x: jax.Array, ctx: ops.Context) -> jax.Array:
     """From [1, batch, height, width, channels]."""
     wide = 2 * x.shape[-1]
-    y = Conv(1, wide, 3, stride=2, name='first')(nn.relu(x))
+    y = Conv(1, wide, 3, stride=2, name='first')(nn.relu(x), ctx)
     y = ops.Norm(affine=True, name='first_norm')(y, ctx)
-    y = Conv(1, wide, 3, name='second')(nn.relu(y))
+    y = Conv(1, wide, 3, name='second')(nn.relu(y), ctx)
     y = ops.Norm(affine=True, name='second_norm')(y, ctx)
     small = nn.avg_pool(x[0], (2, 2), (2, 2))[None]
     return y + ops.Pointwise(1, wide, name='shortcut')(small)

@@ -22,6 +22,7 @@ from jax import lax
 import jax.numpy as jnp
 
 from sdnas_jax.networks import blend
+from sdnas_jax.networks import convolution
 from sdnas_jax.networks import depthwise
 from sdnas_jax.networks import pool
 from sdnas_jax.networks import separable
@@ -147,15 +148,7 @@ class Stem(nn.Module):
     """From [batch, height, width, channels] to [1, batch, ..., features]."""
     shape = 1, 3, 3, x.shape[-1], self.features
     kernel = self.param('kernel', uniform, shape)
-    # As a product of pixels with their neighbours: XLA's CPU backend takes a
-    # tenth of the step for the gradient of the convolution.
-    x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
-    height, width = x.shape[1] - 2, x.shape[2] - 2
-    near = [
-      x[:, i : i + height, j : j + width] for i in range(3) for j in range(3)
-    ]
-    kernel = kernel.reshape(-1, self.features).astype(x.dtype)
-    x = jnp.concatenate(near, axis=-1) @ kernel
+    x = convolution.convolve(x, kernel[0].astype(x.dtype), 1, product=True)
     return Norm(affine=True)(x[None], ctx)
 
 
