@@ -9,10 +9,10 @@ EXTRAS = $(if $(shell nvidia-smi >/dev/null 2>&1 && echo yes),[cuda])
 RUN := .venv/bin/python
 INSTALLED := .venv/installed
 
-.PHONY: help search demo sharpness test clean
+.PHONY: help search demo sharpness nasbench201 test clean
 
 help: ## list the goals
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' \
+	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' \
 	  $(MAKEFILE_LIST)
 
 search: $(INSTALLED) ## search on the digits, with the results in runs/digits
@@ -24,6 +24,13 @@ demo: $(INSTALLED) ## compare the cell found on the digits with random ones
 sharpness: $(INSTALLED) ## compare how sharp DARTS and SD-DARTS are, on the digits
 	$(RUN) launch.py --config=configs/sharpness_digits.py \
 	  --workdir=runs/sharpness
+
+# Without CIFAR-10, which is not loaded for it, on the digits.
+DATA = $(or $(TFDS_DATA_DIR),$(HOME)/tensorflow_datasets)
+SCALE = $(if $(wildcard $(DATA)/cifar10),proxy,digits)
+nasbench201: $(INSTALLED) ## see what DARTS and SD-DARTS find on NAS-Bench-201
+	$(RUN) launch.py --config=configs/table_nasbench201.py:$(SCALE) \
+	  --workdir=runs/nasbench201_$(SCALE)
 
 test: $(INSTALLED) ## lint, check the format and run the tests
 	$(RUN) -m ruff check

@@ -23,6 +23,7 @@ def draw(
   rows: Sequence[Mapping[str, Any]],
   names: Sequence[str],
   marks: Mapping[str, int] | None = None,
+  best: Mapping[str, float] | None = None,
 ) -> bytes:
   """Draws a panel a measure: each run faint, each method's mean, its spread.
 
@@ -30,6 +31,7 @@ def draw(
     rows: each with `method`, `seed`, `epoch` and the measures.
     names: the measures.
     marks: epochs to mark, by what begins there.
+    best: of some measures, the highest there is.
 
   Returns:
     A PNG. The band is a standard deviation to either side.
@@ -44,6 +46,8 @@ def draw(
       _draw(panel, own, name, method, _COLOURS[n % len(_COLOURS)])
     for what, epoch in (marks or {}).items():
       panel.axvline(epoch, color='0.6', linestyle=':', label=what)
+    if best and name in best:
+      panel.axhline(best[name], color='0.3', linestyle='--', label='optimum')
     panel.set_title(name.replace('_', ' '), fontsize=10)
     panel.set_xlabel('epoch')
     panel.xaxis.set_major_locator(ticker.MaxNLocator(integer=True))

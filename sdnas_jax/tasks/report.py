@@ -21,6 +21,7 @@ from sdnas_jax.spaces import published
 from sdnas_jax.spaces import space as spaces
 from sdnas_jax.spaces import SPACES
 from sdnas_jax.tasks import check
+from sdnas_jax.tasks import standings
 from sdnas_jax.tasks import truth
 
 STARTS = 4  # of a cell's layout: there may be a hundred to draw
@@ -108,7 +109,9 @@ def _result(folder, config):
   parts = [page.facts({k: v for k, v in result.items() if k != 'genotype'})]
   if not result and config['task'] in ('search', 'evaluate'):
     parts = ['<p>Not finished: this is the state of its last epoch.</p>']
-  for name in ('comparison', 'ablation', 'eigenvalues'):
+  found = artifacts.read_rows(folder / 'table.csv')
+  parts += [found and page.table(standings.summary(found))]
+  for name in ('truth', 'comparison', 'ablation', 'eigenvalues'):
     rows = artifacts.read_rows(folder / f'{name}.csv')
     if rows:
       parts += [_picture(folder, f'{name}.png')]

@@ -1,8 +1,9 @@
 """The paper's claim: does a method flatten the supernet's loss, by how much?
 
 Each method searches with the same seeds, and measures its sharpness as it goes
-(`sdnas_jax/sharpness.py`). Each search is a run in a folder of its own; what is
-there already is not run again.
+(`sdnas_jax/sharpness.py`); where a table knows what cells reach when trained,
+that is compared too (`standings`). Each search is a run in a folder of its own;
+what is there already is not run again.
 """
 
 from collections.abc import Mapping
@@ -26,6 +27,8 @@ from sdnas_jax.tasks import check
 from sdnas_jax.tasks import folder
 from sdnas_jax.tasks import report
 from sdnas_jax.tasks import search
+from sdnas_jax.tasks import standings
+from sdnas_jax.tasks import truth
 from sdnas_jax.tasks import turns
 
 MEASURES = *sharpness.NAMES, 'loss_drop'
@@ -48,11 +51,21 @@ def run(config: ConfigDict, workdir: pathlib.Path, dry_run: bool) -> None:
   go, write = partial(_run, config), partial(_write, config, workdir)
   count = turns.share(workdir, config.methods, config.seeds, go, write)
   if parallel.leads():
-    rows = artifacts.read_rows(workdir / 'eigenvalues.csv')
-    done = len({(row['method'], row['seed']) for row in rows})
-    print(f'\n{done} of {count} runs are done\n')
-    if rows:
-      print(f'{table(rows)}\n\n{artifacts.listing(workdir)}')
+    _tell(config, workdir, count)
+
+
+def _tell(config, workdir, count):
+  """What the runs have come to so far."""
+  rows = artifacts.read_rows(workdir / 'eigenvalues.csv')
+  done = len({(row['method'], row['seed']) for row in rows})
+  print(f'\n{done} of {count} runs are done\n')
+  if not rows:
+    return
+  print(f'{table(rows)}\n')
+  if note := truth.note(config.search.space, config.search.data.name):
+    found = artifacts.read_rows(workdir / 'table.csv')
+    print(f'{standings.text(found)}\n\n{note}\n')
+  print(artifacts.listing(workdir))
 
 
 def _run(config, own, method, seed):
@@ -83,6 +96,9 @@ def _write(config, workdir, runs):
   marks = {'distillation begins': begin} if begin else {}
   picture = spread.draw(rows, MEASURES, marks)
   artifacts.write(workdir / 'eigenvalues.png', picture)
+  space, data = config.search.space, config.search.data.name
+  if truth.note(space, data):
+    standings.write(workdir, runs, data, marks)
   for file, draw, load in (
     ('landscape.npz', terrain.draw, artifacts.read_arrays),
     ('spectrum.csv', spectrum.draw, artifacts.read_rows),

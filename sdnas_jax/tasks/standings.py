@@ -1,0 +1,151 @@
+"""Table 4 of the paper: what the methods of a comparison found, looked up.
+
+NAS-Bench-201 knows what each cell reaches when trained, so that methods are
+told apart without training any (Zhu et al. 2023, section 4.4).
+"""
+
+from collections.abc import Mapping
+from collections.abc import Sequence
+import itertools
+import json
+import pathlib
+from typing import Any
+
+import numpy as np
+
+from sdnas_jax import artifacts
+from sdnas_jax.analysis import nasbench201 as table
+from sdnas_jax.report import spread
+from sdnas_jax.spaces import nasbench201
+from sdnas_jax.spaces import published
+from sdnas_jax.tasks import truth
+
+PLACES = [*itertools.product(table.DATASETS, table.SPLITS)]
+COLUMNS = [f'{data} {split}' for data, split in PLACES]
+# Zhu et al. 2023, Table 4: accuracies in %, as COLUMNS.
+PUBLISHED = {
+  'DARTS': ('39.77', '54.30', '15.03', '15.61', '16.43', '16.32'),
+  'DARTS (2nd)': ('39.77', '54.30', '15.03', '15.61', '16.43', '16.32'),
+  'SNAS': ('90.10', '92.77', '69.69', '69.34', '42.84', '43.16'),
+  'GDAS': ('89.89', '93.61', '71.34', '70.70', '41.59', '41.71'),
+  'DSNAS': ('89.66', '93.08', '30.87', '31.01', '40.61', '41.07'),
+  'PC-DARTS': ('89.96', '93.41', '67.12', '67.48', '40.83', '41.31'),
+  'iDARTS': ('89.86', '93.58', '70.57', '70.83', '40.38', '40.89'),
+  'DARTS-': ('91.03', '93.80', '71.36', '71.53', '44.87', '45.12'),
+  'SD-DARTS': (
+    *('91.21±0.11', '93.91±0.08', '70.87±0.33', '71.88±0.76'),
+    *('45.75±0.26', '46.03±0.59'),
+  ),
+}
+
+
+def write(
+  workdir: pathlib.Path,
+  runs: Mapping[pathlib.Path, tuple[str, int]],
+  data: str,
+  marks: Mapping[str, int],
+) -> None:
+  """Writes table.csv, truth.csv and truth.png.
+
+  Args:
+    workdir: of the comparison.
+    runs: from a finished run's folder to its method and seed.
+    data: the data set that they searched.
+    marks: epochs to mark, by what begins there.
+  """
+  rows = [found(path, *run) for path, run in runs.items()]
+  artifacts.write_rows(workdir / 'table.csv', rows)
+  rows = [row for path, run in runs.items() for row in read(path, *run, data)]
+  artifacts.write_rows(workdir / 'truth.csv', rows)
+  column = truth.column(data)
+  names, best = (column, 'skip_connections'), {column: truth.optimum(data)}
+  picture = spread.draw(rows, names, marks, best)
+  artifacts.write(workdir / 'truth.png', picture)
+
+
+def found(path: pathlib.Path, method: str, seed: int) -> dict[str, Any]:
+  """The cell that a run ended with, and its accuracies in %."""
+  genotype = json.loads((path / 'genotype.json').read_text())
+  record = table.query(genotype['architecture'])
+  scores = [x for one in record[-3:] for x in (one.valid, one.test)]
+  return {
+    'method': method,
+    'seed': seed,
+    'index': record.index,
+    'architecture': genotype['architecture'],
+    'skip_connections': record.cell.count('skip_connect'),
+    **dict(zip(COLUMNS, scores, strict=True)),
+  }
+
+
+def read(
+  path: pathlib.Path, method: str, seed: int, data: str
+) -> list[dict[str, Any]]:
+  """The truth of the cell of each epoch, and its skip connections, of 6."""
+  rows = []
+  for epoch, line in enumerate(artifacts.read_lines(path / 'genotypes.jsonl')):
+    genotype = published.read(line)
+    cell = nasbench201.parse(genotype.architecture)
+    rows.append(
+      {
+        'method': method,
+        'seed': seed,
+        'epoch': epoch,
+        **truth.row(genotype, data),
+        'skip_connections': cell.count('skip_connect'),
+      }
+    )
+  return rows
+
+
+def summary(rows: Sequence[Mapping[str, str]]) -> list[dict[str, str]]:
+  """Table 4: our mean and deviation by the published row; then the others.
+
+  Args:
+    rows: of table.csv.
+
+  Returns:
+    Rows of text: `method`, `from` and COLUMNS.
+  """
+  lines, methods = [], dict.fromkeys(row['method'] for row in rows)
+  for method in methods:
+    own = [row for row in rows if row['method'] == method]
+    cells = [_told([float(row[name]) for row in own]) for name in COLUMNS]
+    plural = 's' if len(own) > 1 else ''
+    lines.append(_line(method, f'{len(own)} run{plural}', cells))
+    if method in PUBLISHED:
+      lines.append(_line(method, 'published', PUBLISHED[method]))
+  others = [method for method in PUBLISHED if method not in methods]
+  lines += [_line(name, 'published', PUBLISHED[name]) for name in others]
+  best = [table.column(data, 200, split).max() for data, split in PLACES]
+  return [*lines, _line('optimum', 'the table', [f'{x:.2f}' for x in best])]
+
+
+def _line(method, source, cells):
+  named = zip(COLUMNS, cells, strict=True)
+  return {'method': method, 'from': source, **dict(named)}
+
+
+def _told(values):
+  """Mean and deviation, in at most 10 characters."""
+  if len(values) == 1:
+    return f'{values[0]:.2f}'
+  deviation = np.std(values, ddof=1)
+  digits = 2 if deviation < 9.995 else 1
+  return f'{np.mean(values):.2f}±{deviation:.{digits}f}'
+
+
+def text(rows: Sequence[Mapping[str, str]]) -> str:
+  """The summary in lines of at most 80 characters."""
+  sets = ''.join(f'{name:^22}' for name in table.DATASETS)
+  parts = ''.join(f'{name:>11}' for name in table.SPLITS) * len(table.DATASETS)
+  lines = [f'{"accuracy, %":<14}{sets}'.rstrip(), f'{"":<14}{parts}']
+  before = None
+  for row in summary(rows):
+    again = row['method'] == before
+    name = f'  {row["from"]}' if again else row['method']
+    if row['from'] == 'published' and not again:
+      name += ' *'
+    lines.append(f'{name:<14}' + ''.join(f'{row[c]:>11}' for c in COLUMNS))
+    before = row['method']
+  return '\n'.join([*lines, '* as published in Table 4 of the paper'])
