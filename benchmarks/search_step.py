@@ -3,8 +3,10 @@
   python benchmarks/search_step.py --layers=3
   python benchmarks/search_step.py --against=torch
   python benchmarks/search_step.py --against='method="darts2"'
+  python benchmarks/search_step.py --layers=1 --set='space="nasbench201"'
 
-The first prints images a second, peak memory and compile time, cold and warm.
+The first and the last print images a second, peak memory and compile time, cold
+and warm.
 The second also runs the same step in plain PyTorch (`pip install torch`), the
 third the same search with another setting, in turns. All end in one line of
 JSON. Each side is a process of its own, so that each has its own memory. A
@@ -31,7 +33,7 @@ ROOT = pathlib.Path(__file__).parent.parent
 class Point(NamedTuple):
   """One search whose step is timed."""
 
-  override: dict[str, Any]  # of configs/search_cifar.py
+  override: dict[str, Any]  # of the space's search config
   classes: int = 10
   examples: int = 0  # of each half; 0: eight batches
   devices: int = 0  # virtual ones; 0: those that there are
@@ -43,6 +45,7 @@ def assemble(point):
   import numpy as np
 
   from configs import search_cifar
+  from configs import search_nasbench201
   from sdnas_jax import parallel
   from sdnas_jax.data import sources
   from sdnas_jax.data import split
@@ -50,7 +53,8 @@ def assemble(point):
   from sdnas_jax.spaces import SPACES
   from sdnas_jax.tasks import search as task
 
-  config = search_cifar.get_config()
+  other = point.override.get('space') == 'nasbench201'
+  config = (search_nasbench201 if other else search_cifar).get_config()
   config.update_from_flattened_dict(point.override)
   source = sources.find('cifar10', '')._replace(classes=point.classes)
   space = SPACES[config.space]
@@ -203,7 +207,7 @@ def arguments():
     action='append',
     default=[],
     metavar='FIELD=JSON',
-    help='of configs/search_cifar.py, on both sides',
+    help="of the space's search config, on both sides",
   )
   return parser.parse_args()
 
