@@ -24,6 +24,7 @@ from sdnas_jax import errors
 from sdnas_jax import tf
 
 CIFAR_HOST = 'www.cs.toronto.edu'
+IMAGENET_HOST = 'www.image-net.org'
 
 
 class Source(NamedTuple):
@@ -55,6 +56,25 @@ def imagenet(
   mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
   read = functools.partial(_stream_tfds, name, folder)
   return Source(examples, tests, (224, 224, 3), classes, mean, std, None, read)
+
+
+def imagenet16(classes: int, examples: int, tests: int, folder: str) -> Source:
+  """The first classes of ImageNet at 16 x 16 pixels, as NAS-Bench-201 has them.
+
+  Their order is TFDS's, by a hash of each image's file and place. The benchmark
+  takes the labels 1 to `classes` of the downsampled ImageNet's files; TFDS's
+  builder reads the same files, and its labels are theirs less 1.
+  """
+  mean, std = (122.68, 116.66, 104.01), (63.22, 61.26, 65.09)
+  load = functools.partial(
+    _load_first, classes, {'train': examples, 'test': tests}, folder
+  )
+  return Source(
+    *(examples, tests, (16, 16, 3), classes),
+    tuple(x / 255 for x in mean),
+    tuple(x / 255 for x in std),
+    load,
+  )
 
 
 @contextlib.contextmanager
@@ -101,6 +121,32 @@ def _load_tfds(name, folder, part):
   table = {key: value.numpy() for key, value in table.items()}
   order = np.argsort(table['id'])
   return table['image'][order], table['label'][order].astype(np.int32)
+
+
+def _load_first(classes, counts, folder, part):
+  import tensorflow_datasets as tfds
+
+  name, count = 'imagenet_resized/16x16', counts[part]
+  with _builder(name, folder, IMAGENET_HOST) as builder:
+    table = builder.as_dataset(
+      split={'test': 'validation'}.get(part, part),
+      decoders={'image': tfds.decode.SkipDecoding()},
+      # One file after the other, so that the order is the same for any number.
+      read_config=tfds.ReadConfig(
+        interleave_cycle_length=1, try_autocache=False
+      ),
+    )
+    decode = builder.info.features['image'].decode_example
+    table = table.filter(lambda row: row['label'] < classes)
+    table = table.map(lambda row: {**row, 'image': decode(row['image'])})
+    batches = list(table.batch(count).as_numpy_iterator())
+    found = sum(len(batch['label']) for batch in batches)
+    if found != count:
+      raise errors.BadInput(
+        f"{name}'s part {part!r} has {found} images of the first {classes} "
+        f'classes, not {count}, in {builder.data_path}: prepare it anew by TFDS'
+      )
+  return batches[0]['image'], batches[0]['label'].astype(np.int32)
 
 
 def _stream_tfds(name, folder, part, first, last, seed):
@@ -211,6 +257,7 @@ SOURCES: dict[str, Callable[[str], Source]] = {
     (0.2673, 0.2564, 0.2762),
   ),
   'digits': digits,
+  'imagenet16-120': functools.partial(imagenet16, 120, 151_700, 6_000),
   'imagenet2012': functools.partial(
     imagenet, 'imagenet2012', 1000, 1_281_167, 50_000
   ),

@@ -98,15 +98,16 @@ def test_sizes_that_do_not_fit(change, devices, says):
     check.sizes(made, source, devices)
 
 
+@pytest.mark.parametrize('name', ['cifar10', 'imagenet16-120'])
 def test_a_data_set_that_is_nowhere_says_how_to_point_at_a_copy(
-  tmp_path, monkeypatch
+  name, tmp_path, monkeypatch
 ):
   def refuse(*args, **kwargs):
     raise ConnectionError('no route')
 
   monkeypatch.setattr(sources.urllib.request, 'getproxies', dict)
   monkeypatch.setattr(sources.socket, 'create_connection', refuse)
-  source = sources.find('cifar10', str(tmp_path))
+  source = sources.find(name, str(tmp_path))
   with pytest.raises(errors.BadInput, match=r'TFDS_DATA_DIR.*prepared by TFDS'):
     source.load('train')
 
