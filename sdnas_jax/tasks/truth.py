@@ -13,7 +13,7 @@ from sdnas_jax.spaces import space as spaces
 def column(data: str) -> str:
   """Of metrics.csv: it names a data set other than cifar10."""
   known = _dataset(data)
-  return 'true_accuracy' + (f'_{known}' if known != 'cifar10' else '')
+  return 'true_accuracy' + (f'_{_field(known)}' if known != 'cifar10' else '')
 
 
 def row(
@@ -28,7 +28,7 @@ def row(
   """
   if not isinstance(genotype, nasbench201.Genotype):
     return {}
-  scores = getattr(table.query(genotype.architecture), _dataset(data))
+  scores = getattr(table.query(genotype.architecture), _field(_dataset(data)))
   return {column(data): round(scores.test / 100, 6)}
 
 
@@ -47,4 +47,8 @@ def note(space: str, data: str) -> str:
 
 
 def _dataset(data):
-  return data if data in ('cifar10', 'cifar100') else 'cifar10'
+  return data if data in table.DATASETS else 'cifar10'
+
+
+def _field(known):
+  return known.replace('-', '_')
