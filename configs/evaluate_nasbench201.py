@@ -1,12 +1,14 @@
-"""Trains a cell of NAS-Bench-201 on CIFAR-10 as the benchmark did.
+"""Trains a cell of NAS-Bench-201 as the benchmark did, on CIFAR-10 by default.
 
   python launch.py --config=configs/evaluate_nasbench201.py \\
     --config.genotype=runs/search_nasbench201/genotype.json
   python launch.py --config=configs/evaluate_nasbench201.py:12
+  python launch.py --config=configs/evaluate_nasbench201.py \\
+    --config.data.name=imagenet16-120 --config.data.pad=2
 
 The recipe is Dong and Yang's (ICLR 2020, section 2.3 and their code), over 200
 epochs or, with `:12`, over 12. Published for the cell below: 94.36 % and
-88.66 % test accuracy.
+88.66 % test accuracy on CIFAR-10.
 """
 
 from ml_collections import ConfigDict

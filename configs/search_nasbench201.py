@@ -1,14 +1,19 @@
-"""SD-DARTS on NAS-Bench-201's space (Dong and Yang, ICLR 2020), on CIFAR-10.
+"""SD-DARTS on NAS-Bench-201's space (Dong and Yang, ICLR 2020).
 
   python launch.py --config=configs/search_nasbench201.py
   python launch.py --config=configs/search_nasbench201.py:others
+  python launch.py --config=configs/search_nasbench201.py \\
+    --config.data.name=cifar100
+  python launch.py --config=configs/search_nasbench201.py \\
+    --config.data.name=imagenet16-120 --config.data.pad=2
 
-The settings are those of the benchmark's authors for DARTS; with `:others`, of
-the papers that search longer, with plain momentum (SmoothDARTS, DARTS-PT,
-Beta-DARTS). What each epoch's cell reaches when trained is looked up:
-docs/nasbench201.md. Published: 93.91 +- 0.08 % test accuracy (Zhu et al. 2023,
-Table 4, "settings the same as DARTS"); plain DARTS ends on skip connections
-alone, at 54.30 %.
+The data are CIFAR-10, or either of the other two sets of the benchmark, whose
+authors pad images of 16 pixels by 2. The settings are theirs for DARTS; with
+`:others`, of the papers that search longer, with plain momentum (SmoothDARTS,
+DARTS-PT, Beta-DARTS). What each epoch's cell reaches when trained is looked up:
+docs/nasbench201.md. Published, on CIFAR-10: 93.91 +- 0.08 % test accuracy (Zhu
+et al. 2023, Table 4, "settings the same as DARTS"); plain DARTS ends on skip
+connections alone, at 54.30 %.
 """
 
 from ml_collections import ConfigDict
