@@ -38,7 +38,7 @@ FILES = {
   'eigenvalues.csv': 'eigenvalue, sharpness and gap by method, seed, epoch',
   'eigenvalues.png': 'the same, drawn: means and deviations',
   'table.csv': 'the cell that each run found, and its true accuracies',
-  'truth.csv': "the true accuracy of every epoch's cell, and its skips",
+  'truth.csv': "the true accuracy of every epoch's cell, its idle edges",
   'truth.png': 'the same, drawn: means and deviations',
   'ablation.csv': 'the accuracies with each value and seed',
   'ablation.png': 'the same, drawn',

@@ -22,6 +22,8 @@ from sdnas_jax.tasks import truth
 
 PLACES = [*itertools.product(table.DATASETS, table.SPLITS)]
 COLUMNS = [f'{data} {split}' for data, split in PLACES]
+# Of a cell's six edges, those that learn nothing: searches collapse to them.
+COUNTS = {'skip_connections': 'skip_connect', 'missing_edges': 'none'}
 # Zhu et al. 2023, Table 4: accuracies in %, as COLUMNS.
 PUBLISHED = {
   'DARTS': ('39.77', '54.30', '15.03', '15.61', '16.43', '16.32'),
@@ -58,8 +60,8 @@ def write(
   rows = [row for path, run in runs.items() for row in read(path, *run, data)]
   artifacts.write_rows(workdir / 'truth.csv', rows)
   column = truth.column(data)
-  names, best = (column, 'skip_connections'), {column: truth.optimum(data)}
-  picture = spread.draw(rows, names, marks, best)
+  best = {column: truth.optimum(data)}
+  picture = spread.draw(rows, (column, *COUNTS), marks, best)
   artifacts.write(workdir / 'truth.png', picture)
 
 
@@ -73,7 +75,7 @@ def found(path: pathlib.Path, method: str, seed: int) -> dict[str, Any]:
     'seed': seed,
     'index': record.index,
     'architecture': genotype['architecture'],
-    'skip_connections': record.cell.count('skip_connect'),
+    **_counts(record.cell),
     **dict(zip(COLUMNS, scores, strict=True)),
   }
 
@@ -81,7 +83,7 @@ def found(path: pathlib.Path, method: str, seed: int) -> dict[str, Any]:
 def read(
   path: pathlib.Path, method: str, seed: int, data: str
 ) -> list[dict[str, Any]]:
-  """The truth of the cell of each epoch, and its skip connections, of 6."""
+  """The truth of each epoch's cell, and its COUNTS."""
   rows = []
   for epoch, line in enumerate(artifacts.read_lines(path / 'genotypes.jsonl')):
     genotype = published.read(line)
@@ -92,10 +94,14 @@ def read(
         'seed': seed,
         'epoch': epoch,
         **truth.row(genotype, data),
-        'skip_connections': cell.count('skip_connect'),
+        **_counts(cell),
       }
     )
   return rows
+
+
+def _counts(cell):
+  return {name: cell.count(operation) for name, operation in COUNTS.items()}
 
 
 def summary(rows: Sequence[Mapping[str, str]]) -> list[dict[str, str]]:

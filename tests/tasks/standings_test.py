@@ -63,6 +63,7 @@ def test_the_runs_ends_and_epochs_are_looked_up(compared):
     values = ' '.join(f'{float(row[name]):.2f}' for name in standings.COLUMNS)
     assert values == known
     assert row['skip_connections'] == ('1' if good else '6')
+    assert row['missing_edges'] == '0'
     assert row['architecture'] == (BEST if good else SKIPS)
   epochs = artifacts.read_rows(folder / 'truth.csv')
   assert len(epochs) == 8
@@ -99,6 +100,15 @@ def test_the_table_has_ours_beside_what_is_published(compared):
   page = (folder / 'report.html').read_text()
   assert f'{mean:.2f}±{deviation:.1f}' in page and '93.91±0.08' in page
   assert 'truth of' in page
+
+
+def test_edges_that_learn_nothing_are_counted(tmp_path):
+  half = (
+    '|none~0|+|skip_connect~0|nor_conv_1x1~1|+|none~0|none~1|avg_pool_3x3~2|'
+  )
+  leave(tmp_path / 'A-0', half, [half])
+  (row,) = standings.read(tmp_path / 'A-0', 'A', 0, 'cifar10')
+  assert (row['skip_connections'], row['missing_edges']) == (1, 3)
 
 
 def test_one_run_has_no_deviation(tmp_path):
