@@ -1,6 +1,7 @@
 """What a search measures of itself: at an epoch's end, and at its own."""
 
 from collections.abc import Callable
+from collections.abc import Sequence
 import dataclasses
 import pathlib
 from typing import Any
@@ -45,8 +46,8 @@ def program(
 
   def made(state, genotype):
     hard = parallel.replicate(spaces.hard(setup.net.space, genotype))
-    given = *_given(config, setup, state, valid), hard
-    return compilation.Program(_measure, (*given, _bare(setup), probe(config)))
+    given = *operands(config, setup, state, valid), hard
+    return compilation.Program(_measure, (*given, bare(setup), probe(config)))
 
   return made
 
@@ -68,7 +69,7 @@ def portrait(
 
   What is there already is kept.
   """
-  given = *_given(config, setup, state, valid), _bare(setup)
+  given = *operands(config, setup, state, valid), bare(setup)
   points, how = config.sharpness.landscape, probe(config)
   path = workdir / 'landscape.npz'
   if points:
@@ -98,13 +99,22 @@ def _draw(path, read, draw):
     artifacts.write(picture, draw({path.parent.name: read(path)}))
 
 
-def _given(config, setup, state, valid):
-  # Without what is not looked at, methods share the program.
+def operands(
+  config: ConfigDict,
+  setup: search.Setup,
+  state: search.State,
+  valid: split.Split,
+) -> tuple[search.State, np.uint32, split.Split]:
+  """What all that measures takes first.
+
+  Without what is not looked at, methods share the program.
+  """
   state = state._replace(opt=None, memory=None, sums=None)
   return state, np.uint32(config.seed), valid
 
 
-def _bare(setup):
+def bare(setup: search.Setup) -> search.Setup:
+  """A setup without what only a step needs."""
   return dataclasses.replace(setup, tx=None, distill=None)
 
 
@@ -144,7 +154,7 @@ def _landscape(given, probe, points):
     how = dataclasses.replace(probe, of=of)
     for n in range(points):
       rows.append((*given, how, (one, steps[n : n + 1]), (two, steps)))
-  planes = _all(_plane, rows, 'landscape', 'row')
+  planes = collect(_plane, rows, 'landscape', 'row')
   found = {'steps': steps}
   for of in DIRECTIONS:
     own, planes = planes[:points], planes[points:]
@@ -160,12 +170,12 @@ def _spectrum(given, probe):
     units = np.eye(x.size, dtype=x.dtype)
     blocks = np.split(units, range(BLOCK, x.size, BLOCK))
     rows = [(*given, probe, block) for block in blocks]
-    matrix = np.concatenate(_all(_columns, rows, 'spectrum', 'block'))
+    matrix = np.concatenate(collect(_columns, rows, 'spectrum', 'block'))
     values = np.linalg.eigvalsh((matrix + matrix.T) / 2) + probe.decay
     shares = np.full(x.size, 1 / x.size)
   else:
     rows = [(*given, probe, np.int32(n)) for n in range(SAMPLES)]
-    each = _all(_density, rows, 'spectrum', 'start')
+    each = collect(_density, rows, 'spectrum', 'start')
     values = np.concatenate([values for values, _ in each]) + probe.decay
     shares = np.concatenate([shares for _, shares in each]) / SAMPLES
   order = np.argsort(values)
@@ -173,8 +183,23 @@ def _spectrum(given, probe):
   return [{'eigenvalue': value, 'share': share} for value, share in pairs]
 
 
-def _all(function, calls, what, unit):
-  """The function's values for all operands, on the host, with progress."""
+def collect(
+  function: Callable[..., Tree],
+  calls: Sequence[tuple[Tree, ...]],
+  what: str,
+  unit: str,
+) -> list[Tree]:
+  """The function's values for all operands, on the host, with progress.
+
+  Args:
+    function: of a module, to be compiled.
+    calls: operands, of which the first has a `step`.
+    what: is measured.
+    unit: a call's.
+
+  Raises:
+    Interrupted: after a signal.
+  """
   print(f'{what}: compiling ...', flush=True)
   place = parallel.everywhere()
   programs = [compilation.Program(function, call) for call in calls]
