@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from sdnas_jax.report import alphas
+from sdnas_jax.report import scatter
 from sdnas_jax.report import spectrum
 from sdnas_jax.report import terrain
 from sdnas_jax.report import trend
@@ -80,6 +81,20 @@ def test_a_trend_holds_every_run_and_its_mean(drawn):
   assert sorted(two.get_ydata()) == [0.5, 0.75]
   band = panel.collections[0].get_paths()[0].vertices
   assert band[:, 1].min() == pytest.approx(0.5 - 0.5 / np.sqrt(2))
+
+
+def test_every_architecture_ranked_is_a_dot_and_its_skips_the_colour(drawn):
+  parts = {'all': np.random.default_rng(0).random((9, 3))}
+  parts['all'][:, 2] = 0, 1, 2, 3, 4, 5, 6, 6, 0
+  parts['one'] = parts['all'][:1]
+  assert scatter.draw(parts).startswith(b'\x89PNG')
+  for panel, (title, part) in zip(drawn[0].axes, parts.items(), strict=False):
+    assert panel.get_title() == title
+    (dots,) = panel.collections
+    np.testing.assert_array_equal(dots.get_offsets(), part[:, :2])
+    np.testing.assert_array_equal(dots.get_array(), part[:, 2])
+  colours = {tuple(c) for c in drawn[0].axes[0].collections[0].get_facecolor()}
+  assert len(colours) == 7
 
 
 def test_every_weight_of_the_darts_space_is_a_cell_of_its_heat_map(drawn):
