@@ -32,6 +32,9 @@ def get_config(setting: str = 'authors') -> ConfigDict:
   config.model.layers = 5  # to each of three stages
   config.model.affine = False  # the cells' normalisation; if not, biases
   config.model.tracked = True  # validate by running statistics, or the batch's
+  config.rank = rank = ConfigDict()
+  rank.samples = 0  # architectures that the supernet ranks, at the end
+  rank.batches = 16  # of the valid half, the first, to rank them on
   if setting == 'authors':
     config.weights.nesterov = True
     config.weights.decay = 5e-4

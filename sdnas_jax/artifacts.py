@@ -32,6 +32,8 @@ FILES = {
   'landscape.png': 'the same, drawn',
   'spectrum.csv': 'eigenvalues of the Hessian, and the share each stands for',
   'spectrum.png': 'the same, drawn',
+  'rank.csv': 'architectures: accuracy in the supernet, and the true one',
+  'rank.png': 'the same, drawn',
   'curves.png': 'losses and errors, epoch by epoch',
   'result.json': 'a finished run: its accuracy or error, size and time',
   'network.stablehlo': 'the trained network, for jax.export',

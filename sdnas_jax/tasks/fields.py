@@ -11,6 +11,7 @@ from sdnas_jax import artifacts
 from sdnas_jax import errors
 from sdnas_jax.native import build
 from sdnas_jax.networks import separable
+from sdnas_jax.spaces import nasbench201
 
 Known = Mapping[str, tuple[type, tuple[float, float] | None]]
 
@@ -69,7 +70,12 @@ SEARCH = COMMON | {
 }
 # What the search of a space has besides.
 OWN = {
-  'nasbench201': {'model.affine': (bool, None), 'model.tracked': (bool, None)}
+  'nasbench201': {
+    'model.affine': (bool, None),
+    'model.tracked': (bool, None),
+    'rank.samples': (int, (0, nasbench201.SIZE)),
+    'rank.batches': (int, NATURAL),
+  }
 }
 EVALUATE = COMMON | {
   'genotype': (str, None),

@@ -26,7 +26,13 @@ def enter(workdir: pathlib.Path, config: ConfigDict) -> None:
 
 def _free(given, prefix=''):
   """The fields that do not change what a run computes."""
-  for name in ('steps_per_call', 'sharpness.landscape', 'sharpness.spectrum'):
+  for name in (
+    'steps_per_call',
+    'sharpness.landscape',
+    'sharpness.spectrum',
+    'rank.samples',
+    'rank.batches',
+  ):
     yield f'{prefix}{name}'
   # A TFDS data set is the same wherever it lies; a file of arrays is not.
   if given.get('data', {}).get('name') != 'arrays':

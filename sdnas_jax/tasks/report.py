@@ -21,6 +21,7 @@ from sdnas_jax.spaces import published
 from sdnas_jax.spaces import space as spaces
 from sdnas_jax.spaces import SPACES
 from sdnas_jax.tasks import check
+from sdnas_jax.tasks import rank
 from sdnas_jax.tasks import standings
 from sdnas_jax.tasks import truth
 
@@ -64,6 +65,7 @@ def write(folder: pathlib.Path) -> None:
     'Alphas': _alphas(folder, config),
     'Losses and accuracies': _curves(config, metrics),
     'Truth': _truth(config, metrics),
+    'Ranking': _ranking(folder, config),
     'Sharpness': _sharpness(folder, metrics),
     'Landscape': _picture(folder, 'landscape.png'),
     'Spectrum': _picture(folder, 'spectrum.png'),
@@ -207,6 +209,15 @@ def _truth(config, metrics):
   rows = [{**row, 'optimum': best} for row in metrics]
   told = f"true test accuracy of every epoch's cell; the best is {best:.2%}"
   return f'<p>{note}</p>{page.image(curves.draw(rows, panels), told)}'
+
+
+def _ranking(folder, config):
+  """How well a supernet ranks the architectures of a table."""
+  path = folder / 'rank.csv'
+  if config['task'] != 'search' or not path.exists():
+    return ''
+  told = rank.told(rank.read(path, config['data']['name']))
+  return f'<p>{told}</p>{_picture(folder, "rank.png")}'
 
 
 def _sharpness(folder, metrics):

@@ -34,6 +34,7 @@ from sdnas_jax.spaces import SPACES
 from sdnas_jax.tasks import check
 from sdnas_jax.tasks import folder
 from sdnas_jax.tasks import measure
+from sdnas_jax.tasks import rank
 from sdnas_jax.tasks import record
 from sdnas_jax.tasks import report
 from sdnas_jax.tasks import truth
@@ -93,6 +94,7 @@ def run(config: ConfigDict, workdir: pathlib.Path, dry_run: bool) -> None:
       print(f'resuming after {done} of {config.epochs} epochs', flush=True)
     state = _search(config, setup, state, train, valid, log, kept)
   measure.portrait(config, setup, state, valid, workdir)
+  rank.add(config, setup, state, valid, workdir)
   if parallel.leads():
     log.result(parameters=start.size(shapes['params']))
     report.write(workdir)

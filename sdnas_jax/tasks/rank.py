@@ -1,0 +1,122 @@
+"""Does a trained supernet rank architectures as training from scratch does?
+
+What a finished search of NAS-Bench-201's space adds to its folder: the
+supernet's accuracy of a sample of the architectures, beside the truth.
+
+>>> found = rank.read(pathlib.Path('runs/mine/rank.csv'), 'cifar10')
+>>> rank.told(found)
+"Kendall's tau: 0.512 of all 200 architectures, 0.231 of the better half"
+"""
+
+import pathlib
+
+import jax
+from ml_collections import ConfigDict
+import numpy as np
+
+from sdnas_jax import artifacts
+from sdnas_jax import parallel
+from sdnas_jax import search
+from sdnas_jax import sharpness
+from sdnas_jax.data import split
+from sdnas_jax.report import scatter
+from sdnas_jax.spaces import nasbench201 as cells
+from sdnas_jax.spaces import space as spaces
+from sdnas_jax.tasks import measure
+from sdnas_jax.tasks import truth
+
+
+def add(
+  config: ConfigDict,
+  setup: search.Setup,
+  state: search.State,
+  valid: split.Split,
+  workdir: pathlib.Path,
+) -> None:
+  """Adds rank.csv and rank.png to a finished search, if they are asked for.
+
+  What is there already is kept if the same was asked for.
+  """
+  if 'rank' not in config or not config.rank.samples:
+    return
+  path, data = workdir / 'rank.csv', config.data.name
+  sample = drawn(config.seed, config.rank.samples)
+  images = min(config.rank.batches * setup.batch_size, len(valid.labels))
+  asked = [(f'{index}', f'{images}') for index in sample]
+  there = [(row['index'], row['images']) for row in artifacts.read_rows(path)]
+  if parallel.most(int(there != asked))[0]:
+    found = [cells.of(cells.cell(index)) for index in sample]
+    some = jax.tree.map(lambda x: x[:images], jax.device_get(valid))
+    given = config, setup, state, parallel.replicate(some)
+    rows = [
+      {
+        'index': index,
+        'architecture': genotype.architecture,
+        'supernet_accuracy': round(float(accuracy), 6),
+        **truth.row(genotype, data),
+        'skip_connections': genotype.architecture.count('skip_connect'),
+        'images': images,
+      }
+      for index, genotype, accuracy in zip(
+        sample, found, _accuracies(*given, found), strict=True
+      )
+    ]
+    if parallel.leads():
+      artifacts.write_rows(path, rows)
+  if parallel.leads():
+    found = read(path, data)
+    titles = {f'{k}: tau {tau(v):.3f}': v for k, v in parts(found).items()}
+    artifacts.write(path.with_suffix('.png'), scatter.draw(titles))
+    print(told(found))
+
+
+def drawn(seed: int, samples: int) -> list[int]:
+  """Indices of so many architectures, none twice.
+
+  A larger sample of one seed contains the smaller.
+  """
+  rng = np.random.default_rng((seed, 3))
+  return rng.permutation(cells.SIZE)[:samples].tolist()
+
+
+def read(path: pathlib.Path, data: str) -> np.ndarray:
+  """[n, 3] of a rank.csv: the supernet's accuracy, the true one, the skips."""
+  names = 'supernet_accuracy', truth.column(data), 'skip_connections'
+  rows = artifacts.read_rows(path)
+  return np.array([[float(row[name]) for name in names] for row in rows])
+
+
+def parts(found: np.ndarray) -> dict[str, np.ndarray]:
+  """All, and the truly better half: good from bad may be all that is told."""
+  better = found[:, 1] >= np.median(found[:, 1])
+  return {
+    f'all {len(found)} architectures': found,
+    'the better half': found[better],
+  }
+
+
+def tau(found: np.ndarray) -> float:
+  """Kendall's tau-b of the two accuracies; nan if one is the same for all."""
+  from scipy import stats  # whose import takes a second
+
+  return float(stats.kendalltau(found[:, 0], found[:, 1]).statistic)
+
+
+def told(found: np.ndarray) -> str:
+  """How well the supernet ranks, in a sentence."""
+  each = [f'{tau(part):.3f} of {name}' for name, part in parts(found).items()]
+  return f"Kendall's tau: {', '.join(each)}"
+
+
+def _accuracies(config, setup, state, valid, genotypes):
+  """One program serves all; only the mix changes."""
+  state, *_ = measure.operands(config, setup, state, valid)
+  calls = [
+    (state, valid, spaces.hard(cells.SPACE, genotype), measure.bare(setup))
+    for genotype in genotypes
+  ]
+  return measure.collect(_accuracy, calls, 'rank', 'cell')
+
+
+def _accuracy(state, valid, mix, setup):
+  return sharpness.accuracy(state, mix, valid, setup)
