@@ -27,6 +27,7 @@ def get_config(scale: str = 'full') -> ConfigDict:
   config.seeds = 3
   config.search = search = search_nasbench201.get_config()
   search.sharpness.every = 5
+  search.rank.samples = 200
   # From a name, Table 4's where it is there, to what it changes of the search.
   config.methods = ConfigDict()
   config.methods['DARTS'] = {'distill': {'weight': 0.0}}
@@ -43,6 +44,7 @@ def get_config(scale: str = 'full') -> ConfigDict:
   search.data.examples = 2048
   search.sharpness.every = 3
   search.sharpness.batches, search.sharpness.products = 2, 8
+  search.rank.samples, search.rank.batches = 100, 4
   if scale == 'digits':
     search.data.name, search.data.pad, search.data.flip = 'digits', 1, False
     search.data.examples = 0

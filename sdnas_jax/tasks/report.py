@@ -112,7 +112,9 @@ def _result(folder, config):
   if not result and config['task'] in ('search', 'evaluate'):
     parts = ['<p>Not finished: this is the state of its last epoch.</p>']
   found = artifacts.read_rows(folder / 'table.csv')
-  parts += [found and page.table(standings.summary(found))]
+  if found:
+    parts += [page.table(standings.summary(found))]
+    parts += [page.folded('what each run found', page.table(found))]
   for name in ('truth', 'comparison', 'ablation', 'eigenvalues'):
     rows = artifacts.read_rows(folder / f'{name}.csv')
     if rows:

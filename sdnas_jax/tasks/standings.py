@@ -18,6 +18,7 @@ from sdnas_jax.analysis import nasbench201 as table
 from sdnas_jax.report import spread
 from sdnas_jax.spaces import nasbench201
 from sdnas_jax.spaces import published
+from sdnas_jax.tasks import rank
 from sdnas_jax.tasks import truth
 
 PLACES = [*itertools.product(table.DATASETS, table.SPLITS)]
@@ -55,7 +56,7 @@ def write(
     data: the data set that they searched.
     marks: epochs to mark, by what begins there.
   """
-  rows = [found(path, *run) for path, run in runs.items()]
+  rows = [found(path, *run, data) for path, run in runs.items()]
   artifacts.write_rows(workdir / 'table.csv', rows)
   rows = [row for path, run in runs.items() for row in read(path, *run, data)]
   artifacts.write_rows(workdir / 'truth.csv', rows)
@@ -65,8 +66,11 @@ def write(
   artifacts.write(workdir / 'truth.png', picture)
 
 
-def found(path: pathlib.Path, method: str, seed: int) -> dict[str, Any]:
-  """The cell that a run ended with, and its accuracies in %."""
+def found(
+  path: pathlib.Path, method: str, seed: int, data: str
+) -> dict[str, Any]:
+  """The cell that a run ended with, its accuracies in %, and Kendall's tau."""
+  ranked = path / 'rank.csv'
   genotype = json.loads((path / 'genotype.json').read_text())
   record = table.query(genotype['architecture'])
   scores = [x for one in record[-3:] for x in (one.valid, one.test)]
@@ -77,6 +81,7 @@ def found(path: pathlib.Path, method: str, seed: int) -> dict[str, Any]:
     'architecture': genotype['architecture'],
     **_counts(record.cell),
     **dict(zip(COLUMNS, scores, strict=True)),
+    'kendall_tau': rank.tau(rank.read(ranked, data)) if ranked.exists() else '',
   }
 
 

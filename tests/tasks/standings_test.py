@@ -111,9 +111,21 @@ def test_edges_that_learn_nothing_are_counted(tmp_path):
   assert (row['skip_connections'], row['missing_edges']) == (1, 3)
 
 
+def test_the_tau_of_a_ranked_supernet(tmp_path):
+  leave(tmp_path / 'A-0', BEST, [BEST])
+  rows = [
+    {'supernet_accuracy': x, 'true_accuracy': y, 'skip_connections': 0}
+    for x, y in ((0.1, 0.8), (0.2, 0.7), (0.3, 0.9), (0.4, 0.95))
+  ]
+  artifacts.write_rows(tmp_path / 'A-0' / 'rank.csv', rows)
+  row = standings.found(tmp_path / 'A-0', 'A', 0, 'cifar10')
+  assert row['kendall_tau'] == pytest.approx(4 / 6)  # five pairs agree, one not
+
+
 def test_one_run_has_no_deviation(tmp_path):
   leave(tmp_path / 'GDAS-0', BEST, [BEST])
-  row = standings.found(tmp_path / 'GDAS-0', 'GDAS', 0)
+  row = standings.found(tmp_path / 'GDAS-0', 'GDAS', 0, 'cifar10')
+  assert row['kendall_tau'] == ''
   ours, published, *others = standings.summary([row])
   assert ours['from'] == '1 run' and ours['cifar10 test'] == '94.36'
   assert (published['method'], published['cifar10 test']) == ('GDAS', '93.61')
