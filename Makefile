@@ -25,9 +25,9 @@ sharpness: $(INSTALLED) ## compare how sharp DARTS and SD-DARTS are, on the digi
 	$(RUN) launch.py --config=configs/sharpness_digits.py \
 	  --workdir=runs/sharpness
 
-# Without CIFAR-10, which is not loaded for it, on the digits.
+# On the digits where there is no CIFAR-10, which is not loaded for it.
 DATA = $(or $(TFDS_DATA_DIR),$(HOME)/tensorflow_datasets)
-SCALE = $(if $(wildcard $(DATA)/cifar10),proxy,digits)
+SCALE = $(if $(wildcard $(DATA)/cifar10/*/dataset_info.json),proxy,digits)
 nasbench201: $(INSTALLED) ## see what DARTS and SD-DARTS find on NAS-Bench-201
 	$(RUN) launch.py --config=configs/table_nasbench201.py:$(SCALE) \
 	  --workdir=runs/nasbench201_$(SCALE)

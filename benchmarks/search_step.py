@@ -209,7 +209,12 @@ def arguments():
     metavar='FIELD=JSON',
     help="of the space's search config, on both sides",
   )
-  return parser.parse_args()
+  args = parser.parse_args()
+  if args.against == 'torch' and 'space' in dict(args.set):
+    parser.error(
+      "PyTorch's side knows the space darts alone: leave --set=space"
+    )
+  return args
 
 
 def main():

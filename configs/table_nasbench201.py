@@ -1,11 +1,11 @@
 """The paper's Table 4: do DARTS and SD-DARTS find good cells of NAS-Bench-201?
 
   python launch.py --config=configs/table_nasbench201.py --workdir=runs/table
-  python launch.py --config=configs/table_nasbench201.py:proxy \
+  python launch.py --config=configs/table_nasbench201.py:proxy \\
     --workdir=runs/proxy
 
 Searches on CIFAR-10 with three seeds a method; what they find is looked up on
-all three data sets (Zhu et al. 2023, section 4.5). The first is meant for an
+all three data sets (Zhu et al. 2023, section 4.4). The first is meant for an
 accelerator. The second, on 2,048 images with 3 small cells, is for two cores;
 with `:digits` it needs no data to be loaded, and the truth is still that of
 CIFAR-10. What they cost and showed is in docs/nasbench201.md.
@@ -39,7 +39,7 @@ def get_config(scale: str = 'full') -> ConfigDict:
 
   search.model.channels, search.model.layers = 4, 1
   search.epochs, search.distill.warmup = 25, 12
-  # 400 steps for the 19,500 of all images: the alphas travel two thirds as far.
+  # 400 steps for the full 19,550: the alphas travel two thirds as far.
   search.alphas.lr = 1e-2
   search.data.examples = 2048
   search.sharpness.every = 3

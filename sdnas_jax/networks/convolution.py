@@ -1,4 +1,4 @@
-"""Convolutions over space and channels, in the way the device is best at."""
+"""Convolutions over space and channels, as XLA's own or as products."""
 
 import jax
 from jax import lax
@@ -15,9 +15,9 @@ def convolve(
     x: [batch, height, width, channels].
     kernel: [size, size, channels, features].
     stride: of the result.
-    product: whether as one of pixels' neighbours with a matrix. XLA's CPU
-      backend takes several times as long for a convolution's gradient in the
-      kernel; accelerators are at their best with the convolution.
+    product: whether as one of pixels' neighbours with a matrix, for XLA's CPU
+      backend takes several times as long for the gradient in the kernel of a
+      convolution, which accelerators are at their best with.
 
   Returns:
     [batch, ceil(height / stride), ceil(width / stride), features].

@@ -148,6 +148,7 @@ class Stem(nn.Module):
     """From [batch, height, width, channels] to [1, batch, ..., features]."""
     shape = 1, 3, 3, x.shape[-1], self.features
     kernel = self.param('kernel', uniform, shape)
+    # With three channels, a product costs little anywhere.
     x = convolution.convolve(x, kernel[0].astype(x.dtype), 1, product=True)
     return Norm(affine=True)(x[None], ctx)
 

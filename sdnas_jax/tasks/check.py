@@ -92,6 +92,13 @@ def sharpness(config: ConfigDict) -> None:
     _named(method)
     own = variant(config, method, 0)
     search(own)
+    if (own.space, own.data.name) != (
+      *(config.search.space, config.search.data.name),
+    ):
+      raise errors.BadInput(
+        f'{method} searches another space or other data: set space and '
+        'data.name for all methods, in search'
+      )
     if not own.sharpness.every:
       raise errors.BadInput(
         f'{method} measures nothing: set search.sharpness.every to the epochs '

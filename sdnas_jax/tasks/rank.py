@@ -44,7 +44,7 @@ def add(
   images = min(config.rank.batches * setup.batch_size, len(valid.labels))
   asked = [(f'{index}', f'{images}') for index in sample]
   there = [(row['index'], row['images']) for row in artifacts.read_rows(path)]
-  if parallel.most(int(there != asked))[0]:
+  if parallel.most(int(parallel.leads() and there != asked))[0]:
     found = [cells.of(cells.cell(index)) for index in sample]
     some = jax.tree.map(lambda x: x[:images], jax.device_get(valid))
     given = config, setup, state, parallel.replicate(some)
@@ -96,9 +96,14 @@ def parts(found: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def tau(found: np.ndarray) -> float:
-  """Kendall's tau-b of the two accuracies; nan if one is the same for all."""
+  """Kendall's tau-b of the two accuracies; nan if one is the same for all.
+
+  Of fewer than three architectures it is nan, too.
+  """
   from scipy import stats  # whose import takes a second
 
+  if len(found) < 3:
+    return float('nan')
   return float(stats.kendalltau(found[:, 0], found[:, 1]).statistic)
 
 

@@ -64,7 +64,7 @@ def _tell(config, workdir, count):
   print(f'{table(rows)}\n')
   if note := truth.note(config.search.space, config.search.data.name):
     found = artifacts.read_rows(workdir / 'table.csv')
-    print(f'{standings.text(found)}\n\n{note}\n')
+    print(f'{standings.text(found)}\n\nin truth.csv:\n{note}\n')
   print(artifacts.listing(workdir))
 
 
@@ -115,7 +115,7 @@ def table(rows: Sequence[Mapping[str, str]]) -> str:
   titles = 'eigenvalue', 'sharpness', 'gap', 'loss drop'
   methods = list(dict.fromkeys(row['method'] for row in rows))
   wide = max(map(len, methods))
-  lines = [' ' * wide + ''.join(f'{title:>18}' for title in titles)]
+  lines = [' ' * wide + ''.join(f'{title:>17}' for title in titles)]
   # The last row of each run, which a method may have ended early.
   last = {(row['method'], row['seed']): row for row in rows}
   for method in methods:
@@ -125,5 +125,5 @@ def table(rows: Sequence[Mapping[str, str]]) -> str:
       values = [float(row[name]) for row in own]
       more = f' +- {np.std(values, ddof=1):.4f}' if len(values) > 1 else ''
       cells.append(f'{np.mean(values):.4f}{more}')
-    lines.append(f'{method:<{wide}}' + ''.join(f'{cell:>18}' for cell in cells))
+    lines.append(f'{method:<{wide}}' + ''.join(f'{cell:>17}' for cell in cells))
   return '\n'.join(lines)

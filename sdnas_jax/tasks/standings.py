@@ -23,22 +23,22 @@ from sdnas_jax.tasks import truth
 
 PLACES = [*itertools.product(table.DATASETS, table.SPLITS)]
 COLUMNS = [f'{data} {split}' for data, split in PLACES]
-# Of a cell's six edges, those that learn nothing: searches collapse to them.
+# Of a cell's six edges, those that compute nothing: searches collapse to them.
 COUNTS = {'skip_connections': 'skip_connect', 'missing_edges': 'none'}
 # Zhu et al. 2023, Table 4: accuracies in %, as COLUMNS.
+_TABLE = """
+DARTS       39.77±0.00 54.30±0.00 15.03±0.00 15.61±0.00 16.43±0.00 16.32±0.00
+DARTS (2nd) 39.77±0.00 54.30±0.00 15.03±0.00 15.61±0.00 16.43±0.00 16.32±0.00
+GDAS        89.89±0.08 93.61±0.09 71.34±0.04 70.70±0.30 41.59±1.33 41.71±0.98
+SNAS        90.10±1.04 92.77±0.83 69.69±2.39 69.34±1.98 42.84±1.79 43.16±2.64
+DSNAS       89.66±0.29 93.08±0.13 30.87±16.4 31.01±16.4 40.61±0.09 41.07±0.09
+PC-DARTS    89.96±0.15 93.41±0.30 67.12±0.39 67.48±0.89 40.83±0.08 41.31±0.22
+iDARTS      89.86±0.60 93.58±0.32 70.57±0.24 70.83±0.48 40.38±0.59 40.89±0.68
+DARTS-      91.03±0.44 93.80±0.40 71.36±1.51 71.53±1.51 44.87±1.46 45.12±0.82
+SD-DARTS    91.21±0.11 93.91±0.08 70.87±0.33 71.88±0.76 45.75±0.26 46.03±0.59
+"""
 PUBLISHED = {
-  'DARTS': ('39.77', '54.30', '15.03', '15.61', '16.43', '16.32'),
-  'DARTS (2nd)': ('39.77', '54.30', '15.03', '15.61', '16.43', '16.32'),
-  'SNAS': ('90.10', '92.77', '69.69', '69.34', '42.84', '43.16'),
-  'GDAS': ('89.89', '93.61', '71.34', '70.70', '41.59', '41.71'),
-  'DSNAS': ('89.66', '93.08', '30.87', '31.01', '40.61', '41.07'),
-  'PC-DARTS': ('89.96', '93.41', '67.12', '67.48', '40.83', '41.31'),
-  'iDARTS': ('89.86', '93.58', '70.57', '70.83', '40.38', '40.89'),
-  'DARTS-': ('91.03', '93.80', '71.36', '71.53', '44.87', '45.12'),
-  'SD-DARTS': (
-    *('91.21±0.11', '93.91±0.08', '70.87±0.33', '71.88±0.76'),
-    *('45.75±0.26', '46.03±0.59'),
-  ),
+  line[:11].strip(): line[11:].split() for line in _TABLE.strip().splitlines()
 }
 
 
@@ -147,16 +147,29 @@ def _told(values):
 
 
 def text(rows: Sequence[Mapping[str, str]]) -> str:
-  """The summary in lines of at most 80 characters."""
-  sets = ''.join(f'{name:^22}' for name in table.DATASETS)
-  parts = ''.join(f'{name:>11}' for name in table.SPLITS) * len(table.DATASETS)
-  lines = [f'{"accuracy, %":<14}{sets}'.rstrip(), f'{"":<14}{parts}']
-  before = None
-  for row in summary(rows):
+  """The summary, in lines of 80 characters if no name is longer than 14."""
+  lines, before = [], None
+  shown = summary(rows)
+  wide = max(14, *(len(row['method']) for row in shown))
+  for row in shown:
     again = row['method'] == before
     name = f'  {row["from"]}' if again else row['method']
     if row['from'] == 'published' and not again:
       name += ' *'
-    lines.append(f'{name:<14}' + ''.join(f'{row[c]:>11}' for c in COLUMNS))
+    lines.append(f'{name:<{wide}}' + ''.join(f'{row[c]:>11}' for c in COLUMNS))
     before = row['method']
-  return '\n'.join([*lines, '* as published in Table 4 of the paper'])
+  sets = ''.join(f'{name:^22}' for name in table.DATASETS)
+  parts = ''.join(f'{part:>11}' for _, part in PLACES)
+  head = [f'{"accuracy, %":<{wide}}{sets}'.rstrip(), f'{"":<{wide}}{parts}']
+  notes = ['* as published in Table 4 of the paper', *_taus(rows)]
+  return '\n'.join([*head, *lines, *notes])
+
+
+def _taus(rows):
+  """Kendall's tau of each method's supernets, in a line, where it is known."""
+  known = {}
+  for row in rows:
+    if row['kendall_tau'] != '':
+      known.setdefault(row['method'], []).append(float(row['kendall_tau']))
+  told = ', '.join(f'{name} {_told(taus)}' for name, taus in known.items())
+  return [f"Kendall's tau of the supernets: {told}"] if told else []

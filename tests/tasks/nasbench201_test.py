@@ -33,14 +33,19 @@ def tiny(config):
   return config
 
 
-@pytest.fixture(scope='module')
-def searched(tmp_path_factory):
-  """The folder of a search."""
+def searching():
+  """The config of a search, whose compiled programs several tests share."""
   config = tiny(search_nasbench201.get_config())
   config.distill.warmup = 1
   config.alphas.lr = 0.5  # so that the genotypes differ
+  return config
+
+
+@pytest.fixture(scope='module')
+def searched(tmp_path_factory):
+  """The folder of a search."""
   workdir = tmp_path_factory.mktemp('runs') / 'searched'
-  search.run(config, workdir, dry_run=False)
+  search.run(searching(), workdir, dry_run=False)
   return workdir
 
 

@@ -23,8 +23,7 @@ from tests.tasks import nasbench201_test
 
 
 def config(samples, batches=16):
-  made = nasbench201_test.tiny(search_nasbench201.get_config())
-  made.distill.warmup = 1
+  made = nasbench201_test.searching()
   made.rank.samples, made.rank.batches = samples, batches
   return made
 
@@ -146,7 +145,8 @@ def test_tau_is_that_of_all_pairs():
     f"Kendall's tau: {expected:.3f} of all 41 architectures, "
     f'{half:.3f} of the better half'
   )
-  assert np.isnan(rank.tau(np.ones((3, 3))))
+  for few in range(1, 4):
+    assert np.isnan(rank.tau(np.ones((few, 3))))
 
 
 @pytest.mark.parametrize(

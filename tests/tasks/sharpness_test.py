@@ -95,6 +95,7 @@ def test_a_dry_run_searches_nothing(runs, tmp_path):
     ({'methods': {'A': {'distil': {'weight': 0}}}}, 'did you mean distill'),
     ({'methods': {'A': {'epochs': 'x'}}}, 'another type'),
     ({'methods': {'a/b': {'epochs': 16}}}, 'without slashes'),
+    ({'methods': {'A': {'data': {'name': 'cifar10'}}}}, 'other data'),
     ({'seeds': 0}, 'seeds must be at least 1'),
   ],
 )
