@@ -36,8 +36,8 @@ def main(argv: list[str]) -> int:
   except Exception as error:  # Whatever a flag or a config file may raise.
     return _refuse(_sentence(error))
   from sdnas_jax import errors  # heavy: after the flags are known to be good
-  from sdnas_jax import loop
   from sdnas_jax import parallel
+  from sdnas_jax.runs import loop
   from sdnas_jax.tasks import TASKS
 
   workdir = pathlib.Path(WORKDIR.value or f'runs/{name}')

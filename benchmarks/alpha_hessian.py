@@ -66,10 +66,10 @@ def main():
   sys.path.insert(0, str(ROOT))
   import jax
 
-  from sdnas_jax import memory
+  from sdnas_jax import malloc
   from sdnas_jax.data import split
 
-  memory.keep()
+  malloc.keep()
   point = search_step.Point(search_step.sizes(args), examples=args.batch)
   state, (_, valid), setup = search_step.assemble(point)
   rows = jax.numpy.arange(args.batch)

@@ -30,22 +30,22 @@ def ours(pipe, args):
 
   from configs import evaluate_cifar
   from sdnas_jax import evaluate
-  from sdnas_jax import memory
+  from sdnas_jax import malloc
   from sdnas_jax import parallel
   from sdnas_jax.data import sources
   from sdnas_jax.data import split
-  from sdnas_jax.networks import start
+  from sdnas_jax.networks import sizing
   from sdnas_jax.spaces import published
   from sdnas_jax.tasks import evaluate as task
 
-  memory.keep()
+  malloc.keep()
   config = evaluate_cifar.get_config()
   config.update_from_flattened_dict(search_step.sizes(args))
   config.weights.drop_path = DROP
   source = sources.find('cifar10', '')
   genotype = published.find(args.genotype)
   setup = task.assemble(config, genotype, source, args.batch)
-  variables = start.variables(start.shapes(setup.net, source.shape), 0)
+  variables = sizing.variables(sizing.shapes(setup.net, source.shape), 0)
   # At the last epoch, so that paths are dropped.
   state = evaluate.init(setup, variables)
   state = parallel.replicate(state._replace(epoch=np.int32(config.epochs)))

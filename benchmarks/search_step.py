@@ -49,7 +49,7 @@ def assemble(point):
   from sdnas_jax import parallel
   from sdnas_jax.data import sources
   from sdnas_jax.data import split
-  from sdnas_jax.networks import start
+  from sdnas_jax.networks import sizing
   from sdnas_jax.spaces import SPACES
   from sdnas_jax.tasks import search as task
 
@@ -61,7 +61,7 @@ def assemble(point):
   half = point.examples or 8 * config.batch_size
   setup = task.assemble(config, space, source, half)
   rng = np.random.default_rng(0)
-  shapes = start.shapes(setup.net, source.shape, task.mix_shapes(space))
+  shapes = sizing.shapes(setup.net, source.shape, task.mix_shapes(space))
   first = task.first_state(config, setup, space, source, shapes, half)
   halves = [
     parallel.replicate(
@@ -84,11 +84,11 @@ def ours(pipe, point):
   import jax
   import numpy as np
 
-  from sdnas_jax import memory
+  from sdnas_jax import malloc
   from sdnas_jax import parallel
   from sdnas_jax import search
 
-  memory.keep()
+  malloc.keep()
   cache = tempfile.TemporaryDirectory()
   jax.config.update('jax_compilation_cache_dir', cache.name)
   state, halves, setup = assemble(point)

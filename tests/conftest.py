@@ -17,7 +17,7 @@ os.environ['XLA_FLAGS'] = ' '.join(
 
 import jax
 
-from sdnas_jax.native import build
+from sdnas_jax.kernels import build
 
 CACHE = 'JAX_COMPILATION_CACHE_DIR'
 jax.config.update('jax_numpy_rank_promotion', 'raise')

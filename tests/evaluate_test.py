@@ -14,7 +14,7 @@ from sdnas_jax.bilevel import optimizers
 from sdnas_jax.data import augment
 from sdnas_jax.data import split
 from sdnas_jax.networks import derived
-from sdnas_jax.networks import start
+from sdnas_jax.networks import sizing
 from sdnas_jax.spaces import space as spaces
 
 PAIRS = ('sep_conv_3x3', 0), ('max_pool_3x3', 1)
@@ -49,7 +49,7 @@ def images(examples=20, seed=0):
 
 
 def state(parts):
-  variables = start.variables(start.shapes(parts.net, IMAGE), seed=0)
+  variables = sizing.variables(sizing.shapes(parts.net, IMAGE), seed=0)
   return parallel.replicate(evaluate.init(parts, variables))
 
 
@@ -107,7 +107,7 @@ def test_a_step_is_sgd_on_the_weighted_sum_of_both_losses():
   rng = np.random.default_rng(0)
   pixels = rng.integers(0, 256, (4, 32, 32, 2), np.uint8)
   x = (pixels / 255 - parts.mean) / parts.std
-  variables = start.variables(start.shapes(net, (32, 32, 2)), seed=0)
+  variables = sizing.variables(sizing.shapes(net, (32, 32, 2)), seed=0)
   rows = batch(None, [0, 1, 2, 3])._replace(image=jnp.asarray(pixels))
   before = evaluate.init(parts, variables)
   after = jax.jit(evaluate.step)(before, jax.random.key(0), rows, parts)

@@ -15,8 +15,8 @@ from sdnas_jax.analysis import hessian
 from sdnas_jax.analysis import landscape
 from sdnas_jax.data import augment
 from sdnas_jax.data import split
-from sdnas_jax.native import build
-from sdnas_jax.networks import start
+from sdnas_jax.kernels import build
+from sdnas_jax.networks import sizing
 from sdnas_jax.networks import supernet
 from sdnas_jax.spaces import space as spaces
 from sdnas_jax.spaces import SPACES
@@ -50,8 +50,8 @@ def double(space, layers, how):
   )
   parts = dataclasses.replace(parts, net=net)
   mix = {k: jnp.zeros(space.shape) for k in space.kinds}
-  shapes = start.shapes(net.clone(depthwise='grouped'), toys.IMAGE, mix)
-  variables = start.variables(shapes, 0)
+  shapes = sizing.shapes(net.clone(depthwise='grouped'), toys.IMAGE, mix)
+  variables = sizing.variables(shapes, 0)
   rng = np.random.default_rng(0)
   alphas = {k: rng.standard_normal(space.shape) for k in space.kinds}
   mask = {k: np.ones(space.shape, bool) for k in space.kinds}

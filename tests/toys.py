@@ -10,7 +10,7 @@ from sdnas_jax.bilevel import optimizers
 from sdnas_jax.data import augment
 from sdnas_jax.data import split
 from sdnas_jax.methods import METHODS
-from sdnas_jax.networks import start
+from sdnas_jax.networks import sizing
 from sdnas_jax.networks import supernet
 from sdnas_jax.spaces import space as spaces
 
@@ -70,7 +70,7 @@ def halves(train=20, valid=18, seed=0):
 def state(parts, examples=20, seed=0):
   """A first state."""
   mix = {k: jnp.zeros(SPACE.shape) for k in SPACE.kinds}
-  variables = start.variables(start.shapes(parts.net, IMAGE, mix), seed)
+  variables = sizing.variables(sizing.shapes(parts.net, IMAGE, mix), seed)
   rng = np.random.default_rng(seed)
   alphas = {
     k: 0.5 * rng.standard_normal(SPACE.shape).astype(np.float32)

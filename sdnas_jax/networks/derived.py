@@ -15,9 +15,9 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
-from sdnas_jax.networks import once
+from sdnas_jax.kernels import pool
 from sdnas_jax.networks import ops
-from sdnas_jax.networks import pool
+from sdnas_jax.networks import sharing
 from sdnas_jax.spaces import space as spaces
 
 
@@ -192,7 +192,7 @@ class Derived(nn.Module):
         parent=None,
       )
       own = jax.random.fold_in(key, layer)
-      out = once.call(self, f'cell{layer}', cell, s0, s1, ctx, own, drop)
+      out = sharing.call(self, f'cell{layer}', cell, s0, s1, ctx, own, drop)
       s0, s1, after = s1, out, reduction
       wanted = self.auxiliary and (train or self.is_initializing())
       if wanted and layer == 2 * self.layers // 3:

@@ -17,11 +17,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sdnas_jax.networks import blend
-from sdnas_jax.networks import convolution
-from sdnas_jax.networks import once
+from sdnas_jax.kernels import convolution
+from sdnas_jax.kernels import mixture
+from sdnas_jax.kernels import pool
 from sdnas_jax.networks import ops
-from sdnas_jax.networks import pool
+from sdnas_jax.networks import sharing
 from sdnas_jax.spaces import nasbench201 as cells
 from sdnas_jax.spaces import space as spaces
 
@@ -79,7 +79,7 @@ class MixedOp(nn.Module):
     weights = jnp.stack([p[name] for name in CONVOLUTIONS])
     total = ops.Norm(self.affine)(jnp.concatenate(convolved), ctx, weights)
     for name, y in (('skip_connect', x), ('avg_pool_3x3', pool.mean(x, 1))):
-      total += blend.weigh(p[name].astype(x.dtype), y, native)
+      total += mixture.weigh(p[name].astype(x.dtype), y, native)
     return total
 
 
@@ -178,7 +178,7 @@ def stacked(
     if stage:
       x = Residual(name=f'residual{stage}')(x, ctx)
     for layer in range(parent.layers):
-      x = once.call(parent, f'stage{stage}_cell{layer}', cell, x, *args)
+      x = sharing.call(parent, f'stage{stage}_cell{layer}', cell, x, *args)
   x = nn.relu(ops.Norm(affine=True, name='norm')(x, ctx))
   return ops.Classifier(parent.classes, name='classifier')(x)
 

@@ -21,11 +21,11 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
-from sdnas_jax.networks import blend
-from sdnas_jax.networks import convolution
-from sdnas_jax.networks import depthwise
-from sdnas_jax.networks import pool
-from sdnas_jax.networks import separable
+from sdnas_jax.kernels import convolution
+from sdnas_jax.kernels import depthwise
+from sdnas_jax.kernels import mixture
+from sdnas_jax.kernels import pool
+from sdnas_jax.kernels import separable
 
 
 @functools.partial(
@@ -100,14 +100,14 @@ class Norm(nn.Module):
     if ctx.train:
       share = ctx.share / (x.shape[2] * x.shape[3])
       native = ctx.how == 'native'
-      y, m, v = blend.blend(p, bias, x, share, self.epsilon, native)
+      y, m, v = mixture.blend(p, bias, x, share, self.epsilon, native)
       counts = not self.is_initializing()
       if counts and self.is_mutable_collection('batch_stats'):
         mean.value = self.momentum * mean.value + (1 - self.momentum) * m
         var.value = self.momentum * var.value + (1 - self.momentum) * v
     else:
       scale = lax.rsqrt(var.value + self.epsilon)
-      y = blend.mix(p, x, mean.value, scale, ctx.how == 'native')
+      y = mixture.mix(p, x, mean.value, scale, ctx.how == 'native')
       y = y if bias is None else y + bias
     return y.astype(given)
 
@@ -284,5 +284,5 @@ class MixedOp(nn.Module):
 
   def skip(self, names, x, p, ctx, edges):
     if self.stride == 1:
-      return blend.weigh(p[0].astype(x.dtype), x, ctx.how == 'native')
+      return mixture.weigh(p[0].astype(x.dtype), x, ctx.how == 'native')
     return FactorizedReduce(edges, self.channels, name='skip')(x, ctx, p)

@@ -14,8 +14,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sdnas_jax.networks import once
 from sdnas_jax.networks import ops
+from sdnas_jax.networks import sharing
 from sdnas_jax.spaces import space as spaces
 
 Mix = Mapping[str, jax.Array]
@@ -48,7 +48,7 @@ class Cell(nn.Module):
       op = ops.MixedOp(
         self.space.primitives, self.channels, stride, parent=None
       )
-      out = once.call(self, f'from{source}', op, states[source], own, ctx)
+      out = sharing.call(self, f'from{source}', op, states[source], own, ctx)
       for edge, y in zip(edges, jnp.split(out, len(edges)), strict=True):
         target = self.space.edges[edge][1]
         states[target] = states.get(target, 0.0) + y

@@ -16,23 +16,23 @@ import jax
 from ml_collections import ConfigDict
 import numpy as np
 
-from sdnas_jax import artifacts
 from sdnas_jax import compilation
-from sdnas_jax import memory
+from sdnas_jax import malloc
 from sdnas_jax import parallel
 from sdnas_jax.report import trend
+from sdnas_jax.runs import artifacts
+from sdnas_jax.runs import folder
+from sdnas_jax.runs import locks
 from sdnas_jax.tasks import check
 from sdnas_jax.tasks import evaluate
-from sdnas_jax.tasks import folder
 from sdnas_jax.tasks import report
 from sdnas_jax.tasks import search
-from sdnas_jax.tasks import turns
 
 
 def run(config: ConfigDict, workdir: pathlib.Path, dry_run: bool) -> None:
   """Runs all values with all seeds, and compares; or gives the sizes."""
   compilation.keep()
-  memory.keep()
+  malloc.keep()
   check.ablation(config)
   check.hosts(config)
   for value in config.levels:
@@ -46,7 +46,7 @@ def run(config: ConfigDict, workdir: pathlib.Path, dry_run: bool) -> None:
   folder.claim(workdir, config)
   go, write = partial(_run, config), partial(_write, config, workdir)
   levels, seeds = config.levels, config.seeds
-  count = turns.share(workdir, levels, seeds, go, write, part='evaluate')
+  count = locks.share(workdir, levels, seeds, go, write, part='evaluate')
   if parallel.leads():
     rows = artifacts.read_rows(workdir / 'ablation.csv')
     print(f'\n{len(rows)} of {count} runs are done\n')
@@ -56,7 +56,7 @@ def run(config: ConfigDict, workdir: pathlib.Path, dry_run: bool) -> None:
 
 def _run(config, own, value, seed):
   """Searches with a value, and trains what is found, unless that was done."""
-  if parallel.most(int(turns.done(own / 'evaluate')))[0]:
+  if parallel.most(int(locks.done(own / 'evaluate')))[0]:
     return
   search.run(check.setting(config, value, seed), own / 'search', False)
   parallel.most(0)

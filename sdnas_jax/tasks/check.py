@@ -8,13 +8,13 @@ import zlib
 
 from ml_collections import ConfigDict
 
-from sdnas_jax import artifacts
 from sdnas_jax import errors
 from sdnas_jax import parallel
 from sdnas_jax.bilevel import distill
 from sdnas_jax.bilevel import optimizers
 from sdnas_jax.data import sources
 from sdnas_jax.methods import METHODS
+from sdnas_jax.runs import artifacts
 from sdnas_jax.spaces import published
 from sdnas_jax.spaces import SPACES
 from sdnas_jax.tasks import fields

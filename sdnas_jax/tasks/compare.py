@@ -12,16 +12,16 @@ import jax
 from ml_collections import ConfigDict
 import numpy as np
 
-from sdnas_jax import artifacts
 from sdnas_jax import compilation
-from sdnas_jax import memory
+from sdnas_jax import malloc
 from sdnas_jax import parallel
 from sdnas_jax.report import strip
+from sdnas_jax.runs import artifacts
+from sdnas_jax.runs import folder
 from sdnas_jax.spaces import space as spaces
 from sdnas_jax.spaces import SPACES
 from sdnas_jax.tasks import check
 from sdnas_jax.tasks import evaluate
-from sdnas_jax.tasks import folder
 from sdnas_jax.tasks import report
 from sdnas_jax.tasks import search
 
@@ -29,7 +29,7 @@ from sdnas_jax.tasks import search
 def run(config: ConfigDict, workdir: pathlib.Path, dry_run: bool) -> None:
   """Searches, trains and compares; `dry_run` gives the sizes of both parts."""
   compilation.keep()
-  memory.keep()
+  malloc.keep()
   check.compare(config)
   check.hosts(config)
   check.fit(config.search, check.sizes, jax.device_count())

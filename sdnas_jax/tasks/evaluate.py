@@ -16,32 +16,32 @@ import flax.linen as nn
 import jax
 from ml_collections import ConfigDict
 
-from sdnas_jax import artifacts
-from sdnas_jax import checkpoints
 from sdnas_jax import compilation
 from sdnas_jax import errors
 from sdnas_jax import evaluate
-from sdnas_jax import loop
-from sdnas_jax import memory
+from sdnas_jax import malloc
 from sdnas_jax import parallel
 from sdnas_jax.bilevel import optimizers
 from sdnas_jax.data import augment
 from sdnas_jax.data import sources
 from sdnas_jax.data import split
-from sdnas_jax.networks import depthwise
+from sdnas_jax.kernels import depthwise
 from sdnas_jax.networks import derived
 from sdnas_jax.networks import nasbench201
-from sdnas_jax.networks import start
+from sdnas_jax.networks import sizing
 from sdnas_jax.report import curves
+from sdnas_jax.runs import artifacts
+from sdnas_jax.runs import checkpoints
+from sdnas_jax.runs import export
+from sdnas_jax.runs import folder
+from sdnas_jax.runs import loop
+from sdnas_jax.runs import metrics
 from sdnas_jax.spaces import nasbench201 as cells
 from sdnas_jax.spaces import published
 from sdnas_jax.spaces import space as spaces
 from sdnas_jax.tasks import check
-from sdnas_jax.tasks import export
 from sdnas_jax.tasks import feed
-from sdnas_jax.tasks import folder
 from sdnas_jax.tasks import report
-from sdnas_jax.tasks import table
 
 Tree = Any
 
@@ -49,7 +49,7 @@ Tree = Any
 def run(config: ConfigDict, workdir: pathlib.Path, dry_run: bool) -> None:
   """Trains a derived network; with `dry_run` only says how large it is."""
   compilation.keep()
-  memory.keep()
+  malloc.keep()
   check.evaluate(config)
   check.hosts(config)
   genotype = published.find(config.genotype)
@@ -62,7 +62,7 @@ def run(config: ConfigDict, workdir: pathlib.Path, dry_run: bool) -> None:
     depthwise.prepare(setup.net.bf16)
   plan, shapes = _plan(config, setup, source, sizes)
   if dry_run:
-    print(start.overview(shapes['params']))
+    print(sizing.overview(shapes['params']))
     return folder.plan(workdir, plan)
 
   folder.enter(workdir, config)
@@ -81,7 +81,7 @@ def run(config: ConfigDict, workdir: pathlib.Path, dry_run: bool) -> None:
   if state is None:
     state = parallel.replicate(first())
   done = int(state.epoch)
-  log = table.Table(workdir, done)
+  log = metrics.Table(workdir, done)
   if done < config.epochs:
     if int(state.step):
       print(f'resuming after {done} of {config.epochs} epochs', flush=True)
@@ -91,7 +91,7 @@ def run(config: ConfigDict, workdir: pathlib.Path, dry_run: bool) -> None:
     exported = export.stablehlo(setup.net, variables, source)
     artifacts.write(workdir / 'network.stablehlo', exported)
     _conclude(config, workdir, genotype, plan, log)
-  print(f'peak memory {memory.peak():.2f} GB')
+  print(f'peak memory {malloc.peak():.2f} GB')
 
 
 def assemble(
@@ -171,11 +171,11 @@ def load(workdir: pathlib.Path) -> tuple[nn.Module, Tree]:
 def _plan(config, setup, source, sizes):
   """What a training takes, and the shapes of the variables."""
   net = setup.net.clone(depthwise='grouped')  # needs nothing compiled
-  shapes = start.shapes(net, source.shape)
+  shapes = sizing.shapes(net, source.shape)
   params = {k: v for k, v in shapes['params'].items() if k != 'auxiliary'}
   plan = {
-    'parameters': start.size(params),
-    'macs': start.macs(net, source.shape),
+    'parameters': sizing.size(params),
+    'macs': sizing.macs(net, source.shape),
     'train_examples': sizes[0],
     'test_examples': sizes[1],
     'steps_per_epoch': split.batches(sizes[0], config.batch_size),
@@ -200,7 +200,7 @@ def _variables(state):
 
 
 def _first(setup, shapes, seed):
-  return evaluate.init(setup, start.variables(shapes, seed))
+  return evaluate.init(setup, sizing.variables(shapes, seed))
 
 
 def _train(config, setup, state, source, data, sizes, log, kept):

@@ -7,10 +7,10 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from sdnas_jax import artifacts
 from sdnas_jax import errors
-from sdnas_jax.native import build
-from sdnas_jax.networks import separable
+from sdnas_jax.kernels import build
+from sdnas_jax.kernels import separable
+from sdnas_jax.runs import artifacts
 from sdnas_jax.spaces import nasbench201
 
 Known = Mapping[str, tuple[type, tuple[float, float] | None]]

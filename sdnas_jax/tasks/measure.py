@@ -11,16 +11,16 @@ from jax import flatten_util
 from ml_collections import ConfigDict
 import numpy as np
 
-from sdnas_jax import artifacts
 from sdnas_jax import compilation
-from sdnas_jax import loop
 from sdnas_jax import parallel
 from sdnas_jax import search
 from sdnas_jax import sharpness
 from sdnas_jax.analysis import landscape
 from sdnas_jax.data import split
 from sdnas_jax.report import spectrum
-from sdnas_jax.report import terrain
+from sdnas_jax.report import surface
+from sdnas_jax.runs import artifacts
+from sdnas_jax.runs import loop
 from sdnas_jax.spaces import space as spaces
 
 Tree = Any
@@ -77,7 +77,7 @@ def portrait(
       found = _landscape(given, how, points)
       if parallel.leads():
         artifacts.write_arrays(path, found)
-    _draw(path, artifacts.read_arrays, terrain.draw)
+    _draw(path, artifacts.read_arrays, surface.draw)
   path = workdir / 'spectrum.csv'
   if config.sharpness.spectrum:
     if _lacks(path):

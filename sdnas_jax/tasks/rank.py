@@ -14,16 +14,16 @@ import jax
 from ml_collections import ConfigDict
 import numpy as np
 
-from sdnas_jax import artifacts
 from sdnas_jax import parallel
 from sdnas_jax import search
 from sdnas_jax import sharpness
+from sdnas_jax.analysis import truth
 from sdnas_jax.data import split
 from sdnas_jax.report import scatter
+from sdnas_jax.runs import artifacts
 from sdnas_jax.spaces import nasbench201 as cells
 from sdnas_jax.spaces import space as spaces
 from sdnas_jax.tasks import measure
-from sdnas_jax.tasks import truth
 
 
 def add(

@@ -8,22 +8,22 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from sdnas_jax import artifacts
 from sdnas_jax import errors
 from sdnas_jax import parallel
 from sdnas_jax import sharpness
+from sdnas_jax.analysis import truth
 from sdnas_jax.report import alphas
 from sdnas_jax.report import cells
 from sdnas_jax.report import curves
 from sdnas_jax.report import page
 from sdnas_jax.report import spread
+from sdnas_jax.runs import artifacts
 from sdnas_jax.spaces import published
 from sdnas_jax.spaces import space as spaces
 from sdnas_jax.spaces import SPACES
 from sdnas_jax.tasks import check
 from sdnas_jax.tasks import rank
 from sdnas_jax.tasks import standings
-from sdnas_jax.tasks import truth
 
 STARTS = 4  # of a cell's layout: there may be a hundred to draw
 

@@ -11,33 +11,33 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 import numpy as np
 
-from sdnas_jax import checkpoints
 from sdnas_jax import compilation
-from sdnas_jax import loop
-from sdnas_jax import memory
+from sdnas_jax import malloc
 from sdnas_jax import parallel
 from sdnas_jax import search
 from sdnas_jax import sharpness
+from sdnas_jax.analysis import truth
 from sdnas_jax.bilevel import distill
 from sdnas_jax.bilevel import optimizers
 from sdnas_jax.data import augment
 from sdnas_jax.data import sources
 from sdnas_jax.data import split
+from sdnas_jax.kernels import depthwise
 from sdnas_jax.methods import METHODS
-from sdnas_jax.networks import depthwise
 from sdnas_jax.networks import nasbench201
-from sdnas_jax.networks import start
+from sdnas_jax.networks import sizing
 from sdnas_jax.networks import supernet
+from sdnas_jax.runs import checkpoints
+from sdnas_jax.runs import folder
+from sdnas_jax.runs import loop
+from sdnas_jax.runs import record
 from sdnas_jax.spaces import nasbench201 as cells
 from sdnas_jax.spaces import space as spaces
 from sdnas_jax.spaces import SPACES
 from sdnas_jax.tasks import check
-from sdnas_jax.tasks import folder
 from sdnas_jax.tasks import measure
 from sdnas_jax.tasks import rank
-from sdnas_jax.tasks import record
 from sdnas_jax.tasks import report
-from sdnas_jax.tasks import truth
 
 Tree = Any
 # By what is found: all spaces of normal and reduction cells have one.
@@ -50,7 +50,7 @@ SUPERNETS = {
 def run(config: ConfigDict, workdir: pathlib.Path, dry_run: bool) -> None:
   """Searches, or with `dry_run` only says what a search would take."""
   compilation.keep()
-  memory.keep()
+  malloc.keep()
   check.search(config)
   check.hosts(config)
   source = sources.find(config.data.name, config.data.dir)
@@ -61,7 +61,7 @@ def run(config: ConfigDict, workdir: pathlib.Path, dry_run: bool) -> None:
   if setup.net.depthwise is None and not dry_run:
     depthwise.prepare(setup.net.bf16)
   grouped = setup.net.clone(depthwise='grouped')  # needs nothing compiled
-  shapes = start.shapes(grouped, source.shape, mix_shapes(space))
+  shapes = sizing.shapes(grouped, source.shape, mix_shapes(space))
   if dry_run:
     return _plan(config, setup, grouped, source, shapes, halves, workdir)
 
@@ -70,7 +70,7 @@ def run(config: ConfigDict, workdir: pathlib.Path, dry_run: bool) -> None:
   print(f'{source.classes} classes, {halves[0]} + {halves[1]} examples')
   if note := truth.note(config.space, config.data.name):
     print(note)
-  print(start.overview(start.parts(shapes['params'])), flush=True)
+  print(sizing.overview(sizing.parts(shapes['params'])), flush=True)
 
   images, labels = sources.load(source, examples)
   folder.claim(workdir, config)
@@ -96,10 +96,10 @@ def run(config: ConfigDict, workdir: pathlib.Path, dry_run: bool) -> None:
   measure.portrait(config, setup, state, valid, workdir)
   rank.add(config, setup, state, valid, workdir)
   if parallel.leads():
-    log.result(parameters=start.size(shapes['params']))
+    log.result(parameters=sizing.size(shapes['params']))
     report.write(workdir)
     print(log.conclusion())
-  print(f'peak memory {memory.peak():.2f} GB')
+  print(f'peak memory {malloc.peak():.2f} GB')
 
 
 def assemble(
@@ -143,7 +143,7 @@ def mix_shapes(space: spaces.Space) -> dict[str, jax.ShapeDtypeStruct]:
 
 def first_state(config, setup, space, source, shapes, examples):
   """The state before the first step, a function of the seed alone."""
-  variables = start.variables(shapes, config.seed)
+  variables = sizing.variables(shapes, config.seed)
   rng = np.random.default_rng((config.seed, 1))
   alphas = {
     kind: np.float32(config.alphas.scale * rng.standard_normal(space.shape))
@@ -219,15 +219,15 @@ def _search(config, setup, state, train, valid, log, kept):
 
 def _plan(config, setup, net, source, shapes, halves, workdir):
   """Prints and writes what a search would take, from shapes alone."""
-  print(start.overview(shapes['params']))
+  print(sizing.overview(shapes['params']))
   ring = jax.eval_shape(
     lambda: setup.distill.memory.init(halves[0], source.classes)
   )
   folder.plan(
     workdir,
     {
-      'supernet_parameters': start.size(shapes['params']),
-      'macs_per_image': start.macs(net, source.shape, mix_shapes(net.space)),
+      'supernet_parameters': sizing.size(shapes['params']),
+      'macs_per_image': sizing.macs(net, source.shape, mix_shapes(net.space)),
       'train_examples': halves[0],
       'valid_examples': halves[1],
       'steps_per_epoch': split.batches(halves[0], config.batch_size),

@@ -15,21 +15,21 @@ import jax
 from ml_collections import ConfigDict
 import numpy as np
 
-from sdnas_jax import artifacts
 from sdnas_jax import compilation
-from sdnas_jax import memory
+from sdnas_jax import malloc
 from sdnas_jax import parallel
 from sdnas_jax import sharpness
+from sdnas_jax.analysis import truth
 from sdnas_jax.report import spectrum
 from sdnas_jax.report import spread
-from sdnas_jax.report import terrain
+from sdnas_jax.report import surface
+from sdnas_jax.runs import artifacts
+from sdnas_jax.runs import folder
+from sdnas_jax.runs import locks
 from sdnas_jax.tasks import check
-from sdnas_jax.tasks import folder
 from sdnas_jax.tasks import report
 from sdnas_jax.tasks import search
 from sdnas_jax.tasks import standings
-from sdnas_jax.tasks import truth
-from sdnas_jax.tasks import turns
 
 MEASURES = *sharpness.NAMES, 'loss_drop'
 
@@ -37,7 +37,7 @@ MEASURES = *sharpness.NAMES, 'loss_drop'
 def run(config: ConfigDict, workdir: pathlib.Path, dry_run: bool) -> None:
   """Searches with every method and seed, and compares; or gives the sizes."""
   compilation.keep()
-  memory.keep()
+  malloc.keep()
   check.sharpness(config)
   check.hosts(config)
   for method in config.methods:
@@ -49,7 +49,7 @@ def run(config: ConfigDict, workdir: pathlib.Path, dry_run: bool) -> None:
   folder.enter(workdir, config)
   folder.claim(workdir, config)
   go, write = partial(_run, config), partial(_write, config, workdir)
-  count = turns.share(workdir, config.methods, config.seeds, go, write)
+  count = locks.share(workdir, config.methods, config.seeds, go, write)
   if parallel.leads():
     _tell(config, workdir, count)
 
@@ -100,7 +100,7 @@ def _write(config, workdir, runs):
   if truth.note(space, data):
     standings.write(workdir, runs, data, marks)
   for file, draw, load in (
-    ('landscape.npz', terrain.draw, artifacts.read_arrays),
+    ('landscape.npz', surface.draw, artifacts.read_arrays),
     ('spectrum.csv', spectrum.draw, artifacts.read_rows),
   ):
     whole = {r[0]: p / file for p, r in runs.items() if (p / file).exists()}

@@ -13,13 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from sdnas_jax import artifacts
 from sdnas_jax.analysis import nasbench201 as table
+from sdnas_jax.analysis import truth
 from sdnas_jax.report import spread
+from sdnas_jax.runs import artifacts
 from sdnas_jax.spaces import nasbench201
 from sdnas_jax.spaces import published
 from sdnas_jax.tasks import rank
-from sdnas_jax.tasks import truth
 
 PLACES = [*itertools.product(table.DATASETS, table.SPLITS)]
 COLUMNS = [f'{data} {split}' for data, split in PLACES]

@@ -7,7 +7,7 @@ import pytest
 
 from sdnas_jax.bilevel import hypergrad
 from sdnas_jax.bilevel import optimizers
-from sdnas_jax.networks import start
+from sdnas_jax.networks import sizing
 from sdnas_jax.networks import supernet
 from tests import toys
 
@@ -48,7 +48,7 @@ def cell_losses(rng):
   images = jnp.asarray(rng.standard_normal((2, 5, *toys.IMAGE)))
   labels = jnp.asarray(rng.integers(0, toys.CLASSES, (2, 5)))
   zeros = {k: jnp.zeros(toys.SPACE.shape) for k in toys.SPACE.kinds}
-  variables = start.variables(start.shapes(net, toys.IMAGE, zeros), 0)
+  variables = sizing.variables(sizing.shapes(net, toys.IMAGE, zeros), 0)
   w, stats = jax.tree.map(
     lambda x: jnp.asarray(x, jnp.float64),
     (variables['params'], variables['batch_stats']),

@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 
-from sdnas_jax import artifacts
 from sdnas_jax import errors
-from sdnas_jax import loop
 from sdnas_jax.methods import darts
 from sdnas_jax.methods import darts_es
+from sdnas_jax.runs import artifacts
+from sdnas_jax.runs import loop
+from sdnas_jax.runs import record
 from sdnas_jax.spaces import darts as space
 from sdnas_jax.spaces import published
-from sdnas_jax.tasks import record
 
 
 def rows(values, every=2):

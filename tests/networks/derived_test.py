@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from sdnas_jax.networks import derived
-from sdnas_jax.networks import start
+from sdnas_jax.networks import sizing
 from sdnas_jax.spaces import published
 from sdnas_jax.spaces import space as spaces
 
@@ -32,7 +32,7 @@ def network(name, classes=10, imagenet=False, channels=None):
 def sizes(name, classes=10, imagenet=False, channels=None):
   """Parameters of the network, and of its auxiliary head."""
   net = network(name, classes, imagenet, channels)
-  shapes = start.shapes(net, IMAGENET if imagenet else CIFAR)
+  shapes = sizing.shapes(net, IMAGENET if imagenet else CIFAR)
   parts = {
     part: sum(math.prod(x.shape) for x in jax.tree.leaves(tree))
     for part, tree in shapes['params'].items()
@@ -94,7 +94,7 @@ def test_the_auxiliary_head_on_imagenet():
 )
 def test_multiply_adds(name, imagenet, millions):
   net = network(name, 1000 if imagenet else 10, imagenet)
-  macs = start.macs(net, IMAGENET if imagenet else CIFAR)
+  macs = sizing.macs(net, IMAGENET if imagenet else CIFAR)
   assert round(macs / 1e6, 1) == millions
 
 
@@ -118,7 +118,7 @@ def tiny(pairs, **fields):
 
 def logits(net, train, drop):
   images = np.random.default_rng(0).random((6, 8, 8, 3), np.float32)
-  variables = start.variables(start.shapes(net, (8, 8, 3)), seed=0)
+  variables = sizing.variables(sizing.shapes(net, (8, 8, 3)), seed=0)
   call = functools.partial(net.apply, variables, images, train, drop=drop)
   keys = jax.random.split(jax.random.key(1))
   if not train:

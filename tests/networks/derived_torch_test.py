@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from sdnas_jax.networks import derived
-from sdnas_jax.networks import start
+from sdnas_jax.networks import sizing
 from sdnas_jax.spaces import published
 from sdnas_jax.spaces import space as spaces
 
@@ -110,8 +110,8 @@ def turned(ours, theirs):
 @pytest.mark.parametrize('how', ['native', 'grouped'])
 def test_logits_and_gradients_are_pytorch_s(genotype, how):
   net = derived.Derived(genotype, 10, channels=4, layers=3, depthwise=how)
-  shapes = start.shapes(net.clone(depthwise='grouped'), (32, 32, 3))
-  variables = start.variables(shapes, seed=0)
+  shapes = sizing.shapes(net.clone(depthwise='grouped'), (32, 32, 3))
+  variables = sizing.variables(shapes, seed=0)
   rng = np.random.default_rng(0)
   # Neither ones nor zeros, so that each array counts.
   params = jax.tree.map(

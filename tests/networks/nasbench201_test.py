@@ -12,7 +12,7 @@ import pytest
 from sdnas_jax.analysis import nasbench201 as table
 from sdnas_jax.networks import nasbench201
 from sdnas_jax.networks import ops
-from sdnas_jax.networks import start
+from sdnas_jax.networks import sizing
 from sdnas_jax.spaces import nasbench201 as cells
 from sdnas_jax.spaces import space as spaces
 
@@ -32,12 +32,12 @@ def derived(cell, classes=10, **fields):
 
 
 def size(net, *more):
-  return start.size(start.shapes(net, CIFAR, *more)['params'])
+  return sizing.size(sizing.shapes(net, CIFAR, *more)['params'])
 
 
 def test_the_supernet_has_the_authors_size():
   assert size(supernet(), MIX) == 1692826
-  assert round(start.macs(supernet(), CIFAR, MIX) / 1e6, 2) == 243.71
+  assert round(sizing.macs(supernet(), CIFAR, MIX) / 1e6, 2) == 243.71
 
 
 def test_affine_normalisation_has_two_numbers_for_each_bias():
@@ -60,7 +60,7 @@ def test_networks_of_one_operation(name, parameters, millions):
   net = derived((name,) * 6)
   assert size(net) == parameters
   digits = len(str(millions).split('.')[1])
-  assert round(start.macs(net, CIFAR) / 1e6, digits) == millions
+  assert round(sizing.macs(net, CIFAR) / 1e6, digits) == millions
 
 
 def cell_size(cell, channels):
@@ -70,7 +70,7 @@ def cell_size(cell, channels):
   ctx = ops.Context(False, jnp.ones((1, 1, 1, 1, 1)), 'grouped')
   init = functools.partial(net.init, ctx=ctx)
   shapes = jax.eval_shape(init, jax.random.key(0), x)
-  return start.size(shapes.get('params', {}))
+  return sizing.size(shapes.get('params', {}))
 
 
 def test_parameters_of_random_architectures_are_the_table_s():
@@ -90,7 +90,7 @@ def test_whole_random_architectures_have_the_table_s_size_and_cost():
   for index in np.random.default_rng(1).choice(cells.SIZE, 10).tolist():
     net, known = derived(cells.cell(index)), table.query(index)
     assert size(net) == known.cifar10.parameters
-    macs = start.macs(net, CIFAR) / 1e6
+    macs = sizing.macs(net, CIFAR) / 1e6
     assert macs == pytest.approx(known.multiply_adds, rel=1e-4)
 
 
@@ -149,7 +149,7 @@ def test_the_mixed_operation_is_the_sum_of_each_edge_s(affine, how):
 def small(**fields):
   """A tiny supernet with its variables and some images."""
   net = supernet(3, channels=2, layers=1, **fields)
-  variables = start.variables(start.shapes(net, SMALL, MIX), seed=0)
+  variables = sizing.variables(sizing.shapes(net, SMALL, MIX), seed=0)
   rng = np.random.default_rng(0)
   images = rng.standard_normal((4, *SMALL)).astype(np.float32)
   mix = {'cell': rng.random(SPACE.shape).astype(np.float32)}
@@ -179,7 +179,7 @@ def test_a_hard_mix_leaves_the_network_of_the_genotype():
     name = f'stage{stage}_cell0'
     params[name] = picked(params[name], cell)
   plain = derived(cell, 3, channels=2, layers=1)
-  stats = start.variables(start.shapes(plain, SMALL), seed=0)['batch_stats']
+  stats = sizing.variables(sizing.shapes(plain, SMALL), seed=0)['batch_stats']
   own = {'params': params, 'batch_stats': stats}
   expected, head = trained(plain, own, images)
   assert head is None

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from sdnas_jax.networks import ops
-from sdnas_jax.networks import start
+from sdnas_jax.networks import sizing
 from sdnas_jax.networks import supernet
 from sdnas_jax.spaces import SPACES
 from tests import toys
@@ -18,26 +18,26 @@ MIX = {k: jax.ShapeDtypeStruct(DARTS.shape, jnp.float32) for k in DARTS.kinds}
 @pytest.mark.parametrize('classes, size', [(10, 1930618), (100, 1953748)])
 def test_supernet_has_the_published_size(classes, size):
   net = supernet.Supernet(DARTS, classes)
-  params = start.shapes(net, (32, 32, 3), MIX)['params']
+  params = sizing.shapes(net, (32, 32, 3), MIX)['params']
   assert sum(p.size for p in jax.tree.leaves(params)) == size
 
 
 def test_supernet_of_five_cells_has_the_size_of_p_darts_first_stage():
   net = supernet.Supernet(DARTS, 10, layers=5)
-  params = start.shapes(net, (32, 32, 3), MIX)['params']
+  params = sizing.shapes(net, (32, 32, 3), MIX)['params']
   assert sum(p.size for p in jax.tree.leaves(params)) == 1275834
 
 
 def test_multiply_adds():
   net = supernet.Supernet(DARTS, 10, depthwise='grouped')
-  assert round(start.macs(net, (32, 32, 3), MIX) / 1e6, 2) == 300.26
+  assert round(sizing.macs(net, (32, 32, 3), MIX) / 1e6, 2) == 300.26
 
 
 def test_first_values_are_distributed_as_init_s():
   net = supernet.Supernet(toys.SPACE, toys.CLASSES, channels=16, layers=2)
   mix = {k: jnp.zeros(toys.SPACE.shape) for k in toys.SPACE.kinds}
-  shapes = start.shapes(net, toys.IMAGE, mix)
-  ours = start.variables(shapes, seed=0)
+  shapes = sizing.shapes(net, toys.IMAGE, mix)
+  ours = sizing.variables(shapes, seed=0)
   theirs = net.init(jax.random.key(0), jnp.zeros((1, *toys.IMAGE)), mix)
   assert jax.tree.structure(ours) == jax.tree.structure(theirs)
 
@@ -51,7 +51,7 @@ def test_first_values_are_distributed_as_init_s():
       assert abs(np.std(x) * np.sqrt(3) / ops.bound(x.shape) - 1) < 0.35
 
   jax.tree.map(alike, ours, theirs)
-  other = start.variables(shapes, seed=1)
+  other = sizing.variables(shapes, seed=1)
   assert not np.array_equal(
     jax.tree.leaves(ours['params'])[-1], jax.tree.leaves(other['params'])[-1]
   )
@@ -101,8 +101,8 @@ def gradient(rng, **change):
     k: jnp.asarray(rng.random(toys.SPACE.shape), jnp.float32)
     for k in toys.SPACE.kinds
   }
-  shapes = start.shapes(net, (8, 8, 3), mix)
-  variables = start.variables(shapes, seed=0)
+  shapes = sizing.shapes(net, (8, 8, 3), mix)
+  variables = sizing.variables(shapes, seed=0)
   images = jnp.asarray(rng.standard_normal((6, 8, 8, 3)), jnp.float32)
 
   def loss(params, mix):

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from configs import search_digits
-from sdnas_jax import artifacts
 from sdnas_jax.report import cells
 from sdnas_jax.report import page
+from sdnas_jax.runs import artifacts
 from sdnas_jax.spaces import darts
 from sdnas_jax.spaces import published
 from sdnas_jax.tasks import report

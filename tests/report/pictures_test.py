@@ -6,24 +6,24 @@ import pytest
 from sdnas_jax.report import alphas
 from sdnas_jax.report import scatter
 from sdnas_jax.report import spectrum
-from sdnas_jax.report import terrain
+from sdnas_jax.report import surface
 from sdnas_jax.report import trend
 from sdnas_jax.spaces import darts
 
 
 def landscape(seed):
   rng = np.random.default_rng(seed)
-  names = [f'{of}_{k}' for of in terrain.GROUPS for k in ('loss', 'accuracy')]
+  names = [f'{of}_{k}' for of in surface.GROUPS for k in ('loss', 'accuracy')]
   found = {name: rng.random((5, 5)) for name in names}
   return {'steps': np.linspace(-1, 1, 5), **found}
 
 
 def test_the_cuts_go_through_the_middle_and_the_planes_share_a_scale(drawn):
   runs = {'A': landscape(0), 'B': landscape(1)}
-  assert terrain.draw(runs).startswith(b'\x89PNG')
+  assert surface.draw(runs).startswith(b'\x89PNG')
   panels = [p for p in drawn[0].axes if p.get_title()]
   assert len(panels) == 2 * 4
-  for row, of in zip((panels[:4], panels[4:]), terrain.GROUPS, strict=True):
+  for row, of in zip((panels[:4], panels[4:]), surface.GROUPS, strict=True):
     planes = [panel.collections[0] for panel in row[:2]]
     tables = [run[f'{of}_loss'] for run in runs.values()]
     assert planes[0].get_clim() == planes[1].get_clim()
@@ -47,9 +47,9 @@ def test_a_landscape_that_is_flat_or_lost_is_drawn(value):
     name: np.full_like(table, value, np.float32) if name != 'steps' else table
     for name, table in landscape(0).items()
   }
-  assert terrain.draw({'flat': flat}).startswith(b'\x89PNG')
+  assert surface.draw({'flat': flat}).startswith(b'\x89PNG')
   flat['weights_loss'][0, 0] = np.inf
-  assert terrain.draw({'flat': flat}).startswith(b'\x89PNG')
+  assert surface.draw({'flat': flat}).startswith(b'\x89PNG')
   row = {'eigenvalue': value, 'share': 1.0}
   assert spectrum.draw({'flat': [row]}).startswith(b'\x89PNG')
 

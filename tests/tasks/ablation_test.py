@@ -6,8 +6,8 @@ import pytest
 
 from configs import ablation_teachers
 from configs import ablation_warmup
-from sdnas_jax import artifacts
 from sdnas_jax import errors
+from sdnas_jax.runs import artifacts
 from sdnas_jax.spaces import published
 from sdnas_jax.tasks import ablation
 from sdnas_jax.tasks import check

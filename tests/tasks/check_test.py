@@ -12,13 +12,13 @@ from configs import demo
 from configs import evaluate_imagenet
 from configs import search_cifar
 from configs import search_digits
-from sdnas_jax import artifacts
 from sdnas_jax import errors
 from sdnas_jax.data import sources
+from sdnas_jax.runs import artifacts
+from sdnas_jax.runs import record
 from sdnas_jax.spaces import published
 from sdnas_jax.tasks import check
 from sdnas_jax.tasks import evaluate
-from sdnas_jax.tasks import record
 
 
 def config(**change):

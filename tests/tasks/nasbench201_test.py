@@ -7,17 +7,17 @@ import pytest
 
 from configs import evaluate_nasbench201
 from configs import search_nasbench201
-from sdnas_jax import artifacts
 from sdnas_jax import errors
 from sdnas_jax.analysis import nasbench201 as table
+from sdnas_jax.analysis import truth
 from sdnas_jax.data import sources
 from sdnas_jax.report import alphas
+from sdnas_jax.runs import artifacts
 from sdnas_jax.spaces import nasbench201 as cells
 from sdnas_jax.spaces import published
 from sdnas_jax.tasks import check
 from sdnas_jax.tasks import evaluate
 from sdnas_jax.tasks import search
-from sdnas_jax.tasks import truth
 
 
 def tiny(config):

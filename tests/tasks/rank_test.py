@@ -11,10 +11,10 @@ import pytest
 
 from configs import search_digits
 from configs import search_nasbench201
-from sdnas_jax import artifacts
 from sdnas_jax import errors
 from sdnas_jax import parallel
 from sdnas_jax.analysis import nasbench201 as table
+from sdnas_jax.runs import artifacts
 from sdnas_jax.spaces import nasbench201 as cells
 from sdnas_jax.tasks import check
 from sdnas_jax.tasks import rank

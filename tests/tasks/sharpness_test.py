@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from configs import sharpness_digits
-from sdnas_jax import artifacts
 from sdnas_jax import errors
+from sdnas_jax.runs import artifacts
 from sdnas_jax.spaces import SPACES
 from sdnas_jax.tasks import check
 from sdnas_jax.tasks import sharpness

@@ -6,7 +6,7 @@ import statistics
 import pytest
 
 from configs import table_nasbench201
-from sdnas_jax import artifacts
+from sdnas_jax.runs import artifacts
 from sdnas_jax.spaces import nasbench201 as cells
 from sdnas_jax.tasks import check
 from sdnas_jax.tasks import sharpness
@@ -17,7 +17,7 @@ BEST = cells.text(cells.cell(9930))  # the best on cifar100
 
 
 def leave(path, found, epochs):
-  """The files of a search that found `found`, as by `tasks/record.py`."""
+  """The files of a search that found `found`, as by `runs/record.py`."""
   path.mkdir()
   lines = [{'space': 'nasbench201', 'architecture': name} for name in epochs]
   artifacts.write_lines(path / 'genotypes.jsonl', lines)

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sdnas_jax.networks import separable
+from sdnas_jax.kernels import separable
 
 DILATIONS = (1, 1, 2, 2)
 

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from sdnas_jax import parallel
-from sdnas_jax.native import build
+from sdnas_jax.kernels import build
 
 
 def both(x: jax.Array, stride: int, native: bool = False) -> jax.Array:

@@ -14,7 +14,7 @@ import sys
 import numpy as np
 import pytest
 
-from sdnas_jax.native import build
+from sdnas_jax.kernels import build
 
 ROOT = pathlib.Path(__file__).parent.parent.parent
 
@@ -22,7 +22,7 @@ ROOT = pathlib.Path(__file__).parent.parent.parent
 LOAD = """
 import json, warnings
 import tests.conftest
-from sdnas_jax.networks import depthwise
+from sdnas_jax.kernels import depthwise
 
 with warnings.catch_warnings(record=True) as said:
   warnings.simplefilter('always')
@@ -34,7 +34,7 @@ NETWORK = """
 import json, pathlib, warnings
 import tests.conftest
 import jax, jax.numpy as jnp, numpy as np
-from sdnas_jax.networks import blend, depthwise, separable
+from sdnas_jax.kernels import mixture, depthwise, separable
 from tests import toys
 
 def numbers():
@@ -67,8 +67,8 @@ def sums():
 
   found = (
     *jax.grad(loss, (0, 1))(kernels, point),
-    *blend.moments(x, share, True),
-    *blend.products(g, x, 1, True),
+    *mixture.moments(x, share, True),
+    *mixture.products(g, x, 1, True),
   )
   return np.concatenate([np.ravel(x) for x in found]).tolist()
 

@@ -8,16 +8,16 @@ from typing import Any
 import jax
 import numpy as np
 
-from sdnas_jax import artifacts
 from sdnas_jax import errors
 from sdnas_jax import search
+from sdnas_jax.analysis import truth
 from sdnas_jax.methods import method as methods
 from sdnas_jax.report import alphas
 from sdnas_jax.report import cells
+from sdnas_jax.runs import artifacts
+from sdnas_jax.runs import metrics
 from sdnas_jax.spaces import published
 from sdnas_jax.spaces import space as spaces
-from sdnas_jax.tasks import table
-from sdnas_jax.tasks import truth
 
 
 class Record:
@@ -39,7 +39,7 @@ class Record:
     self.workdir, self.space, self.method = workdir, space, method
     self.data = data  # what is searched
     self.epochs, self.drawn = epochs, time.monotonic()
-    self.table = table.Table(workdir, done)
+    self.table = metrics.Table(workdir, done)
     history = artifacts.read_arrays(workdir / 'alphas.npz')
     self.history = {name: table[:done] for name, table in history.items()}
     # The genotype of each epoch.

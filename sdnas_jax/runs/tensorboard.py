@@ -1,8 +1,8 @@
 """TensorBoard's event files, written without TensorFlow.
 
-  >>> from sdnas_jax.report import board
-  >>> events = board.start(folder, epoch=0)
-  >>> board.add(events, epoch=0, scalars={'loss': 2.3})
+  >>> from sdnas_jax.runs import tensorboard
+  >>> events = tensorboard.start(folder, epoch=0)
+  >>> tensorboard.add(events, epoch=0, scalars={'loss': 2.3})
 
 TensorFlow takes longer to import than an epoch of a small search.
 """

@@ -13,8 +13,8 @@ from jax import lax
 import jax.numpy as jnp
 
 from sdnas_jax import parallel
-from sdnas_jax.native import build
-from sdnas_jax.networks import depthwise
+from sdnas_jax.kernels import build
+from sdnas_jax.kernels import depthwise
 
 Kernels = depthwise.Kernels
 Geometry = depthwise.Geometry

@@ -7,8 +7,8 @@ import platform
 import jax
 from ml_collections import ConfigDict
 
-from sdnas_jax import artifacts
 from sdnas_jax import parallel
+from sdnas_jax.runs import artifacts
 
 PACKAGES = ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'numpy')
 

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sdnas_jax.networks import blend
+from sdnas_jax.kernels import mixture
 
 EDGES, STACK = 3, 2
 
@@ -52,7 +52,7 @@ def test_blend_and_derivatives_of_both_orders(outputs, native):
 
     return f(p, z), first(p, z), jax.grad(curved, (0, 1))(p, z)
 
-  ours = all_of(lambda p, z: blend.blend(p, None, z, share, 1e-5, native)[0])
+  ours = all_of(lambda p, z: mixture.blend(p, None, z, share, 1e-5, native)[0])
   theirs = all_of(lambda p, z: plain(p, z, share))
   jax.tree.map(
     lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-9),
@@ -80,7 +80,7 @@ def test_an_affine_normalisation_and_derivatives_of_both_orders(native):
 
   jax.tree.map(
     lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-9),
-    both(lambda *at: blend.blend(*at, share, 1e-5, native)[0]),
+    both(lambda *at: mixture.blend(*at, share, 1e-5, native)[0]),
     both(affine),
   )
 
@@ -95,8 +95,8 @@ def test_sums_equal_numpy_s(outputs, channels):
   ).reshape(-1, EDGES, *g.shape[1:])
   product = np.sum(each * g, (2, 3, 4)).reshape(-1, channels)
   for native in (True, False):
-    got = blend.moments(jnp.asarray(z), jnp.asarray(share), native)
-    more = blend.products(jnp.asarray(g), jnp.asarray(z), STACK, native)
+    got = mixture.moments(jnp.asarray(z), jnp.asarray(share), native)
+    more = mixture.products(jnp.asarray(g), jnp.asarray(z), STACK, native)
     for a, b in zip(
       (*got, *more), (mean, square, g.sum((1, 2, 3)), product), strict=True
     ):
@@ -117,6 +117,6 @@ def test_one_input_weighed_for_each_edge(native):
 
   jax.tree.map(
     lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-9),
-    both(lambda p, x: blend.weigh(p, x, native)),
+    both(lambda p, x: mixture.weigh(p, x, native)),
     both(lambda p, x: jnp.einsum('e,bhwc->ebhwc', p, x[0])),
   )

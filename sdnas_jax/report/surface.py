@@ -1,11 +1,11 @@
 """Draws the loss around where searches ended, in alphas and in weights.
 
 >>> import numpy as np
->>> from sdnas_jax.report import terrain
+>>> from sdnas_jax.report import surface
 >>> flat, steps = np.ones((3, 3)), np.array([-1.0, 0.0, 1.0])
->>> groups = {f'{of}_loss': flat for of in terrain.GROUPS}
->>> groups |= {f'{of}_accuracy': flat for of in terrain.GROUPS}
->>> terrain.draw({'mine': {'steps': steps, **groups}})[1:4]
+>>> groups = {f'{of}_loss': flat for of in surface.GROUPS}
+>>> groups |= {f'{of}_accuracy': flat for of in surface.GROUPS}
+>>> surface.draw({'mine': {'steps': steps, **groups}})[1:4]
 b'PNG'
 """
 

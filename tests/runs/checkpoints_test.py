@@ -9,9 +9,9 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
-from sdnas_jax import checkpoints
 from sdnas_jax import errors
 from sdnas_jax import parallel
+from sdnas_jax.runs import checkpoints
 
 resource = pytest.importorskip('resource')
 

@@ -26,7 +26,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from sdnas_jax import parallel
-from sdnas_jax.native import build
+from sdnas_jax.kernels import build
 
 Kernels = tuple[jax.Array, ...]
 

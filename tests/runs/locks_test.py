@@ -3,15 +3,15 @@
 import subprocess
 import sys
 
-from sdnas_jax.tasks import turns
+from sdnas_jax.runs import locks
 
 WORKER = """
 import pathlib, sys, time
-from sdnas_jax.tasks import turns
+from sdnas_jax.runs import locks
 
 folder = pathlib.Path(sys.argv[1])
-for path in turns.each(folder / name for name in 'abcd'):
-  if turns.done(path):
+for path in locks.each(folder / name for name in 'abcd'):
+  if locks.done(path):
     continue
   path.mkdir()  # fails if another process is or was at it
   until = time.monotonic() + 60
@@ -43,13 +43,13 @@ def test_each_run_is_one_process_s(tmp_path):
 
 def test_a_run_that_is_held_is_left_and_a_killed_process_lets_go(tmp_path):
   paths = [tmp_path / 'a', tmp_path / 'b']
-  mine = turns.each(paths)
+  mine = locks.each(paths)
   assert next(mine) == paths[0]
-  assert list(turns.each(paths)) == [paths[1]]
+  assert list(locks.each(paths)) == [paths[1]]
   holder = f"""
 import pathlib, time
-from sdnas_jax.tasks import turns
-for path in turns.each([pathlib.Path({str(paths[1])!r})]):
+from sdnas_jax.runs import locks
+for path in locks.each([pathlib.Path({str(paths[1])!r})]):
   print('held', flush=True)
   time.sleep(600)
 """
@@ -58,9 +58,9 @@ for path in turns.each([pathlib.Path({str(paths[1])!r})]):
   )
   while 'held' not in other.stdout.readline():
     assert other.poll() is None
-  assert list(turns.each(paths)) == []
+  assert list(locks.each(paths)) == []
   other.kill()
   other.communicate()
-  assert list(turns.each(paths)) == [paths[1]]
+  assert list(locks.each(paths)) == [paths[1]]
   mine.close()
-  assert list(turns.each(paths)) == paths
+  assert list(locks.each(paths)) == paths

@@ -13,7 +13,7 @@ from jax import lax
 import jax.numpy as jnp
 
 from sdnas_jax import parallel
-from sdnas_jax.native import build
+from sdnas_jax.kernels import build
 
 AXES = (1, 2, 3)  # batch and space
 

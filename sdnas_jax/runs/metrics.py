@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 import pathlib
 
-from sdnas_jax import artifacts
-from sdnas_jax.report import board
+from sdnas_jax.runs import artifacts
+from sdnas_jax.runs import tensorboard
 
 
 class Table:
@@ -23,9 +23,9 @@ class Table:
     """Writes an epoch's metrics; what was not measured is ''."""
     self.rows.append({'epoch': epoch, **metrics})
     artifacts.write_rows(self.path, self.rows)
-    self.events = self.events or board.start(self.board, epoch)
+    self.events = self.events or tensorboard.start(self.board, epoch)
     known = {k: v for k, v in metrics.items() if v != ''}
-    board.add(self.events, epoch, known)
+    tensorboard.add(self.events, epoch, known)
 
   def column(self, name: str) -> list[float]:
     """One metric, epoch by epoch."""

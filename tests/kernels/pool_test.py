@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sdnas_jax.networks import pool
+from sdnas_jax.kernels import pool
 
 
 @pytest.mark.parametrize('native', [True, False])

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sdnas_jax.networks import depthwise
+from sdnas_jax.kernels import depthwise
 
 
 def brute(x, kernel, stride, dilation):

@@ -4,25 +4,25 @@ import math
 
 from tensorboard.backend.event_processing import event_accumulator
 
-from sdnas_jax.report import board
+from sdnas_jax.runs import tensorboard
 
 
 def test_a_first_epoch_run_again_is_replaced_too(tmp_path, monkeypatch):
   for second, loss in ((1000.5, 3.0), (2000.5, 2.0)):
     monkeypatch.setattr('time.time', lambda second=second: second)
-    board.add(board.start(tmp_path, epoch=0), 0, {'loss': loss})
+    tensorboard.add(tensorboard.start(tmp_path, epoch=0), 0, {'loss': loss})
   read = event_accumulator.EventAccumulator(str(tmp_path)).Reload()
   assert [(e.step, e.value) for e in read.Scalars('loss')] == [(0, 2.0)]
 
 
 def test_a_resumed_run_replaces_what_it_runs_again(tmp_path, monkeypatch):
   monkeypatch.setattr('time.time', lambda: 1000.5)
-  first = board.start(tmp_path, epoch=0)
+  first = tensorboard.start(tmp_path, epoch=0)
   for epoch, loss in enumerate([3.0, 2.0, 9.0]):
-    board.add(first, epoch, {'loss': loss, 'rate': 10.0 * epoch})
+    tensorboard.add(first, epoch, {'loss': loss, 'rate': 10.0 * epoch})
   monkeypatch.setattr('time.time', lambda: 2000.5)
-  second = board.start(tmp_path, epoch=2)
-  board.add(second, 2, {'loss': 1.0, 'rate': math.inf})
+  second = tensorboard.start(tmp_path, epoch=2)
+  tensorboard.add(second, 2, {'loss': 1.0, 'rate': math.inf})
 
   read = event_accumulator.EventAccumulator(str(tmp_path)).Reload()
   assert len(list(tmp_path.iterdir())) == 2

@@ -5,7 +5,7 @@ from jax import test_util
 import numpy as np
 import pytest
 
-from sdnas_jax.networks import convolution
+from sdnas_jax.kernels import convolution
 
 
 def slow(x, kernel, stride):

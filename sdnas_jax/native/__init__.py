@@ -1,1 +1,0 @@
-"""What XLA does badly on a CPU, in C++."""
