@@ -16,7 +16,12 @@ from absl import flags
 from ml_collections import config_flags
 
 CONFIG = config_flags.DEFINE_config_file(
-  'config', None, 'The experiment: a file that defines get_config().'
+  'config',
+  None,
+  'The experiment: a file that defines get_config().',
+  # A method's options are known once it is; unknown fields are refused then.
+  lock_config=False,
+  accept_new_attributes=True,
 )
 WORKDIR = flags.DEFINE_string(
   'workdir', None, 'Where everything goes; by default runs/<config name>.'

@@ -15,7 +15,9 @@ def get_config() -> ConfigDict:
   """The experiment."""
   config = ConfigDict({'task': 'search'})
   config.space = 'darts'
-  config.method = 'darts'  # first order; second: 'darts2'
+  config.method = 'darts'  # first order; second: 'darts2'; others: --list
+  config.options = ConfigDict()  # the method's own numbers
+  config.stages = ()  # the method's own; see sdnas_jax/tasks/stages.py
   config.seed = 0
   config.epochs = 50
   config.batch_size = 64
@@ -43,6 +45,10 @@ def get_config() -> ConfigDict:
   weights.nesterov = False
   weights.decay = 3e-4
   weights.clip = 5.0
+  weights.schedule = 'cosine'  # early_cosine, linear
+  weights.warmup = 0  # epochs in which the rate rises
+  weights.rule = 'plain'  # or 'sam'
+  weights.rho = 0.05  # of 'sam'
 
   config.alphas = alphas = ConfigDict()
   alphas.lr = 3e-4
@@ -51,15 +57,17 @@ def get_config() -> ConfigDict:
   alphas.decay = 1e-3
   alphas.scale = 1e-3  # of the first values
   alphas.warmup = 0  # epochs before they move
+  alphas.clip = 0.0  # of their gradient's norm; 0: none
+  alphas.rule = 'plain'
 
   config.distill = distill = ConfigDict()
   distill.warmup = 25
   distill.weight = 1.0  # lambda; 0: plain DARTS
-  distill.teachers = 2  # K
+  distill.teacher = 'window'  # 'ema', 'lag'
+  distill.teachers = 2  # K, the window's; of 'lag', how many epochs ago
+  distill.decay = 0.5  # of 'ema'
   distill.metric = 'kl'  # reverse_kl, euclidean, manhattan, cosine
   distill.temperature = 1.0
-  distill.vote = 'mean'  # or 'average': decayed exponential
-  distill.decay = 0.5  # of 'average'
 
   config.sharpness = sharpness = ConfigDict()
   sharpness.every = 0  # epochs from one measurement to the next; 0: none

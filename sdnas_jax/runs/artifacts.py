@@ -24,6 +24,7 @@ FILES = {
   'alphas.npz': 'epoch [E], and each kind of cell its alphas [E, edges, ops]',
   'genotype.json': 'the architecture: found so far, or trained',
   'genotypes.jsonl': 'the architecture after each epoch, a line an epoch',
+  'revisions.jsonl': 'what the method changed between epochs, a line each',
   'normal.svg': 'the normal cell, drawn',
   'reduce.svg': 'the reduction cell, drawn',
   'cell.svg': 'the cell, where all are of one kind, drawn',

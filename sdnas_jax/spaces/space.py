@@ -130,6 +130,22 @@ class Space(NamedTuple):
     return tuple(e for e, (_, j) in enumerate(self.edges) if j == target)
 
 
+def tables(
+  space: Space, cells: Sequence[str], per_cell: bool
+) -> dict[str, tuple[int, ...]]:
+  """The shape of each kind's alphas in a network of such cells.
+
+  Args:
+    space: what is searched.
+    cells: their kinds, in the network's order.
+    per_cell: whether each cell has a table of its own, on a first axis.
+  """
+  return {
+    kind: (*((cells.count(kind),) if per_cell else ()), *space.shape)
+    for kind in space.kinds
+  }
+
+
 def title(kind: str) -> str:
   """A kind of cell in words."""
   return kind if kind == 'cell' else f'{kind} cell'

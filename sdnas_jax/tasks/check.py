@@ -1,6 +1,7 @@
 """Refuses a config that cannot work, in a sentence that names the fix."""
 
 from collections.abc import Callable
+import itertools
 import json
 import pathlib
 from typing import Any
@@ -12,31 +13,55 @@ from sdnas_jax import errors
 from sdnas_jax import parallel
 from sdnas_jax.bilevel import distill
 from sdnas_jax.bilevel import optimizers
+from sdnas_jax.bilevel import rules
 from sdnas_jax.data import sources
-from sdnas_jax.methods import METHODS
 from sdnas_jax.runs import artifacts
 from sdnas_jax.spaces import published
 from sdnas_jax.spaces import SPACES
 from sdnas_jax.tasks import fields
+from sdnas_jax.tasks import stages
 
 
-def search(config: ConfigDict) -> None:
+def search(config: ConfigDict) -> list[stages.Stage]:
   """Checks what a search's config says by itself.
+
+  Returns:
+    Its stages, each with a config that is whole.
 
   Raises:
     BadInput: names the first field that is unknown, missing or out of range.
   """
+  errors.pick('space', config.get('space', ''), SPACES)
+  own = fields.OWN.get(config.space, {})
+  flat = dict(artifacts.flat(config.to_dict()))
+  given = {k: v for k, v in flat.items() if not k.startswith('options.')}
+  fields.every(given, fields.SEARCH | own)
+  plan = stages.plan(config, SPACES[config.space])
+  for stage in plan:
+    _stage(stage, fields.SEARCH | own)
+  for one, two in itertools.pairwise(plan):
+    if two.carry != 'fresh' and one.config.model != two.config.model:
+      raise errors.BadInput(
+        f"stages[{two.number}] changes the model's shape, which no weights "
+        "survive: set its carry to 'fresh'"
+      )
+  return plan
+
+
+def _stage(stage, known):
+  """The same for one stage."""
+  config, epochs = stage.config, stage.total
   choices = {
-    'space': SPACES,
-    'method': METHODS,
     'distill.metric': distill.METRICS,
-    'distill.vote': distill.VOTES,
+    'distill.teacher': distill.TEACHERS,
+    'weights.rule': rules.WEIGHTS,
+    'weights.schedule': optimizers.SCHEDULES,
+    'alphas.rule': rules.ALPHAS,
     'sharpness.of': ('alphas', 'weights'),
     'sharpness.protocol': ('probe', 'robustdarts'),
   }
-  own = fields.OWN.get(config.get('space'), {})
-  fields.networks(config, fields.SEARCH | own, choices)
-  warmup, epochs = config.distill.warmup, config.epochs
+  given = fields.networks(config, known, choices, free=('options.',))
+  warmup, points = config.distill.warmup, config.sharpness.landscape
   if config.distill.weight and warmup > epochs:
     raise errors.BadInput(
       f'distill.warmup ({warmup}) is longer than the run ({epochs} epochs): '
@@ -47,15 +72,11 @@ def search(config: ConfigDict) -> None:
       f'alphas.warmup ({config.alphas.warmup}) leaves none of the {epochs} '
       'epochs to move the alphas: lower it'
     )
-  stops, how = METHODS[config.method].stop, config.sharpness
-  if stops and not (how.every and how.of == 'alphas'):
+  if why := stage.method.refuse(SPACES[config.space], given):
+    raise errors.BadInput(f'{config.method} cannot search so: {why}')
+  if points and (points < 3 or points % 2 == 0):
     raise errors.BadInput(
-      f"{config.method} looks at the alphas' eigenvalue to stop: set "
-      '--config.sharpness.every=2 and --config.sharpness.of=alphas'
-    )
-  if how.landscape and (how.landscape < 3 or how.landscape % 2 == 0):
-    raise errors.BadInput(
-      f'sharpness.landscape ({how.landscape}) must be odd, so that its middle '
+      f'sharpness.landscape ({points}) must be odd, so that its middle '
       'is where the search ended, and at least 3; or 0 for none'
     )
 
