@@ -4,8 +4,9 @@
 ...   return weight * sum(-jnp.sum(p * jnp.log(p)) for p in mix.values())
 >>> mine = Method(penalty=functools.partial(entropy, weight=0.1))
 
-Numbers that a `functools.partial` holds are traced: a compiled step serves all
-their values. What the host alone calls is no part of a compiled step.
+Numbers that a `functools.partial` holds by name are traced: a compiled step
+serves all their values. What it holds by position, functions say, is part of
+the program. What the host alone calls is not.
 """
 
 from collections.abc import Callable
@@ -51,13 +52,53 @@ class Revision(NamedTuple):
   stop: int | None = None  # end with that epoch's genotype
 
 
-def normal(rng: np.random.Generator, tables: Tables, scale: float) -> Arch:
+def normal(
+  rng: np.random.Generator, space: spaces.Space, tables: Tables, scale: float
+) -> Arch:
   """DARTS's first alphas, scale N(0, 1), and all operations alive."""
+  del space
   alphas = {
     kind: np.float32(scale * rng.standard_normal(shape))
     for kind, shape in tables.items()
   }
   return Arch(alphas, {k: np.ones(v, bool) for k, v in tables.items()})
+
+
+def without_none(
+  rng: np.random.Generator, space: spaces.Space, tables: Tables, scale: float
+) -> Arch:
+  """The same where `none` is not searched, if no genotype of the space has it.
+
+  SDARTS, DARTS-PT and others search DARTS's space with seven operations.
+  """
+  arch = normal(rng, space, tables, scale)
+  if space.genotype is spaces.Genotype:
+    alive = np.array([name != 'none' for name in space.primitives])
+    arch = arch._replace(mask={k: m & alive for k, m in arch.mask.items()})
+  return arch
+
+
+def targets(space: spaces.Space) -> np.ndarray:
+  """The node that each edge enters: int32 [edges]."""
+  return np.array([target for _, target in space.edges], np.int32)
+
+
+def genotype(
+  space: spaces.Space, chosen: Mapping[str, Sequence[tuple[int, int]]]
+) -> spaces.Genotype:
+  """Of each kind's (edge, primitive), indices, in the order to be listed."""
+
+  def pairs(own, node):
+    return tuple(
+      (space.primitives[best], space.edges[edge][0])
+      for edge, best in own
+      if space.edges[edge][1] == node
+    )
+
+  return spaces.Genotype.of(
+    space,
+    {k: {n: pairs(v, n) for n in space.targets} for k, v in chosen.items()},
+  )
 
 
 def strongest(space: spaces.Space, arch: Arch, mix: Mix) -> Any:
@@ -98,7 +139,7 @@ class Method:
   )
   turn: str = 'alternate'  # one of TURNS
 
-  # (rng, tables, scale) -> arch
+  # (rng, space, tables, scale) -> arch
   init: Callable[..., Arch] = normal
   # (history, arch, look) -> revision or None, before each epoch of a stage and
   # after its last; look(mix) is the accuracy on the valid half
@@ -137,11 +178,20 @@ _COMPILED = (
 )
 
 
+class _Bound(NamedTuple):
+  """A function with its first arguments, equal to another that has the same."""
+
+  function: Callable[..., Any]
+  first: tuple[Any, ...]
+
+  def __call__(self, *args, **kwargs):
+    return self.function(*self.first, *args, **kwargs)
+
+
 def _numbers(function):
-  if function is None:
-    return None
+  if function is None or isinstance(function, jax.tree_util.Partial):
+    return function
   if isinstance(function, functools.partial):
-    return jax.tree_util.Partial(
-      function.func, *function.args, **function.keywords
-    )
+    bound = _Bound(function.func, function.args)
+    return jax.tree_util.Partial(bound, **function.keywords)
   return jax.tree_util.Partial(function)

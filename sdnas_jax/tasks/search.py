@@ -131,7 +131,7 @@ class Stage:
     return search.init(
       self.setup,
       sizing.variables(self.shapes, self.seed),
-      self.method.init(rng, net.tables, self.scale),
+      self.method.init(rng, net.space, net.tables, self.scale),
       self.rates,
       self.examples,
       net.classes,
