@@ -87,7 +87,7 @@ class Record:
     }
     self.table.add(epoch, metrics)
     self._remember(epoch, jax.device_get(state.params['alphas']))
-    self.found.append(found._asdict())
+    self.found.append(found.fields)
     artifacts.write_lines(self.workdir / 'genotypes.jsonl', self.found)
     artifacts.write_json(self.workdir / 'genotype.json', self.final)
     # Drawing takes seconds, longer than a small epoch.
