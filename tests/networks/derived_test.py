@@ -140,8 +140,8 @@ def test_an_identity_of_stride_one_is_never_dropped():
   # Without a reduction, as 1 // 3 and 2 // 3 are both the only layer's number.
   pairs = (('skip_connect', 0), ('skip_connect', 1))
   x = features(6)
-  apply = cell(spaces.paired(pairs, (2,)), x)
-  np.testing.assert_array_equal(apply(drop=0.0), apply(drop=0.9))
+  apply, params = cell(spaces.paired(pairs, (2,)), x)
+  np.testing.assert_array_equal(apply(params, 0.0), apply(params, 0.9))
 
 
 def features(batch, size=8):
@@ -150,28 +150,25 @@ def features(batch, size=8):
 
 
 def cell(graph, x, reduction=False):
-  """A function of the drop path's probability: the cell's output in training."""
+  """A cell in training, of its parameters and `drop`; and parameters."""
   net = derived.Cell(graph, 4, reduction, False)
   share = np.full((1, x.shape[1], 1, 1, 1), 1 / x.shape[1], np.float32)
   ctx, key = derived.ops.Context(True, share, 'shifted'), jax.random.key(0)
-  # One shape for each name, so that equal names start alike in any cell.
   shapes = jax.eval_shape(net.init, key, x, x, ctx, key, 0.0)
-  params = jax.tree.map_with_path(filled, shapes['params'])
-  stats = jax.tree.map(lambda x: jnp.zeros(x.shape), shapes['batch_stats'])
-  variables = {'params': params, 'batch_stats': stats}
 
-  def apply(drop=0.0, key=key, params=params):
+  def filled(path, leaf):
+    # By its name, so that two cells' first operations, say, start alike.
+    seed = zlib.crc32(jax.tree_util.keystr(path).encode())
+    return np.random.default_rng(seed).random(leaf.shape, np.float32)
+
+  variables = jax.tree.map_with_path(filled, shapes)
+
+  def apply(params, drop=0.0):
     given = {**variables, 'params': params}
     out, _ = net.apply(given, x, x, ctx, key, drop, mutable=['batch_stats'])
-    return out
+    return np.asarray(out)
 
-  apply.params = params
-  return apply
-
-
-def filled(path, leaf):
-  seed = zlib.crc32(jax.tree_util.keystr(path).encode())
-  return np.random.default_rng(seed).random(leaf.shape, np.float32)
+  return apply, variables['params']
 
 
 @pytest.mark.parametrize('reduction', [False, True])
@@ -185,31 +182,31 @@ def test_a_node_is_the_sum_of_its_pairs_whatever_their_number(reduction):
     (*pools, ('skip_connect', 3), *pools, ('avg_pool_3x3', 2)),
   )
   x = features(3, 7)
-  alone = cell(
+  apply, params = cell(
     spaces.Graph(2, ((pools[0],), (pools[1],)), (2, 3)), x, reduction
   )
-  a, b = np.split(np.asarray(alone()), 2, axis=-1)
-  apply = cell(spaces.Graph(2, nodes, (2, 3, 4, 5)), x, reduction)
-  zero, one, three, six = np.split(np.asarray(apply()), 4, axis=-1)
+  a, b = np.split(apply(params), 2, axis=-1)
+  apply, params = cell(spaces.Graph(2, nodes, (2, 3, 4, 5)), x, reduction)
+  zero, one, three, six = np.split(apply(params), 4, axis=-1)
   np.testing.assert_array_equal(zero, np.zeros_like(one))
   np.testing.assert_array_equal(one, a)
   np.testing.assert_allclose(three, a + 2 * b, rtol=1e-6)
   np.testing.assert_allclose(six, 3 * a + 2 * b, rtol=1e-6)
 
 
-def test_two_operations_of_one_edge_add_up_and_both_learn():
+def test_two_operations_of_one_edge_add_up_and_need_both():
   graph = spaces.Graph(2, ((('dil_conv_3x3', 0), ('dil_conv_5x5', 0)),), (2,))
-  apply = cell(graph, features(3))
-  both, params = np.asarray(apply()), apply.params
+  apply, params = cell(graph, features(3))
+  both = apply(params)
   names = [name for name in params if name.startswith('Operation')]
   assert len(names) == 2
 
   def without(name):
     """The output if an operation's normalisation yields nothing."""
     own = jax.tree.map(jnp.zeros_like, params[name])
-    return np.asarray(apply(params={**params, name: own}))
+    return apply({**params, name: own})
 
-  rest = np.asarray(without(names[0]) + without(names[1]))
+  rest = without(names[0]) + without(names[1])
   np.testing.assert_allclose(both, rest, rtol=1e-4, atol=1e-5)
   for name in names:
     assert np.abs(both - without(name)).max() > 0.1
@@ -225,10 +222,8 @@ def test_what_is_not_live_costs_nothing_and_changes_nothing(layers):
     5: [('sep_conv_3x3', 4), *live[5]],
   }
   one, other = tiny(live, layers=layers), tiny(dead, layers=layers)
-  # The second is concatenated by what feeds its nodes, and so like the first.
-  np.testing.assert_array_equal(
-    logits(one, True, 0.5), logits(other, True, 0.5)
-  )
+  outs = [logits(net, True, 0.5) for net in (one, other)]
+  np.testing.assert_array_equal(*outs)
   shapes = [sizing.shapes(net, (8, 8, 3)) for net in (one, other)]
   assert shapes[0] == shapes[1]
 
