@@ -45,7 +45,7 @@ markerHeight="8" markerUnits="userSpaceOnUse" orient="auto">
 """
 _PATH = """<path data-source="{}" data-target="{}" data-operation="{}" \
 stroke="{}" d="{}"/>"""
-_BOX = """<rect x="{:.1f}" y="{:.1f}" width="{:.1f}" height="{}" rx="8" \
+_BOX = """<rect x="{:.1f}" y="{:.1f}" width="{:.1f}" height="{:.1f}" rx="8" \
 {}/><text x="{:.1f}" y="{:.1f}">{}</text>"""
 
 _Edge = tuple[int, int, str]  # Source, target, operation: '' to the output.
@@ -97,6 +97,9 @@ def svg(cell: spaces.Graph, title: str, starts: int = _STARTS) -> str:
   for node in nodes:
     columns[node.column].append(node)
   chains = [_chain(edge, nodes, columns) for edge in edges]
+  for node in nodes:
+    most = max(len(node.before), len(node.after))
+    node.height = max(_NODE, 5.2 * most + 8)  # arrows are 5 apart
   _place(columns, starts)
   width = _spread(columns)
   boxes = list(itertools.chain(*columns))
@@ -189,7 +192,7 @@ def _cost(columns: _Columns) -> tuple[int, float]:
 def _pull(a: _Box, b: _Box) -> float:
   """How strongly two boxes want to be level."""
   # Within an edge one large bend looks better than many small ones.
-  inner = _NODE not in (a.height, b.height)
+  inner = max(a.height, b.height) < _NODE
   return 100 / max(abs(a.y - b.y), 0.5) if inner else 1.0
 
 
@@ -231,7 +234,8 @@ def _port(node: _Box, box: _Box) -> float:
   """The height at which the edge to or from `box` meets a node."""
   side = node.after if box in node.after else node.before
   rank = sorted(other.y for other in side).index(box.y)
-  return node.y + (rank - (len(side) - 1) / 2) * min(8, 26 / len(side))
+  apart = min(8, (node.height - 8) / len(side))
+  return node.y + (rank - (len(side) - 1) / 2) * apart
 
 
 def _path(edge: _Edge, chain: list[_Box]) -> str:
