@@ -16,9 +16,12 @@ from sdnas_jax.data import split
 from sdnas_jax.networks import derived
 from sdnas_jax.networks import sizing
 from sdnas_jax.spaces import space as spaces
+from sdnas_jax.spaces import SPACES
 
-PAIRS = ('sep_conv_3x3', 0), ('max_pool_3x3', 1)
-GENOTYPE = spaces.Genotype('darts', PAIRS, (2,), PAIRS, (2,))
+NODES = {2: [('sep_conv_3x3', 0), ('max_pool_3x3', 1)]}
+GENOTYPE = spaces.Genotype.of(
+  SPACES['darts'], {'normal': NODES, 'reduce': NODES}
+)
 IMAGE, CLASSES = (8, 8, 2), 6
 
 

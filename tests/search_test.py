@@ -87,7 +87,8 @@ def test_contract(method, weight):
     jax.random.key(0), end.params['alphas'], end.mask, 0.0
   )
   found = METHODS[method].discretize(space, jax.device_get(mix))
-  assert len(found.normal) == len(found.reduce) == 2 * space.nodes
+  for graph in found.graphs.values():
+    assert [len(pairs) for pairs in graph.nodes] == [2] * space.nodes
 
 
 def reference(state, key, epochs):

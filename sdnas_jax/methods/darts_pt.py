@@ -2,8 +2,7 @@
 
 After a search as any, a second stage decides: a random edge of each kind keeps
 the operation whose removal costs the most accuracy, then nodes keep the two
-edges whose removal does, with `interval` epochs of training after each decision.
-The weights' optimiser is made anew, at a tenth of the rate, that of the alphas
+edges whose removal does, with `interval` epochs of training after each. The weights' optimiser is made anew, at a tenth of the rate, that of the alphas
 goes on.
 """
 
@@ -19,7 +18,7 @@ EDGES = 2  # that a node keeps
 
 
 def darts_pt(interval: int = 5, seed: int = 2, decide: bool = False) -> Method:
-  """Decides every `interval` epochs, edges drawn by `seed`, if in that stage."""
+  """Decides every `interval` epochs of its second stage, in `seed`'s order."""
   if interval < 1:
     raise ValueError('interval must be at least 1')
 

@@ -1,8 +1,8 @@
 """PC-DARTS: partial channels, and weights of edges (Xu et al., ICLR 2020).
 
 The operations see the first C/k channels, the others pass by, and what this
-makes noisier is steadied by a second softmax, over the edges that enter a node:
-node = sum_e b_e sum_o p_eo op_o. In NAS-Bench-201's space, for which no code was
+makes noisier is steadied by a second softmax, over the edges that enter a node,
+sum_e b_e sum_o p_eo op_o. In NAS-Bench-201's space, for which no code was
 released, the same is done.
 """
 

@@ -46,7 +46,7 @@ def sgas(
     refuse=lambda space, fields: (
       ''
       if space.genotype is spaces.Genotype
-      else f'the cells of {space.name} keep all edges, and it prunes: take darts'
+      else f'it prunes edges, and cells of {space.name} keep all: take darts'
     ),
   )
 

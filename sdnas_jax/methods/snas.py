@@ -11,7 +11,6 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from sdnas_jax.bilevel import arch as archs
 from sdnas_jax.methods import method
@@ -65,17 +64,6 @@ def discretize(space, arch, mix):
   """Every edge's best operation; those that are `none` vanish."""
   if space.genotype is not spaces.Genotype:
     return spaces.strongest(space, mix)
-  none = space.primitives.index('none')
-  chosen = {
-    kind: [(e, o) for e, o in ranked(space, mix[kind]) if o != none]
-    for kind in space.kinds
-  }
-  return method.genotype(space, chosen)
-
-
-def ranked(space, p):
-  """(edge, best operation), each node's edges by their best weight."""
-  for node in space.targets:
-    edges = np.array(space.entering(node))
-    order = np.argsort(-p[edges].max(axis=-1), kind='stable')
-    yield from ((int(e), int(p[e].argmax())) for e in edges[order])
+  return spaces.Genotype.of(
+    space, {k: spaces.keep(space, mix[k], none=True) for k in space.kinds}
+  )

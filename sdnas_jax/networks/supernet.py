@@ -84,9 +84,8 @@ class Supernet(nn.Module):
   @property
   def cells(self) -> tuple[str, ...]:
     """Each cell's kind."""
-    reductions = self.layers // 3, 2 * self.layers // 3
     return tuple(
-      'reduce' if layer in reductions else 'normal'
+      'reduce' if layer in spaces.reductions(self.layers) else 'normal'
       for layer in range(self.layers)
     )
 

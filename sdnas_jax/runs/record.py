@@ -143,7 +143,7 @@ class Record:
     }
     self.table.add(epoch, row)
     self._remember(epoch, jax.device_get(state.params['alphas']))
-    self.found.append(found._asdict())
+    self.found.append(found.fields)
     if parallel.leads():
       self._write(epoch + 1 == sum(self.stages))
     distilled = train['distill']

@@ -17,6 +17,7 @@ from sdnas_jax.bilevel import rules
 from sdnas_jax.data import sources
 from sdnas_jax.runs import artifacts
 from sdnas_jax.spaces import published
+from sdnas_jax.spaces import space as spaces
 from sdnas_jax.spaces import SPACES
 from sdnas_jax.tasks import fields
 from sdnas_jax.tasks import stages
@@ -253,6 +254,16 @@ def parts(
     )
   _shapes(config, source, devices)
   return train, held or source.tests
+
+
+def depth(config: ConfigDict, genotype: spaces.Genotype) -> None:
+  """Refuses more or fewer layers than a genotype has cells, if one a layer."""
+  cells, layers = len(genotype.cells), config.model.layers
+  if 'normal' not in genotype.graphs and cells != layers:
+    raise errors.BadInput(
+      f'{config.genotype} has {cells} cells, one a layer, but model.layers is '
+      f'{layers}: set --config.model.layers={cells}'
+    )
 
 
 def benchmark(config: ConfigDict, source: sources.Source) -> None:

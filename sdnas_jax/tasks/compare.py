@@ -72,7 +72,7 @@ def _runs(config, workdir):
     path = workdir / f'random-{n}.json'
     if parallel.leads():
       genotype = random(SPACES[config.search.space], n)
-      artifacts.write_json(path, genotype._asdict())
+      artifacts.write_json(path, genotype.fields)
     yield 'random', n, str(path), workdir / f'random-{n}'
 
 

@@ -57,6 +57,8 @@ def run(config: ConfigDict, workdir: pathlib.Path, dry_run: bool) -> None:
   sizes = check.parts(config, source, jax.device_count())
   if isinstance(genotype, cells.Genotype):
     check.benchmark(config, source)
+  else:
+    check.depth(config, genotype)
   setup = assemble(config, genotype, source)
   if setup.net.depthwise is None and not dry_run:
     depthwise.prepare(setup.net.bf16)
@@ -74,7 +76,7 @@ def run(config: ConfigDict, workdir: pathlib.Path, dry_run: bool) -> None:
   data = feed.images(source, *sizes, config.data.holdout)
   folder.claim(workdir, config)
   if parallel.leads():
-    artifacts.write_json(workdir / 'genotype.json', genotype._asdict())
+    artifacts.write_json(workdir / 'genotype.json', genotype.fields)
   kept = checkpoints.Checkpoints(workdir / 'checkpoints')
   first = functools.partial(_first, setup, shapes, config.seed)
   state = kept.latest(jax.eval_shape(first))
@@ -264,7 +266,7 @@ def _conclude(config, workdir, genotype, plan, log):
     'macs': plan['macs'],
     'epochs': config.epochs,
     'seconds': round(sum(log.column('seconds')), 1),
-    'genotype': genotype._asdict(),
+    'genotype': genotype.fields,
     'seed': config.seed,
   }
   artifacts.write_json(workdir / 'result.json', result)

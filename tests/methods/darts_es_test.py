@@ -71,7 +71,7 @@ def test_a_last_epoch_that_is_out_of_step_is_left_out():
 
 def test_the_record_ends_with_the_cells_of_then(tmp_path):
   names = 'DARTS_V1', 'DARTS_V2'
-  one, two = (published.CELLS[name].genotype._asdict() for name in names)
+  one, two = (published.CELLS[name].genotype.fields for name in names)
   values = [1.0] * 14 + [3.0]
   artifacts.write_rows(tmp_path / 'metrics.csv', rows(values))
   artifacts.write_lines(tmp_path / 'genotypes.jsonl', [one] * 18 + [two] * 12)

@@ -19,7 +19,7 @@ from sdnas_jax.tasks import report
 
 BROWSERS = 'chromium', 'chromium-browser', 'google-chrome', 'microsoft-edge'
 CELLS = [
-  published.CELLS[name].genotype._asdict()
+  published.CELLS[name].genotype.fields
   for name in ('DARTS_V1', 'DARTS_V2', 'DARTS_V2')
 ]
 

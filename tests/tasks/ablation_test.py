@@ -37,12 +37,12 @@ def runs(monkeypatch):
     if dry_run:
       return
     leave(config, workdir, {'valid_accuracy': 0.75})
-    cell = published.CELLS['GDAS_V1'].genotype._asdict()
+    cell = published.CELLS['GDAS_V1'].genotype.fields
     artifacts.write_json(workdir / 'genotype.json', cell)
 
   def train(config, workdir, dry_run):
     warmup, seed = asked[-1][0], asked[-1][2]
-    assert published.find(config.genotype).normal and config.seed == seed
+    assert published.find(config.genotype).graphs and config.seed == seed
     error = ERRORS[warmup] + seed / 100
     leave(config, workdir, {'test_error': error, 'parameters': 1000})
 

@@ -24,7 +24,7 @@ def runs(monkeypatch):
 
   def search(config, workdir, dry_run):
     workdir.mkdir(parents=True, exist_ok=True)
-    found = published.CELLS['GDAS_V1'].genotype._asdict()
+    found = published.CELLS['GDAS_V1'].genotype.fields
     (workdir / 'genotype.json').write_text(json.dumps(found))
     asked.append((workdir.name, config.data.examples))
 
@@ -120,12 +120,12 @@ def test_a_dry_run_is_of_the_search_and_the_baseline(runs, tmp_path):
 def test_random_genotypes_are_uniform():
   found = [compare.random(darts.SPACE, seed) for seed in range(3000)]
   assert all(
-    pairs[2 * n][1] != pairs[2 * n + 1][1]
+    one != other
     for genotype in found[:100]
-    for pairs in (genotype.normal, genotype.reduce)
-    for n in range(4)
+    for graph in genotype.graphs.values()
+    for (_, one), (_, other) in graph.nodes
   )
-  last = [genotype.normal[6:] for genotype in found]
+  last = [genotype.graphs['normal'].nodes[3] for genotype in found]
   for values, count in (
     ([source for pair in last for _, source in pair], 5),
     ([kind for pair in last for kind, _ in pair], 7),
