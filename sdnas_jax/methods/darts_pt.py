@@ -2,7 +2,8 @@
 
 After a search as any, a second stage decides: a random edge of each kind keeps
 the operation whose removal costs the most accuracy, then nodes keep the two
-edges whose removal does, with `interval` epochs of training after each. The weights' optimiser is made anew, at a tenth of the rate, that of the alphas
+edges whose removal does, with `interval` epochs of training after each. The
+weights' optimiser is made anew, at a tenth of the rate; that of the alphas
 goes on.
 """
 
