@@ -115,7 +115,7 @@ def networks(
   """
   given = dict(artifacts.flat(config.to_dict()))
   every(given, known)
-  choices = {**choices, 'model.depthwise': ('auto', *separable.WAYS)}
+  choices = {**choices, 'model.depthwise': ('auto', *separable.BACKENDS)}
   for name, names in choices.items():
     errors.pick(name, given[name], names)
   if config.model.depthwise == 'native':
