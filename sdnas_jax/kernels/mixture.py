@@ -22,6 +22,11 @@ from sdnas_jax.kernels import build
 AXES = (1, 2, 3)  # batch and space
 
 
+def _keep(f):
+  """Calls f and keeps its operands, for its derivative."""
+  return lambda *operands: (f(*operands), operands[:-1])
+
+
 @functools.partial(jax.custom_vjp, nondiff_argnums=(5, 6))
 def blend(
   p: jax.Array,
@@ -121,10 +126,7 @@ def _mix_gradient(native, kept, g):
   )
 
 
-mix.defvjp(
-  lambda *operands: (mix(*operands), operands[:-1]),
-  _mix_gradient,
-)
+mix.defvjp(_keep(mix), _mix_gradient)
 
 
 def _backward(epsilon, native, kept, gradients):
@@ -188,7 +190,7 @@ def _plane(g, z, share, a, b, c, alive, native):
 
 
 def _plane_gradient(native, kept, v):
-  g, z, share, a, c, alive = kept
+  g, z, share, a, _, c, alive = kept
   dg = sum(a * v for a, v in zip(a, _stacked(v, a), strict=True))
   dz = (share[None] * c * _stacked(v, a)).reshape(z.shape)
   _, da = products(g, v, alive, native)
@@ -197,23 +199,14 @@ def _plane_gradient(native, kept, v):
   return dg, dz, None, *(_stacked(x, a) for x in (da, db, dc)), None
 
 
-def _input_gradient_gradient(native, kept, v):
+def _input_backward(native, kept, v):
   *operands, alive = kept
   formula = functools.partial(_composed, alive=alive, native=native)
   return *jax.vjp(formula, *operands)[1](v), None
 
 
-_plane.defvjp(
-  lambda g, z, share, a, b, c, alive, native: (
-    _plane(g, z, share, a, b, c, alive, native),
-    (g, z, share, a, c, alive),
-  ),
-  _plane_gradient,
-)
-_input_gradient.defvjp(
-  lambda *operands: (_input_gradient(*operands), operands[:-1]),
-  _input_gradient_gradient,
-)
+_plane.defvjp(_keep(_plane), _plane_gradient)
+_input_gradient.defvjp(_keep(_input_gradient), _input_backward)
 
 
 def _sum(x, axis):
@@ -222,24 +215,18 @@ def _sum(x, axis):
   return functools.reduce(jnp.add, parts)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
-def weigh(
-  p: jax.Array, x: jax.Array, alive: jax.Array, native: bool = False
-) -> jax.Array:
-  """p_e x for each edge, of p's and x's common type.
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def weigh(p: jax.Array, x: jax.Array, native: bool = False) -> jax.Array:
+  """p_e x for each edge: p [edges], x [1, batch, height, width, channels].
 
-  Args:
-    p: [edges].
-    x: [1, batch, height, width, channels].
-    alive: [edges] bool.
-    native: whether foreign functions take the gradients.
+  The foreign functions' derivative in a p_e of exactly zero is zero.
   """
   return p[:, None, None, None, None] * x
 
 
 def _weigh_gradient(native, kept, g):
-  p, x, alive = kept
-  alive = alive[None]
+  p, x = kept
+  alive = p[None] != 0
   first, second = products(g, x, alive, native)
   # As if x had mean 0 and variance 1, and nothing depended on these.
   like = 1, 1, 1, 1, x.shape[-1]
@@ -248,12 +235,10 @@ def _weigh_gradient(native, kept, g):
   p = p[None, :, None]
   known = mean, scale, first, second, alive
   dx = _input_gradient(g, x, share, p, *known, native)
-  return jnp.sum(second, axis=(1, 2, 3, 4)), dx, None
+  return jnp.sum(second, axis=(1, 2, 3, 4)), dx
 
 
-weigh.defvjp(
-  lambda *operands: (weigh(*operands), operands[:-1]), _weigh_gradient
-)
+weigh.defvjp(_keep(weigh), _weigh_gradient)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
@@ -279,10 +264,7 @@ def moments(
 
 
 moments.defvjp(
-  lambda z, share, alive, native: (
-    moments(z, share, alive, native),
-    (z, share),
-  ),
+  _keep(moments),
   lambda native, kept, c: (kept[1] * (c[0] + 2 * kept[0] * c[1]), None, None),
 )
 
@@ -327,6 +309,4 @@ def _products_gradient(native, kept, c):
   return dg, jnp.concatenate(dz), None
 
 
-products.defvjp(
-  lambda *operands: (products(*operands), operands[:-1]), _products_gradient
-)
+products.defvjp(_keep(products), _products_gradient)

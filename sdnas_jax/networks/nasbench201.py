@@ -39,7 +39,7 @@ class Conv(nn.Module):
 
   @nn.compact
   def __call__(
-    self, x: jax.Array, ctx: ops.Context, alive: jax.Array | bool = True
+    self, x: jax.Array, ctx: ops.Context, alive: jax.Array | None = None
   ) -> jax.Array:
     """From [1, batch, ...] to [edges, batch, ..., features].
 
@@ -48,11 +48,7 @@ class Conv(nn.Module):
     shape = self.edges, self.size, self.size, x.shape[-1], self.features
     kernel = self.param('kernel', ops.uniform, shape)
     kernel = ops.keep(alive, kernel).astype(x.dtype)
-    # All edges' outputs are those of one convolution.
-    kernel = jnp.moveaxis(kernel, 0, 3).reshape(*shape[1:4], -1)
-    y = convolution.convolve(x[0], kernel, self.stride, ctx.native)
-    y = y.reshape(*y.shape[:3], self.edges, self.features)
-    y = jnp.moveaxis(y, 3, 0)
+    y = convolution.each(x[0], kernel, self.stride, ctx.native, alive)
     if self.bias:
       shape = self.edges, 1, 1, 1, self.features
       bias = self.param('bias', nn.initializers.zeros, shape)

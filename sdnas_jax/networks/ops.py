@@ -77,9 +77,10 @@ def context(
   return Context(train, share.astype(images.dtype), backend)
 
 
-def keep(alive: jax.Array | bool, x: jax.Array) -> jax.Array:
+def keep(alive: jax.Array | None, x: jax.Array) -> jax.Array:
   """x where `alive`, of x's first axes, holds; else zero without derivative."""
-  alive = jnp.asarray(alive)
+  if alive is None:
+    return x
   return jnp.where(jnp.expand_dims(alive, range(alive.ndim, x.ndim)), x, 0)
 
 
@@ -157,7 +158,7 @@ class Norm(nn.Module):
 def weigh(p: jax.Array, x: jax.Array, ctx: Context) -> jax.Array:
   """p_e x on each edge: [edges, ...] of p [edges] and x [1, ...]."""
   wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-  y = mixture.weigh(p.astype(wide.dtype), wide, p != 0, ctx.native)
+  y = mixture.weigh(p.astype(wide.dtype), wide, ctx.native)
   return y.astype(x.dtype)
 
 
@@ -168,7 +169,7 @@ class Pointwise(nn.Module):
   features: int
 
   @nn.compact
-  def __call__(self, x: jax.Array, alive: jax.Array | bool = True) -> jax.Array:
+  def __call__(self, x: jax.Array, alive: jax.Array | None = None) -> jax.Array:
     shape = self.edges, x.shape[-1], self.features
     kernel = self.param('kernel', uniform, shape)
     kernel = keep(alive, kernel).astype(x.dtype)
@@ -236,7 +237,7 @@ class FactorizedReduce(nn.Module):
   ) -> jax.Array:
     odd = [(0, n % 2) for n in x.shape[2:4]]
     x = jnp.pad(nn.relu(x), ((0, 0), (0, 0), *odd, (0, 0)))
-    alive = True if p is None else p[0] != 0
+    alive = None if p is None else p[0] != 0
     half = self.channels // 2
     halves = (
       Pointwise(self.edges, half)(x[:, :, ::2, ::2], alive),
