@@ -23,6 +23,9 @@ constexpr ffi::DataType kType = ffi::TYPE;
 using Real = ffi::NativeType<kType>;
 using Buffer = ffi::Buffer<kType>;
 using Result = ffi::Result<Buffer>;
+// Which rows, such as an edge's outputs of one operation, are to be computed:
+// the others' results are zero, and nothing of theirs is read.
+using Alive = ffi::Buffer<ffi::PRED>;
 
 #if defined(__AVX512F__)
 constexpr int kBytes = 64;
@@ -90,7 +93,8 @@ struct Shape {
 // Sums over images that come out the same whatever the number of threads: they
 // are taken in blocks of images, and the blocks then added in their order.
 // worker() makes a function (sum, group, b) that adds image b's part for one
-// group of edges to a sum of `size` numbers; total(group) is where they end.
+// group of edges to a sum of `size` numbers, at first zero; total(group), zero
+// too, is where they end.
 template <typename Worker, typename Total>
 void sum_images(ffi::ThreadPool& pool, int64_t groups, int64_t batch,
                 const std::function<int64_t(int64_t)>& size,

@@ -1,13 +1,13 @@
 """Depthwise convolution of many edges at once, differentiable to any order.
 
   >>> x, kernel = jnp.ones((1, 2, 8, 8, 3)), jnp.ones((4, 5, 5, 3))
-  >>> depthwise.convolve(x, [kernel], dilations=[1], stride=2).shape
+  >>> depthwise.convolve(x, [kernel], [1], stride=2, backend='grouped').shape
   (4, 2, 4, 4, 3)
 
 XLA's own `grouped` convolution serves accelerators. Its CPU backend runs that
-tens of times slower than need be, so there a `native` kernel computes it, or,
-where no C++ compiler is installed, a sum of `shifted` products. Both are
-written as the three partial derivatives of one trilinear form,
+tens of times slower than need be, so there, where the `native` kernels of
+`separable` cannot serve, a sum of `shifted` products does. It is written as the
+three partial derivatives of one trilinear form,
 
   T(x, k, g) = sum over positions, taps of g[p] k[i] x[stride p + dilation i],
 
@@ -25,14 +25,13 @@ from jax import lax
 import jax.numpy as jnp
 import numpy as np
 
-from sdnas_jax import parallel
 from sdnas_jax.kernels import build
 
 Kernels = tuple[jax.Array, ...]
 
 
 class Geometry(NamedTuple):
-  """The static part of a convolution, beside its operands' shapes."""
+  """What is static of a convolution, beside its operands' shapes."""
 
   shared: bool  # all edges share their input, whose first axis is 1
   height: int  # of the input
@@ -43,14 +42,6 @@ class Geometry(NamedTuple):
   stride: int
 
   @property
-  def attributes(self) -> dict[str, np.ndarray]:
-    """For the foreign functions."""
-    return {
-      'stride': np.int64(self.stride),
-      'dilations': np.asarray(self.dilations, np.int64),
-    }
-
-  @property
   def out(self) -> tuple[int, int]:
     return -(-self.height // self.stride), -(-self.width // self.stride)
 
@@ -59,8 +50,8 @@ def convolve(
   x: jax.Array,
   kernels: Sequence[jax.Array],
   dilations: Sequence[int],
-  stride: int = 1,
-  how: str | None = None,
+  stride: int,
+  backend: str,
 ) -> jax.Array:
   """Depthwise convolutions, zero-padded to keep the size at stride 1.
 
@@ -71,16 +62,15 @@ def convolve(
       sum of theirs.
     dilations: of each kernel's taps.
     stride: of the output positions.
-    how: one of `WAYS`; by default what suits the backend.
+    backend: one of `BACKENDS`.
 
   Returns:
     [edges, batch, ceil(height / stride), ceil(width / stride), channels].
   """
-  how = how or best()
-  if how == 'shifted':
+  if backend == 'shifted':
     kernels, dilations = merge(kernels, dilations)
   geo = geometry(x, kernels, dilations, stride)
-  return WAYS[how](x, tuple(kernels), geo)
+  return BACKENDS[backend](x, tuple(kernels), geo)
 
 
 def geometry(
@@ -97,7 +87,7 @@ def geometry(
 
 
 def best(bf16: bool = False) -> str:
-  """What suits the backend; the foreign functions know no bfloat16."""
+  """One of `separable.BACKENDS`; the foreign functions know no bfloat16."""
   if jax.default_backend() != 'cpu':
     return 'grouped'
   return 'native' if not bf16 and build.available() else 'shifted'
@@ -259,44 +249,7 @@ def _shifted_kernels(x, g, geo):
   return tuple(map(one, *own))
 
 
-def _native(x, kernels, geo):
-  def local(x, *kernels):
-    shape = sum(geo.edges), x.shape[1], *geo.out, x.shape[-1]
-    out = jax.ShapeDtypeStruct(shape, x.dtype)
-    return build.call(
-      'depthwise', 'convolve', out, x, *kernels, **geo.attributes
-    )
-
-  return parallel.rows(local, axis=1, whole=len(kernels))(x, *kernels)
-
-
-def _native_input(g, kernels, geo):
-  def local(g, *kernels):
-    edges = 1 if geo.shared else len(g)
-    shape = edges, g.shape[1], geo.height, geo.width, g.shape[-1]
-    out = jax.ShapeDtypeStruct(shape, g.dtype)
-    return build.call(
-      'depthwise', 'input_gradient', out, g, *kernels, **geo.attributes
-    )
-
-  return parallel.rows(local, axis=1, whole=len(kernels))(g, *kernels)
-
-
-def _native_kernels(x, g, geo):
-  def local(x, g):
-    out = [
-      jax.ShapeDtypeStruct((edges, size, size, g.shape[-1]), g.dtype)
-      for edges, size in zip(geo.edges, geo.sizes, strict=True)
-    ]
-    return tuple(
-      build.call('depthwise', 'kernel_gradient', out, x, g, **geo.attributes)
-    )
-
-  return parallel.rows(local, axis=1, total=True)(x, g)
-
-
-WAYS = {
+BACKENDS = {
   'grouped': grouped,
   'shifted': trilinear(_shifted, _shifted_input, _shifted_kernels),
-  'native': trilinear(_native, _native_input, _native_kernels),
 }

@@ -101,5 +101,3 @@ Kernels tiled(ffi::RemainingArgs rest, int64_t channels, Dilations dilations) {
   visit(buffers, [&](int64_t e, auto* k) { kernels.tile(e, k); });
   return kernels;
 }
-
-#define GEOMETRY Attr<int64_t>("stride").Attr<Dilations>("dilations")

@@ -4,6 +4,10 @@ A mixed operation's outputs are normalised and then summed with weights, so
 neither they nor their gradients need exist apart: two sums over an output and
 the gradient, for each channel, give what the derivative of both takes. A
 weight for each channel is the scale of an affine normalisation.
+
+Every function takes `alive`, which says what need not be computed: where it is
+false, p is zero, no derivative in p is wanted, and the foreign functions
+neither read what p weighs nor the gradient there.
 """
 
 import functools
@@ -18,12 +22,18 @@ from sdnas_jax.kernels import build
 AXES = (1, 2, 3)  # batch and space
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(4, 5))
+def _keep(f):
+  """Calls f and keeps its operands, for its derivative."""
+  return lambda *operands: (f(*operands), operands[:-1])
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(5, 6))
 def blend(
   p: jax.Array,
   bias: jax.Array | None,
   z: jax.Array,
   share: jax.Array,
+  alive: jax.Array,
   epsilon: float,
   native: bool = False,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
@@ -38,6 +48,7 @@ def blend(
     z: [stack * edges, batch, height, width, channels], or [stack, ...] where
       all edges share them.
     share: [1, batch, 1, 1, 1] each pixel's share in the statistics.
+    alive: [stack, edges] bool.
     epsilon: added to the variance.
     native: whether foreign functions take the sums.
 
@@ -45,7 +56,7 @@ def blend(
     [edges, batch, height, width, channels], and twice [len(z), 1, 1, 1,
     channels].
   """
-  return _forward(p, bias, z, share, epsilon, native)[0]
+  return _forward(p, bias, z, share, alive, epsilon, native)[0]
 
 
 def _spread(p):
@@ -53,8 +64,11 @@ def _spread(p):
   return jnp.expand_dims(p, (-4, -3, -2))
 
 
-def _own(p, slope):
-  """The gradient in p from what it is for each channel."""
+def _weight_gradient(p, slope):
+  """The loss's derivative in p [stack, edges, 1 or channels].
+
+  A weight that serves all channels sums their slopes.
+  """
   slope = slope[:, :, 0, 0, 0]
   return jnp.sum(slope, axis=2, keepdims=True) if p.shape[2] == 1 else slope
 
@@ -64,21 +78,23 @@ def _stacked(x, p):
   return x.reshape(len(p), -1, *x.shape[1:])
 
 
-def _forward(p, bias, z, share, epsilon, native):
-  mean, square = moments(z, share, native)
+def _forward(p, bias, z, share, alive, epsilon, native):
+  some = alive.reshape(len(z), -1).any(axis=1)
+  mean, square = moments(z, share, some, native)
   var = square - mean * mean
   scale = lax.rsqrt(jnp.maximum(var, 0.0) + epsilon)
-  mixed = mix(p, z, mean, scale, native)
+  mixed = mix(p, z, mean, scale, alive, native)
   mixed = mixed if bias is None else mixed + bias
-  return (mixed, mean, var), (p, bias is None, z, share, mean, scale)
+  return (mixed, mean, var), (p, bias is None, z, share, mean, scale, alive)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(4,))
+@functools.partial(jax.custom_vjp, nondiff_argnums=(5,))
 def mix(
   p: jax.Array,
   z: jax.Array,
   mean: jax.Array,
   scale: jax.Array,
+  alive: jax.Array,
   native: bool = False,
 ) -> jax.Array:
   """sum_o p_o (z_o - mean_o) scale_o; shapes as in `blend`."""
@@ -90,8 +106,8 @@ def mix(
 
 
 def _mix_gradient(native, kept, g):
-  p, z, mean, scale = kept
-  sums = products(g, z, len(p), native)
+  p, z, mean, scale, alive = kept
+  sums = products(g, z, alive, native)
   slope = _slopes(p, mean, scale, *sums)
   shared = len(z) < len(p) * len(g)
   mean, scale = _stacked(mean, p), _stacked(scale, p)
@@ -102,29 +118,25 @@ def _mix_gradient(native, kept, g):
     return x.reshape(-1, *x.shape[2:])
 
   return (
-    _own(p, slope),
+    _weight_gradient(p, slope),
     own(q * scale * g[None]),
     own(-q * scale * sums[0][None]),
     own(q * slope / scale),
+    None,
   )
 
 
-mix.defvjp(
-  lambda p, z, mean, scale, native: (
-    mix(p, z, mean, scale, native),
-    (p, z, mean, scale),
-  ),
-  _mix_gradient,
-)
+mix.defvjp(_keep(mix), _mix_gradient)
 
 
 def _backward(epsilon, native, kept, gradients):
-  p, plain, z, share, mean, scale = kept
+  p, plain, z, share, mean, scale, alive = kept
   g = gradients[0]
-  sums = products(g, z, len(p), native)
+  sums = products(g, z, alive, native)
   slope = _slopes(p, mean, scale, *sums)
-  dz = _input_gradient(g, z, share, p, mean, scale, *sums, native)
-  return _own(p, slope), None if plain else sums[0], dz, None
+  dz = _input_gradient(g, z, share, p, mean, scale, *sums, alive, native)
+  bias = None if plain else sums[0]
+  return _weight_gradient(p, slope), bias, dz, None, None
 
 
 blend.defvjp(_forward, _backward)
@@ -136,12 +148,12 @@ def _slopes(p, mean, scale, first, second):
   return scale * (second - mean * first[None])
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(8,))
-def _input_gradient(g, z, share, p, mean, scale, first, second, native):
-  """Of `blend` in z, from `products`."""
+@functools.partial(jax.custom_vjp, nondiff_argnums=(9,))
+def _input_gradient(g, z, share, p, mean, scale, first, second, alive, native):
+  """The loss's derivative in the z of `blend`, from `products` of g and z."""
   operands = g, z, share, p, mean, scale, first, second
   if not native:
-    return _composed(*operands, native)
+    return _composed(*operands, alive=alive, native=native)
   shared = len(z) < second.shape[0]
 
   def local(g, z, share, *whole):
@@ -152,21 +164,22 @@ def _input_gradient(g, z, share, p, mean, scale, first, second, native):
 
   p = jnp.broadcast_to(p, (*p.shape[:2], z.shape[-1]))
   whole = [x.astype(z.dtype) for x in (share, p, *operands[4:])]
-  return parallel.rows(local, axis=1, whole=5)(g, z, *whole)
+  return parallel.rows(local, axis=1, whole=6)(g, z, *whole, alive)
 
 
-def _composed(g, z, share, p, mean, scale, first, second, native):
+def _composed(g, z, share, p, mean, scale, first, second, alive, native):
+  """The same as `_plane`'s formula, whose derivatives are known."""
   slope = _slopes(p, mean, scale, first, second)
   mean, scale = _stacked(mean, p), _stacked(scale, p)
   a = _spread(p) * scale
   b, c = -a * first[None], -a * scale * slope
   if mean.shape[1] < len(g):  # edges share z
     b, c = (jnp.sum(x, axis=1, keepdims=True) for x in (b, c))
-  return _plane(g, z, share, a, b - c * mean, c, native)
+  return _plane(g, z, share, a, b - c * mean, c, alive, native)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(6,))
-def _plane(g, z, share, a, b, c, native):
+@functools.partial(jax.custom_vjp, nondiff_argnums=(7,))
+def _plane(g, z, share, a, b, c, alive, native):
   """a g + share (b + c z), summed over the edges that share z.
 
   a [stack, edges, 1, 1, 1, channels]; b and c have an edge for each of z's.
@@ -177,27 +190,23 @@ def _plane(g, z, share, a, b, c, native):
 
 
 def _plane_gradient(native, kept, v):
-  g, z, share, a, c = kept
+  g, z, share, a, _, c, alive = kept
   dg = sum(a * v for a, v in zip(a, _stacked(v, a), strict=True))
   dz = (share[None] * c * _stacked(v, a)).reshape(z.shape)
-  _, da = products(g, v, len(a), native)
-  db, dc = products(share * v, z, 1, native)
-  return dg, dz, None, *(_stacked(x, a) for x in (da, db, dc))
+  _, da = products(g, v, alive, native)
+  some = alive.reshape(1, len(z), -1).any(axis=2)
+  db, dc = products(share * v, z, some, native)
+  return dg, dz, None, *(_stacked(x, a) for x in (da, db, dc)), None
 
 
-_plane.defvjp(
-  lambda g, z, share, a, b, c, native: (
-    _plane(g, z, share, a, b, c, native),
-    (g, z, share, a, c),
-  ),
-  _plane_gradient,
-)
-_input_gradient.defvjp(
-  lambda *operands: (_input_gradient(*operands), operands),
-  lambda native, operands, v: jax.vjp(
-    functools.partial(_composed, native=native), *operands[:-1]
-  )[1](v),
-)
+def _input_backward(native, kept, v):
+  *operands, alive = kept
+  formula = functools.partial(_composed, alive=alive, native=native)
+  return *jax.vjp(formula, *operands)[1](v), None
+
+
+_plane.defvjp(_keep(_plane), _plane_gradient)
+_input_gradient.defvjp(_keep(_input_gradient), _input_backward)
 
 
 def _sum(x, axis):
@@ -208,93 +217,96 @@ def _sum(x, axis):
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def weigh(p: jax.Array, x: jax.Array, native: bool = False) -> jax.Array:
-  """p_e x for each edge: p [edges], x [1, batch, height, width, channels]."""
+  """p_e x for each edge: p [edges], x [1, batch, height, width, channels].
+
+  The foreign functions' derivative in a p_e of exactly zero is zero.
+  """
   return p[:, None, None, None, None] * x
 
 
 def _weigh_gradient(native, kept, g):
   p, x = kept
-  first, second = products(g, x, 1, native)
+  alive = p[None] != 0
+  first, second = products(g, x, alive, native)
   # As if x had mean 0 and variance 1, and nothing depended on these.
   like = 1, 1, 1, 1, x.shape[-1]
   mean, scale = jnp.zeros(like, x.dtype), jnp.ones(like, x.dtype)
   share = jnp.zeros((1, x.shape[1], 1, 1, 1), x.dtype)
   p = p[None, :, None]
-  dx = _input_gradient(g, x, share, p, mean, scale, first, second, native)
+  known = mean, scale, first, second, alive
+  dx = _input_gradient(g, x, share, p, *known, native)
   return jnp.sum(second, axis=(1, 2, 3, 4)), dx
 
 
-weigh.defvjp(
-  lambda p, x, native: (weigh(p, x, native), (p, x)), _weigh_gradient
-)
+weigh.defvjp(_keep(weigh), _weigh_gradient)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
 def moments(
-  z: jax.Array, share: jax.Array, native: bool
+  z: jax.Array, share: jax.Array, alive: jax.Array, native: bool
 ) -> tuple[jax.Array, jax.Array]:
-  """sum of share z, and of share z^2, for each edge and channel."""
+  """sum of share z, and of share z^2, for each edge and channel.
+
+  A foreign function leaves zero where alive [edges] is false.
+  """
   if not native:
     return (
       jnp.sum(z * share, AXES, keepdims=True),
       jnp.sum(z * z * share, AXES, keepdims=True),
     )
 
-  def local(z, share):
+  def local(*operands):
     out = jax.ShapeDtypeStruct((len(z), 1, 1, 1, z.shape[-1]), z.dtype)
-    return tuple(build.call('sums', 'moments', [out, out], z, share))
+    return tuple(build.call('sums', 'moments', [out, out], *operands))
 
   share = share.astype(z.dtype)
-  return parallel.rows(local, axis=1, total=True)(z, share)
+  return parallel.rows(local, axis=1, whole=1, total=True)(z, share, alive)
 
 
 moments.defvjp(
-  lambda z, share, native: (moments(z, share, native), (z, share)),
-  lambda native, kept, c: (kept[1] * (c[0] + 2 * kept[0] * c[1]), None),
+  _keep(moments),
+  lambda native, kept, c: (kept[1] * (c[0] + 2 * kept[0] * c[1]), None, None),
 )
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
 def products(
-  g: jax.Array, z: jax.Array, stack: int, native: bool
+  g: jax.Array, z: jax.Array, alive: jax.Array, native: bool
 ) -> tuple[jax.Array, jax.Array]:
   """sum of g, and of g z for each of a stack of z, for each edge and channel.
 
   Args:
     g: [edges, batch, height, width, channels].
     z: [stack * edges, ...], or [stack, ...] where all edges share them.
-    stack: how many z.
+    alive: [stack, edges] bool; a foreign function leaves zero where it is
+      false, and for the sum of g where nothing on the edge is alive.
     native: whether a foreign function does it.
 
   Returns:
     [edges, 1, 1, 1, channels] and [stack * edges, 1, 1, 1, channels].
   """
   if not native:
-    each = z.reshape(stack, -1, *z.shape[1:])
+    each = z.reshape(len(alive), -1, *z.shape[1:])
     second = [jnp.sum(g * z, AXES, keepdims=True) for z in each]
     return jnp.sum(g, AXES, keepdims=True), jnp.concatenate(second)
 
-  def local(g, z):
+  def local(*operands):
     first, second = (
       jax.ShapeDtypeStruct((n, 1, 1, 1, g.shape[-1]), g.dtype)
-      for n in (len(g), stack * len(g))
+      for n in (len(g), alive.size)
     )
-    return tuple(build.call('sums', 'products', [first, second], g, z))
+    return tuple(build.call('sums', 'products', [first, second], *operands))
 
-  return parallel.rows(local, axis=1, total=True)(g, z)
+  return parallel.rows(local, axis=1, whole=1, total=True)(g, z, alive)
 
 
-def _products_gradient(stack, native, kept, c):
-  g, z = kept
+def _products_gradient(native, kept, c):
+  g, z, alive = kept
   first, second = c
-  own = second.reshape(stack, -1, *second.shape[1:])
-  each = z.reshape(stack, -1, *z.shape[1:])
+  own, each = _stacked(second, alive), _stacked(z, alive)
   dg = first + sum(c * z for c, z in zip(own, each, strict=True))
   dz = [c * g if each.shape[1] == len(g) else sum(c * g)[None] for c in own]
-  return dg, jnp.concatenate(dz)
+  return dg, jnp.concatenate(dz), None
 
 
-products.defvjp(
-  lambda g, z, stack, native: (products(g, z, stack, native), (g, z)),
-  _products_gradient,
-)
+products.defvjp(_keep(products), _products_gradient)

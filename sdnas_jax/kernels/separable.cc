@@ -144,9 +144,13 @@ void read_image(const Real* from, int64_t size, bool relu,
     for (int64_t n = 0; n < size; ++n) to[n] = to[n] < 0 ? Real(0) : to[n];
 }
 
+bool any(const bool* alive, int64_t count) {
+  return std::any_of(alive, alive + count, [](bool one) { return one; });
+}
+
 void separable(ffi::ThreadPool& pool, const Real* x, Shape in,
-               const Pointwise& w, Kernels& kernels, int64_t stride, bool relu,
-               Real* z, Shape to) {
+               const Pointwise& w, Kernels& kernels, const bool* alive,
+               int64_t stride, bool relu, Real* z, Shape to) {
   Shape mid = to.with(in.channels);
   int64_t each = to.edges / in.edges, pixels = to.height * to.width;
   int64_t matrix = w.inputs * w.wide;
@@ -157,10 +161,15 @@ void separable(ffi::ThreadPool& pool, const Real* x, Shape in,
             scratch = std::vector<Real>(),
             taps = Taps()](int64_t unit) mutable {
       int64_t group = unit / in.batch, b = unit % in.batch;
-      read_image(x + in.at(group, b), in.image(), relu, image);
-      rows.read(image.data());
+      bool some = any(alive + group * each, each);
+      if (some) read_image(x + in.at(group, b), in.image(), relu, image);
+      if (some) rows.read(image.data());
       own.resize(terms.count * mid.image());
       for (int64_t e = group * each; e < (group + 1) * each; ++e) {
+        if (!alive[e]) {
+          std::fill_n(z + to.at(e, b), to.image(), Real(0));
+          continue;
+        }
         for (int64_t t = 0; t < terms.count; ++t)
           convolve_image(rows, kernels, t * to.edges + e, stride, in,
                          own.data() + t * terms.in, mid, taps);
@@ -173,7 +182,8 @@ void separable(ffi::ThreadPool& pool, const Real* x, Shape in,
 
 void separable_input(ffi::ThreadPool& pool, const Real* x, Shape in,
                      const Real* g, Shape from, const Pointwise& w,
-                     Kernels& kernels, int64_t stride, bool relu, Real* out) {
+                     Kernels& kernels, const bool* alive, int64_t stride,
+                     bool relu, Real* out) {
   Shape mid = from.with(in.channels);
   int64_t each = from.edges / in.edges, pixels = from.height * from.width;
   int64_t terms = w.edges / from.edges;
@@ -188,6 +198,7 @@ void separable_input(ffi::ThreadPool& pool, const Real* x, Shape in,
           sum.clear();
           for (int64_t n = 0; n < terms * each; ++n) {
             int64_t edge = group * each + n % each;
+            if (!alive[edge]) continue;
             int64_t own_edge = n / each * from.edges + edge;
             map_pixels(g + from.at(edge, b), pixels, w.outputs,
                        w.backward.data() + own_edge * w.outputs * w.wide_back,
@@ -209,7 +220,8 @@ void separable_input(ffi::ThreadPool& pool, const Real* x, Shape in,
 // [edges, inputs, outputs].
 void separable_kernels(ffi::ThreadPool& pool, const Real* x, Shape in,
                        const Real* g, Shape from, const Pointwise& w,
-                       Kernels& kernels, int64_t stride, bool relu, Real* dw) {
+                       Kernels& kernels, const bool* alive, int64_t stride,
+                       bool relu, Real* dw) {
   Shape mid = from.with(in.channels);
   int64_t each = from.edges / in.edges, pixels = from.height * from.width;
   int64_t matrix = w.inputs * w.wide;
@@ -227,11 +239,16 @@ void separable_kernels(ffi::ThreadPool& pool, const Real* x, Shape in,
                 back = std::vector<Real>(), padded = std::vector<Real>(),
                 scratch = std::vector<Real>(), line = std::vector<Real>(),
                 taps = Taps()](Real* sum, int64_t group, int64_t b) mutable {
+          if (!any(alive + group * each, each)) return;
           read_image(x + in.at(group, b), in.image(), relu, image);
           rows.read(image.data());
           own.resize(mid.image());
           back.resize(mid.image());
           for (int64_t e = group * each; e < (group + 1) * each; ++e) {
+            if (!alive[e]) {
+              sum += kernels.span(e, 1) + matrix;
+              continue;
+            }
             const Real* seen = g + from.at(e, b);
             map_pixels(seen, pixels, w.outputs,
                        w.backward.data() + e * w.outputs * w.wide_back,
@@ -261,40 +278,42 @@ void separable_kernels(ffi::ThreadPool& pool, const Real* x, Shape in,
   }
 }
 
-// The 1x1 kernels, [edges, inputs, outputs].
+// The 1x1 kernels, [terms * edges, inputs, outputs].
 Pointwise pointwise(Buffer w) {
   auto d = w.dimensions();
   return {w.typed_data(), d[0], d[1], d[2]};
 }
 
-ffi::Error Separable(ffi::ThreadPool pool, Buffer x, Buffer w,
+ffi::Error Separable(ffi::ThreadPool pool, Buffer x, Alive alive, Buffer w,
                      ffi::RemainingArgs rest, Result z, int64_t stride,
                      Dilations dilations, bool relu) {
   Shape in(x.dimensions()), to(z->dimensions());
   auto kernels = tiled(rest, in.channels, dilations);
-  separable(pool, x.typed_data(), in, pointwise(w), kernels, stride, relu,
-            z->typed_data(), to);
+  separable(pool, x.typed_data(), in, pointwise(w), kernels, alive.typed_data(),
+            stride, relu, z->typed_data(), to);
   return ffi::Error::Success();
 }
 
-ffi::Error SeparableInput(ffi::ThreadPool pool, Buffer x, Buffer g, Buffer w,
-                          ffi::RemainingArgs rest, Result out, int64_t stride,
-                          Dilations dilations, bool relu) {
+ffi::Error SeparableInput(ffi::ThreadPool pool, Buffer x, Buffer g, Alive alive,
+                          Buffer w, ffi::RemainingArgs rest, Result out,
+                          int64_t stride, Dilations dilations, bool relu) {
   Shape in(x.dimensions()), from(g.dimensions());
   auto kernels = tiled(rest, in.channels, dilations);
   separable_input(pool, x.typed_data(), in, g.typed_data(), from, pointwise(w),
-                  kernels, stride, relu, out->typed_data());
+                  kernels, alive.typed_data(), stride, relu,
+                  out->typed_data());
   return ffi::Error::Success();
 }
 
-ffi::Error SeparableKernels(ffi::ThreadPool pool, Buffer x, Buffer g, Buffer w,
-                            ffi::RemainingArgs rest, Result dw,
-                            ffi::RemainingRets results, int64_t stride,
-                            Dilations dilations, bool relu) {
+ffi::Error SeparableKernels(ffi::ThreadPool pool, Buffer x, Buffer g,
+                            Alive alive, Buffer w, ffi::RemainingArgs rest,
+                            Result dw, ffi::RemainingRets results,
+                            int64_t stride, Dilations dilations, bool relu) {
   Shape in(x.dimensions()), from(g.dimensions());
   auto kernels = tiled(rest, in.channels, dilations);
   separable_kernels(pool, x.typed_data(), in, g.typed_data(), from,
-                    pointwise(w), kernels, stride, relu, dw->typed_data());
+                    pointwise(w), kernels, alive.typed_data(), stride, relu,
+                    dw->typed_data());
   auto grads = gather(results);
   visit(grads, [&](int64_t e, auto* k) { kernels.fold(e, k); });
   return ffi::Error::Success();
@@ -302,11 +321,18 @@ ffi::Error SeparableKernels(ffi::ThreadPool pool, Buffer x, Buffer g, Buffer w,
 
 }  // namespace
 
-#define OF_TWO BIND.Arg<Buffer>().Arg<Buffer>()
-#define HOW GEOMETRY.Attr<bool>("relu")
+// Which edges are alive, the 1x1 kernels and the depthwise ones.
+#define KERNELS Arg<Alive>().Arg<Buffer>().RemainingArgs()
+#define GEOMETRY \
+  Attr<int64_t>("stride").Attr<Dilations>("dilations").Attr<bool>("relu")
 
-HANDLER(separable, Separable, OF_TWO.RemainingArgs().Ret<Buffer>().HOW);
+HANDLER(separable, Separable,
+        BIND.Arg<Buffer>().KERNELS.Ret<Buffer>().GEOMETRY);
 HANDLER(separable_input, SeparableInput,
-        OF_TWO.Arg<Buffer>().RemainingArgs().Ret<Buffer>().HOW);
+        BIND.Arg<Buffer>().Arg<Buffer>().KERNELS.Ret<Buffer>().GEOMETRY);
 HANDLER(separable_kernels, SeparableKernels,
-        OF_TWO.Arg<Buffer>().RemainingArgs().Ret<Buffer>().RemainingRets().HOW);
+        BIND.Arg<Buffer>()
+            .Arg<Buffer>()
+            .KERNELS.Ret<Buffer>()
+            .RemainingRets()
+            .GEOMETRY);

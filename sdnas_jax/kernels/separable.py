@@ -11,6 +11,7 @@ import functools
 import jax
 from jax import lax
 import jax.numpy as jnp
+import numpy as np
 
 from sdnas_jax import parallel
 from sdnas_jax.kernels import build
@@ -20,7 +21,7 @@ Kernels = depthwise.Kernels
 Geometry = depthwise.Geometry
 # Depthwise kernels and their pointwise kernel.
 Terms = tuple[tuple[Kernels, jax.Array], ...]
-WAYS = (*depthwise.WAYS, 'dense')
+BACKENDS = (*depthwise.BACKENDS, 'dense', 'native')
 
 
 def convolve(
@@ -28,8 +29,9 @@ def convolve(
   kernels: Sequence[jax.Array],
   pointwise: jax.Array,
   dilations: Sequence[int],
-  stride: int = 1,
-  how: str | None = None,
+  stride: int,
+  backend: str,
+  alive: jax.Array | None = None,
 ) -> jax.Array:
   """pointwise(depthwise(relu(x))), on every edge.
 
@@ -39,19 +41,20 @@ def convolve(
     pointwise: [edges, channels, features].
     dilations: of each kernel's taps.
     stride: of the depthwise convolution.
-    how: one of `WAYS`; by default what suits the backend.
+    backend: one of `BACKENDS`.
+    alive: [edges] bool, false where both kernels are zero and their gradient is
+      of no use: `native` computes nothing there. By default all are alive.
 
   Returns:
     [edges, batch, ceil(height / stride), ceil(width / stride), features].
   """
-  how = how or depthwise.best()
-  if how == 'native':
-    geo = depthwise.geometry(x, kernels, dilations, stride)
-    return fused(x, ((tuple(kernels), pointwise),), geo, True)
-  if how == 'dense':
-    geo = depthwise.geometry(x, kernels, dilations, stride)
+  geo = depthwise.geometry(x, kernels, dilations, stride)
+  if backend == 'native':
+    alive = jnp.ones(len(pointwise), bool) if alive is None else alive
+    return fused(x, ((tuple(kernels), pointwise),), alive, geo, True)
+  if backend == 'dense':
     return dense(jax.nn.relu(x), kernels, pointwise, geo)
-  y = depthwise.convolve(jax.nn.relu(x), kernels, dilations, stride, how)
+  y = depthwise.convolve(jax.nn.relu(x), kernels, dilations, stride, backend)
   return jnp.einsum('nbhwc,ncd->nbhwd', y, pointwise)
 
 
@@ -89,39 +92,42 @@ def dense(
   return jnp.concatenate(outs)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
-def fused(x: jax.Array, terms: Terms, geo: Geometry, relu: bool) -> jax.Array:
-  """The terms' sum, in one foreign call; with `relu` false, without that.
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4))
+def fused(
+  x: jax.Array, terms: Terms, alive: jax.Array, geo: Geometry, relu: bool
+) -> jax.Array:
+  """The terms' sum in one foreign call, and zero on edges that are not alive.
 
-  It is linear in relu(x), in the kernels and in the pointwise kernels. So its
-  gradients, and theirs to any order, are these three functions again. Two terms
-  are what the derivative of a product is made of.
+  It is linear in relu(x) (or x, without `relu`), in the kernels and in the
+  pointwise kernels. So its gradients, and theirs to any order, are these three
+  functions again. Two terms are what the derivative of a product is made of.
   """
 
   def local(x, *rest):
-    features = rest[0].shape[-1]
+    features = rest[1].shape[-1]
     shape = sum(geo.edges), x.shape[1], *geo.out, features
     out = jax.ShapeDtypeStruct(shape, x.dtype)
     return _call('separable', out, x, *rest, geo=geo, relu=relu)
 
-  rest = _operands(terms)
+  rest = alive, *_operands(terms)
   return parallel.rows(local, axis=1, whole=len(rest))(x, *rest)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4))
-def _input_gradient(x, g, terms, geo, relu):
+@functools.partial(jax.custom_vjp, nondiff_argnums=(4, 5))
+def _input_gradient(x, g, terms, alive, geo, relu):
   def local(x, *rest):
     out = jax.ShapeDtypeStruct(x.shape, x.dtype)
     return _call('separable_input', out, x, *rest, geo=geo, relu=relu)
 
-  rest = _operands(terms)
+  rest = alive, *_operands(terms)
   return parallel.rows(local, axis=1, whole=len(rest))(x, g, *rest)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4))
-def _kernel_gradients(x, g, term, geo, relu):
+@functools.partial(jax.custom_vjp, nondiff_argnums=(4, 5))
+def _kernel_gradients(x, g, term, alive, geo, relu):
   rest = _operands([term])
   out = [jax.ShapeDtypeStruct(k.shape, k.dtype) for k in rest]
+  rest = alive, *rest
 
   def local(*operands):
     call = _call('separable_kernels', out, *operands, geo=geo, relu=relu)
@@ -133,8 +139,15 @@ def _kernel_gradients(x, g, term, geo, relu):
 
 
 def _call(name, out, *operands, geo, relu):
-  how = geo.attributes | {'relu': relu}
-  return build.call('separable', name, out, *operands, **how)
+  return build.call(
+    'separable',
+    name,
+    out,
+    *operands,
+    stride=np.int64(geo.stride),
+    dilations=np.asarray(geo.dilations, np.int64),
+    relu=relu,
+  )
 
 
 def _operands(terms):
@@ -144,33 +157,36 @@ def _operands(terms):
 
 
 def _backward(geo, relu, kept, g):
-  x, terms = kept
+  x, terms, alive = kept
   return (
-    _input_gradient(x, g, terms, geo, relu),
-    tuple(_kernel_gradients(x, g, term, geo, relu) for term in terms),
+    _input_gradient(x, g, terms, alive, geo, relu),
+    tuple(_kernel_gradients(x, g, term, alive, geo, relu) for term in terms),
+    None,
   )
 
 
 def _input_backward(geo, relu, kept, c):
-  x, g, terms = kept
+  x, g, terms, alive = kept
   c = jnp.where(x > 0, c, 0) if relu else c
   return (
     None,
-    fused(c, terms, geo, False),
-    tuple(_kernel_gradients(c, g, term, geo, False) for term in terms),
+    fused(c, terms, alive, geo, False),
+    tuple(_kernel_gradients(c, g, term, alive, geo, False) for term in terms),
+    None,
   )
 
 
 def _kernels_backward(geo, relu, kept, c):
-  x, g, (k, p) = kept
+  x, g, (k, p), alive = kept
   ck, cp = c
   terms = (ck, p), (k, cp)
-  dk, _ = _kernel_gradients(x, g, (k, cp), geo, relu)
-  _, dp = _kernel_gradients(x, g, (ck, p), geo, relu)
+  dk, _ = _kernel_gradients(x, g, (k, cp), alive, geo, relu)
+  _, dp = _kernel_gradients(x, g, (ck, p), alive, geo, relu)
   return (
-    _input_gradient(x, g, terms, geo, relu),
-    fused(x, terms, geo, relu),
+    _input_gradient(x, g, terms, alive, geo, relu),
+    fused(x, terms, alive, geo, relu),
     (dk, dp),
+    None,
   )
 
 

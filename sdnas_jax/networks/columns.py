@@ -13,7 +13,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sdnas_jax.kernels import mixture
 from sdnas_jax.networks import ops
 
 
@@ -46,7 +45,7 @@ class MixedOp(nn.Module):
 
   def skip(self, x, p, ctx):
     if self.stride == 1:
-      return mixture.weigh(p.astype(x.dtype), x, ctx.how == 'native')
+      return ops.weigh(p, x, ctx)
     reduce = ops.FactorizedReduce(len(p), self.channels, name='auxiliary')
     return reduce(x, ctx, p[None])
 

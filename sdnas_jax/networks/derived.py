@@ -53,9 +53,8 @@ class Operation(nn.Module):
   @nn.compact
   def __call__(self, x: jax.Array, ctx: ops.Context) -> jax.Array:
     kind, stride = self.kind, self.stride
-    native = ctx.how == 'native'
     if kind in ops.POOLS:
-      return pool.both(x, stride, native)[ops.POOLS.index(kind)][None]
+      return pool.both(x, stride, ctx.native)[ops.POOLS.index(kind)][None]
     if kind == 'skip_connect':
       if stride == 1:
         return x

@@ -20,7 +20,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from sdnas_jax.kernels import convolution
-from sdnas_jax.kernels import mixture
 from sdnas_jax.kernels import pool
 from sdnas_jax.networks import columns
 from sdnas_jax.networks import ops
@@ -42,18 +41,21 @@ class Conv(nn.Module):
   stride: int = 1
 
   @nn.compact
-  def __call__(self, x: jax.Array, ctx: ops.Context) -> jax.Array:
-    """From [1, batch, ...] to [edges, batch, ..., features]."""
+  def __call__(
+    self, x: jax.Array, ctx: ops.Context, alive: jax.Array | None = None
+  ) -> jax.Array:
+    """From [1, batch, ...] to [edges, batch, ..., features].
+
+    Zero where `alive` [edges] is false.
+    """
     shape = self.edges, self.size, self.size, x.shape[-1], self.features
-    kernel = self.param('kernel', ops.uniform, shape).astype(x.dtype)
-    # All edges' outputs are those of one convolution.
-    kernel = jnp.moveaxis(kernel, 0, 3).reshape(*shape[1:4], -1)
-    y = convolution.convolve(x[0], kernel, self.stride, ctx.how == 'native')
-    y = y.reshape(*y.shape[:3], self.edges, self.features)
-    y = jnp.moveaxis(y, 3, 0)
+    kernel = self.param('kernel', ops.uniform, shape)
+    kernel = ops.keep(alive, kernel).astype(x.dtype)
+    y = convolution.each(x[0], kernel, self.stride, ctx.native, alive)
     if self.bias:
       shape = self.edges, 1, 1, 1, self.features
-      y += self.param('bias', nn.initializers.zeros, shape).astype(x.dtype)
+      bias = self.param('bias', nn.initializers.zeros, shape)
+      y += ops.keep(alive, bias).astype(x.dtype)
     return y
 
 
@@ -72,19 +74,19 @@ class MixedOp(nn.Module):
     self, x: jax.Array, mix: jax.Array, ctx: ops.Context
   ) -> jax.Array:
     """From x [1, batch, ...], mix [edges, columns] to [edges, ...]."""
+    mix = ops.keep(mix != 0, mix)
     p = dict(zip(self.primitives, mix.T, strict=False))
-    native = ctx.how == 'native'
     positive, edges, channels = nn.relu(x), len(mix), x.shape[-1]
-    convolved = [
-      Conv(edges, channels, size, not self.affine, name=name)(positive, ctx)
-      for name, size in CONVOLUTIONS.items()
-    ]
+    convolved = []
+    for name, size in CONVOLUTIONS.items():
+      conv = Conv(edges, channels, size, not self.affine, name=name)
+      convolved.append(conv(positive, ctx, p[name] != 0))
     weights = jnp.stack([p[name] for name in CONVOLUTIONS])
     total = ops.Norm(self.affine)(jnp.concatenate(convolved), ctx, weights)
     for name, y in (('skip_connect', x), ('avg_pool_3x3', pool.mean(x, 1))):
-      total += mixture.weigh(p[name].astype(x.dtype), y, native)
+      total += ops.weigh(p[name], y, ctx)
     if mix.shape[1] > len(self.primitives):  # an auxiliary skip's column
-      total += mixture.weigh(mix[:, -1].astype(x.dtype), x, native)
+      total += ops.weigh(mix[:, -1], x, ctx)
     return total
 
 

@@ -7,6 +7,11 @@ stacked on that first axis, and an input that all share has 1 there. What does
 not depend on the edge (the pools, the identity) is computed once and
 broadcasts.
 
+An operation whose mixing weight on an edge is exactly zero is dead there: its
+parameters are read as zero and have no gradient, nor has its weight, and its
+running statistics rest. So the sum below is all operations times the mix, and
+the CPU's kernels leave out what is dead without changing it.
+
 Modules compute in their input's type, which may be bfloat16; parameters, the
 normalisation's statistics and the logits are float32 at least.
 """
@@ -31,7 +36,7 @@ from sdnas_jax.kernels import separable
 @functools.partial(
   jax.tree_util.register_dataclass,
   data_fields=['share'],
-  meta_fields=['train', 'how'],
+  meta_fields=['train', 'backend'],
 )
 @dataclasses.dataclass(frozen=True)
 class Context:
@@ -41,30 +46,42 @@ class Context:
     mutable, fold them into the running ones) or by the running ones.
   share: [1, batch, 1, 1, 1] each row's share in those statistics, summing to 1;
     0 for the rows that only pad the batch.
-  how: how to compute; see `depthwise.convolve`.
+  backend: one of `separable.BACKENDS`, of which `native` alone leaves out what
+    is dead.
   """
 
   train: bool
   share: jax.Array
-  how: str
+  backend: str
+
+  @property
+  def native(self) -> bool:
+    return self.backend == 'native'
 
 
 def context(
   images: jax.Array,
   train: bool,
   present: jax.Array | None,
-  how: str | None,
+  backend: str | None,
   bf16: bool,
 ) -> Context:
   """That of a forward pass over images [batch, ...].
 
-  Without `present`, all rows count; without `how`, it is the best way there is.
+  Without `present`, all rows count; without `backend`, it is the best at hand.
   """
   if present is None:
     present = jnp.ones(images.shape[:1], bool)
   share = (present / present.sum())[None, :, None, None, None]
-  how = how or depthwise.best(bf16)
-  return Context(train, share.astype(images.dtype), how)
+  backend = backend or depthwise.best(bf16)
+  return Context(train, share.astype(images.dtype), backend)
+
+
+def keep(alive: jax.Array | None, x: jax.Array) -> jax.Array:
+  """x where `alive`, of x's first axes, holds; else zero without derivative."""
+  if alive is None:
+    return x
+  return jnp.where(jnp.expand_dims(alive, range(alive.ndim, x.ndim)), x, 0)
 
 
 def bound(shape: Sequence[int]) -> float:
@@ -90,28 +107,41 @@ class Norm(nn.Module):
   def __call__(
     self, x: jax.Array, ctx: Context, p: jax.Array | None = None
   ) -> jax.Array:
-    """Normalises; with weights p [stack, edges], mixes a stack instead."""
+    """Normalises; with weights p [stack, edges], mixes a stack instead.
+
+    Args:
+      x: [edges, ...]; to be mixed, [stack * edges, ...], or [stack, ...] where
+        all edges share them.
+      ctx: of the pass.
+      p: where it is zero, a normalised x is not computed.
+    """
     shape = x.shape[0], 1, 1, 1, x.shape[-1]
     mean = self.variable('batch_stats', 'mean', jnp.zeros, shape)
     var = self.variable('batch_stats', 'var', jnp.ones, shape)
     given, x = x.dtype, x.astype(jnp.promote_types(x.dtype, mean.value.dtype))
-    p = jnp.ones((1, len(x)), x.dtype) if p is None else p
-    p, bias = self.weights(p, shape, x.dtype)
+    p = jnp.ones((1, len(x))) if p is None else p
+    alive, p = p != 0, p.astype(x.dtype)
+    rows = alive.reshape(len(x), -1).any(axis=1)
+    p, bias = self.weights(p, rows, shape)
     if ctx.train:
       share = ctx.share / (x.shape[2] * x.shape[3])
-      native = ctx.how == 'native'
-      y, m, v = mixture.blend(p, bias, x, share, self.epsilon, native)
+      y, *batch = mixture.blend(
+        p, bias, x, share, alive, self.epsilon, ctx.native
+      )
       counts = not self.is_initializing()
       if counts and self.is_mutable_collection('batch_stats'):
-        mean.value = self.momentum * mean.value + (1 - self.momentum) * m
-        var.value = self.momentum * var.value + (1 - self.momentum) * v
+        for running, new in zip((mean, var), batch, strict=True):
+          old = running.value
+          moved = self.momentum * old + (1 - self.momentum) * new
+          alike = jnp.expand_dims(rows, (1, 2, 3, 4))
+          running.value = jnp.where(alike, moved, old)
     else:
       scale = lax.rsqrt(var.value + self.epsilon)
-      y = mixture.mix(p, x, mean.value, scale, ctx.how == 'native')
+      y = mixture.mix(p, x, mean.value, scale, alive, ctx.native)
       y = y if bias is None else y + bias
     return y.astype(given)
 
-  def weights(self, p, shape, dtype):
+  def weights(self, p, rows, shape):
     """For each output, and if affine, for each channel; and the bias."""
     p = p[:, :, None]
     if not self.affine:
@@ -119,8 +149,17 @@ class Norm(nn.Module):
     stacked = len(p), -1, shape[-1]
     scale = self.param('scale', nn.initializers.ones, shape)
     bias = self.param('bias', nn.initializers.zeros, shape)
-    scale, bias = (x.astype(dtype).reshape(stacked) for x in (scale, bias))
+    scale, bias = (
+      keep(rows, x).astype(p.dtype).reshape(stacked) for x in (scale, bias)
+    )
     return p * scale, jnp.sum(p * bias, axis=0)[:, None, None, None]
+
+
+def weigh(p: jax.Array, x: jax.Array, ctx: Context) -> jax.Array:
+  """p_e x on each edge: [edges, ...] of p [edges] and x [1, ...]."""
+  wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+  y = mixture.weigh(p.astype(wide.dtype), wide, ctx.native)
+  return y.astype(x.dtype)
 
 
 class Pointwise(nn.Module):
@@ -130,9 +169,10 @@ class Pointwise(nn.Module):
   features: int
 
   @nn.compact
-  def __call__(self, x: jax.Array) -> jax.Array:
+  def __call__(self, x: jax.Array, alive: jax.Array | None = None) -> jax.Array:
     shape = self.edges, x.shape[-1], self.features
-    kernel = self.param('kernel', uniform, shape).astype(x.dtype)
+    kernel = self.param('kernel', uniform, shape)
+    kernel = keep(alive, kernel).astype(x.dtype)
     if x.shape[0] == self.edges:
       return jnp.einsum('nbhwc,ncd->nbhwd', x, kernel)
     return jnp.einsum('bhwc,ncd->nbhwd', x[0], kernel)
@@ -197,10 +237,11 @@ class FactorizedReduce(nn.Module):
   ) -> jax.Array:
     odd = [(0, n % 2) for n in x.shape[2:4]]
     x = jnp.pad(nn.relu(x), ((0, 0), (0, 0), *odd, (0, 0)))
+    alive = None if p is None else p[0] != 0
     half = self.channels // 2
     halves = (
-      Pointwise(self.edges, half)(x[:, :, ::2, ::2]),
-      Pointwise(self.edges, self.channels - half)(x[:, :, 1::2, 1::2]),
+      Pointwise(self.edges, half)(x[:, :, ::2, ::2], alive),
+      Pointwise(self.edges, self.channels - half)(x[:, :, 1::2, 1::2], alive),
     )
     return Norm(self.affine)(jnp.concatenate(halves, axis=-1), ctx, p)
 
@@ -222,16 +263,21 @@ class Separable(nn.Module):
   def __call__(
     self, x: jax.Array, ctx: Context, p: jax.Array | None = None
   ) -> jax.Array:
+    count = len(self.kernels) * self.edges
+    alive = jnp.ones(count, bool) if p is None else p.reshape(count) != 0
     kernels = []
-    for size, dilation in self.kernels:
+    for n, (size, dilation) in enumerate(self.kernels):
       shape = self.edges, size, size, x.shape[-1]
       name = f'depthwise_{size}x{size}' + ('_dilated' if dilation > 1 else '')
-      kernels.append(self.param(name, uniform, shape).astype(x.dtype))
-    shape = len(kernels) * self.edges, x.shape[-1], self.channels
-    pointwise = self.param('pointwise', uniform, shape).astype(x.dtype)
+      own = alive[n * self.edges : (n + 1) * self.edges]
+      kernel = self.param(name, uniform, shape)
+      kernels.append(keep(own, kernel).astype(x.dtype))
+    shape = count, x.shape[-1], self.channels
+    pointwise = self.param('pointwise', uniform, shape)
+    pointwise = keep(alive, pointwise).astype(x.dtype)
     dilations = [dilation for _, dilation in self.kernels]
     x = separable.convolve(
-      x, kernels, pointwise, dilations, self.stride, ctx.how
+      x, kernels, pointwise, dilations, self.stride, ctx.backend, alive
     )
     return Norm(self.affine)(x, ctx, p)
 
@@ -253,6 +299,7 @@ class MixedOp(nn.Module):
   def __call__(self, x: jax.Array, mix: jax.Array, ctx: Context) -> jax.Array:
     """From x [1, batch, ...], mix [edges, primitives] to [edges, ...]."""
     total, edges = 0.0, len(mix)
+    mix = keep(mix != 0, mix)
     for branch, members in (
       (self.twice, TWICE),
       (self.once, ONCE),
@@ -269,7 +316,8 @@ class MixedOp(nn.Module):
     kernels = tuple(TWICE[n] for n in names)
     first = Separable(kernels, edges, self.channels, self.stride, name='first')
     second = Separable(kernels, edges, self.channels, name='second')
-    return second(first(x, ctx), ctx, p)
+    alive = (p != 0).reshape(1, -1).astype(p.dtype)
+    return second(first(x, ctx, alive), ctx, p)
 
   def once(self, names, x, p, ctx, edges):
     kernels = tuple(ONCE[n] for n in names)
@@ -277,12 +325,12 @@ class MixedOp(nn.Module):
     return own(x, ctx, p)
 
   def pools(self, names, x, p, ctx, edges):
-    pooled = pool.both(x, self.stride, ctx.how == 'native')
+    pooled = pool.both(x, self.stride, ctx.native)
     if len(names) < len(POOLS):
       pooled = pooled[POOLS.index(names[0])][None]
     return Norm(name='pools')(pooled, ctx, p)
 
   def skip(self, names, x, p, ctx, edges):
     if self.stride == 1:
-      return mixture.weigh(p[0].astype(x.dtype), x, ctx.how == 'native')
+      return weigh(p[0], x, ctx)
     return FactorizedReduce(edges, self.channels, name='skip')(x, ctx, p)

@@ -129,7 +129,7 @@ def networks(
   flat = dict(artifacts.flat(config.to_dict()))
   given = {k: v for k, v in flat.items() if not k.startswith(free)}
   every(given, known)
-  choices = {**choices, 'model.depthwise': ('auto', *separable.WAYS)}
+  choices = {**choices, 'model.depthwise': ('auto', *separable.BACKENDS)}
   for name, names in choices.items():
     errors.pick(name, given[name], names)
   if config.model.depthwise == 'native':
