@@ -111,6 +111,8 @@ class MixedCell(nn.Module):
       edges = self.space.leaving(source)
       op = MixedOp(self.space.primitives, self.affine, name=f'from{source}')
       out = self.mixed(op, states[source], mix[np.array(edges)], ctx)
+      shape = *out.shape[:2], 1, 1, 1
+      out = ctx.at(source).dropped('drop_path', out, shape)
       for edge, y in zip(edges, jnp.split(out, len(edges)), strict=True):
         target = self.space.edges[edge][1]
         states[target] = states.get(target, 0.0) + y
@@ -236,11 +238,12 @@ class Supernet(nn.Module):
     """Class logits; arguments and result are those of `supernet.Supernet`."""
     own = train or not self.tracked
     ctx = ops.context(images, own, present, self.depthwise, self.bf16)
+    ctx = ctx.dropping(mix) if train else ctx
     kind = Recomputed if self.remat else MixedCell
     cell = kind(self.space, self.affine, self.partial, parent=None)
     own = mix[cells.KIND]
     own = own if own.ndim == 3 else [own] * (STAGES * self.layers)
-    return stacked(self, images, ctx, cell, lambda n: (own[n], ctx))
+    return stacked(self, images, ctx, cell, lambda n: (own[n], ctx.at(n)))
 
 
 class Derived(nn.Module):

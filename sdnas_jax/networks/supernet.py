@@ -55,7 +55,10 @@ class Cell(nn.Module):
       own, mix = mix[: len(edges)], mix[len(edges) :]
       stride = 2 if self.reduction and source < self.space.inputs else 1
       op = mixed(self.space.primitives, self.channels, stride, parent=None)
-      out = sharing.call(self, f'from{source}', op, states[source], own, ctx)
+      here = ctx.at(source)
+      out = sharing.call(self, f'from{source}', op, states[source], own, here)
+      shape = *out.shape[:2], 1, 1, 1
+      out = here.dropped('drop_path', out, shape)
       for edge, y in zip(edges, jnp.split(out, len(edges)), strict=True):
         target = self.space.edges[edge][1]
         states[target] = states.get(target, 0.0) + y
@@ -107,7 +110,7 @@ class Supernet(nn.Module):
     Args:
       images: [batch, height, width, channels] float.
       mix: [edges, columns] mixing weights for each kind of cell, or [cells of
-        the kind, edges, columns].
+        the kind, edges, columns]. It may say what to drop, see `ops.Context`.
       train: whether to normalise by the batch's own statistics.
       present: [batch] bool, false for rows that only pad the batch.
 
@@ -115,6 +118,7 @@ class Supernet(nn.Module):
       [batch, classes].
     """
     ctx = ops.context(images, train, present, self.depthwise, self.bf16)
+    ctx = ctx.dropping(mix)
     images = images.astype(jnp.bfloat16) if self.bf16 else images
     s0 = s1 = ops.Stem(self.stem * self.channels, name='stem')(images, ctx)
     channels, after = self.channels, False
@@ -130,6 +134,6 @@ class Supernet(nn.Module):
       own = mix[kind]
       if own.ndim == 3:
         own = own[self.cells[:layer].count(kind)]
-      s0, s1 = s1, cell(s0, s1, own, ctx)
+      s0, s1 = s1, cell(s0, s1, own, ctx.at(layer))
       after = reduction
     return ops.Classifier(self.classes, name='classifier')(s1)
