@@ -17,7 +17,7 @@ from sdnas_jax.spaces import space as spaces
 SPACE = spaces.Space(
   name='toy',
   primitives=('none', 'avg_pool_3x3', 'skip_connect', 'sep_conv_3x3'),
-  nodes=1,
+  nodes=2,
 )
 IMAGE = (6, 6, 2)
 CLASSES = 3
@@ -37,8 +37,8 @@ def term(**change):
   return distill.make(**{**fields, **change})
 
 
-def setup(method='darts', batch_size=8, epochs=4, layers=1, **change):
-  """The parts of a toy search."""
+def setup(method='darts', batch_size=8, epochs=4, layers=3, **change):
+  """The parts of a toy search: by default a normal cell and two reductions."""
   sgd = optimizers.sgd(0.1, 0.9, 3e-4, 5.0)
   adam = optimizers.adam(3e-2, 0.5, 0.999, 1e-3)
   return search.Setup(
