@@ -37,7 +37,7 @@ def net():
 
 @pytest.fixture
 def variables(net, golden):
-  return filling.fill(net, golden, filling.darts)
+  return filling.fill(net, filling.parameters(golden), filling.darts)
 
 
 @pytest.fixture
@@ -77,8 +77,7 @@ def test_each_operation_alone(golden, stride, how):
     own = filling.part(params, *place)
     t = seen[name] = seen.get(name, -1) + 1
     shape = numbered(name, leaf, own.shape)
-    value = filling.parameter(t, seed + stride, leaf, shape)
-    own[...] = value.reshape(own.shape)
+    filling.put(own, filling.parameter(t, seed + stride, leaf, shape))
     places.append((edge, place))
 
   @jax.jit

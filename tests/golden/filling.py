@@ -60,17 +60,31 @@ def last(x):
 
 def batch(number, labels, seed):
   """Batch of images 16 x 16 and their labels."""
-  image = last(h(number, seed + 11, 2.0, (len(labels), 3, 16, 16)))
-  present = jnp.ones(len(labels), bool)
-  index = jnp.arange(len(labels), dtype=jnp.int32)
-  label = jnp.asarray(labels, jnp.int32)
-  return split.Batch(jnp.asarray(image), label, index, present)
+  return ready(h(number, seed + 11, 2.0, (len(labels), 3, 16, 16)), labels)
+
+
+def ready(images, labels):
+  """A batch from PyTorch's arrays."""
+  return split.Batch(
+    jnp.asarray(last(images)),
+    jnp.asarray(labels, jnp.int32),
+    jnp.arange(len(labels), dtype=jnp.int32),
+    jnp.ones(len(labels), bool),
+  )
 
 
 def parameter(t, seed, name, shape):
-  """Values of parameter number t of a network, axes in our order."""
-  x = h(t, seed, AMPLITUDES[len(shape)], shape).transpose(AXES[len(shape)])
+  """Values of parameter number t of a network."""
+  x = h(t, seed, AMPLITUDES[len(shape)], shape)
   return 1 + x if name.endswith('_scale') else x
+
+
+def parameters(golden):
+  """(name, values) of all parameters of a page's network."""
+  names, shapes = golden['net/param_names'], golden['net/param_shapes']
+  for t, (name, shape) in enumerate(zip(names, shapes, strict=True)):
+    shape = tuple(map(int, shape.split('x')))
+    yield name, parameter(t, golden['meta/seed_s'], name, shape)
 
 
 def part(tree, path, row):
@@ -80,18 +94,20 @@ def part(tree, path, row):
   return tree if tree.ndim == 1 else tree[row]
 
 
-def fill(net, golden, place):
-  """A network's variables, each parameter as the pages fill it."""
+def put(own, x):
+  """Writes an array of PyTorch's layout into a view."""
+  own[...] = x.transpose(AXES[x.ndim]).reshape(own.shape)
+
+
+def fill(net, values, place):
+  """A network's variables with (name, values) of each parameter."""
   mix = {kind: jnp.zeros(net.space.shape) for kind in net.space.kinds}
   variables = sizing.variables(sizing.shapes(net, (16, 16, 3), mix), 0)
   params = jax.tree.map(lambda x: np.full(x.shape, np.nan), variables['params'])
-  names, shapes = golden['net/param_names'], golden['net/param_shapes']
-  for t, (name, shape) in enumerate(zip(names, shapes, strict=True)):
-    shape = tuple(map(int, shape.split('x')))
+  for name, x in values:
     own = part(params, *place(name))
     assert np.isnan(own).all()
-    value = parameter(t, golden['meta/seed_s'], name, shape)
-    own[...] = value.reshape(own.shape)
+    put(own, x)
   assert all(np.isfinite(x).all() for x in jax.tree.leaves(params))
   stats = jax.tree.map(np.float64, variables['batch_stats'])
   return jax.tree.map(jnp.asarray, {'params': params, 'batch_stats': stats})

@@ -37,7 +37,7 @@ def net():
 
 @pytest.fixture
 def variables(net, golden):
-  return filling.fill(net, golden, filling.nasbench201)
+  return filling.fill(net, filling.parameters(golden), filling.nasbench201)
 
 
 @pytest.fixture
@@ -74,8 +74,7 @@ def test_each_operation_alone(golden, form, shift):
     own = filling.part(params, *place)
     t = counts[name] = counts.get(name, -1) + 1
     shape = own.shape[::-1] if leaf == 'kernel' else own.shape[-1:]
-    value = filling.parameter(t, seed + shift, leaf, shape)
-    own[...] = value.reshape(own.shape)
+    filling.put(own, filling.parameter(t, seed + shift, leaf, shape))
     places.append((edge, place))
 
   @jax.jit
