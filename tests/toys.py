@@ -20,7 +20,7 @@ from sdnas_jax.spaces import space as spaces
 SPACE = spaces.Space(
   name='toy',
   primitives=('none', 'avg_pool_3x3', 'skip_connect', 'sep_conv_3x3'),
-  nodes=1,
+  nodes=2,
 )
 IMAGE = (6, 6, 2)
 CLASSES = 3
@@ -49,9 +49,12 @@ RATES = {
 
 
 def setup(
-  method='darts', batch_size=8, epochs=4, layers=1, options=(), **change
+  method='darts', batch_size=8, epochs=4, layers=3, options=(), **change
 ):
-  """The parts of a toy search; a method is a name or a value."""
+  """The parts of a toy search: by default a normal cell and two reductions.
+
+  A method is a name or a value.
+  """
   if isinstance(method, str):
     method = methods.make(method, dict(options))
   return search.Setup(

@@ -44,7 +44,7 @@ def test_second_order_on_a_quadratic():
 
 
 def cell_losses(rng):
-  net = supernet.Supernet(toys.SPACE, toys.CLASSES, channels=2, layers=1)
+  net = supernet.Supernet(toys.SPACE, toys.CLASSES, channels=2, layers=3)
   images = jnp.asarray(rng.standard_normal((2, 5, *toys.IMAGE)))
   labels = jnp.asarray(rng.integers(0, toys.CLASSES, (2, 5)))
   zeros = {k: jnp.zeros(toys.SPACE.shape) for k in toys.SPACE.kinds}

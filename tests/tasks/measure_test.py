@@ -35,7 +35,7 @@ def test_nothing_is_measured_unasked(at, tmp_path):
 
 
 def test_the_spectrum_is_that_of_the_columns(at, tmp_path, monkeypatch):
-  monkeypatch.setattr(measure, 'BLOCK', 5)  # which does not divide the alphas
+  monkeypatch.setattr(measure, 'BLOCK', 7)  # which does not divide the alphas
   setup, state, valid = at
   asked = config(spectrum=True)
   measure.portrait(asked, *at, tmp_path)
@@ -47,7 +47,7 @@ def test_the_spectrum_is_that_of_the_columns(at, tmp_path, monkeypatch):
     state, key, valid, units, setup, measure.probe(asked)
   )
   expected = np.linalg.eigvalsh(np.asarray(matrix, np.float64))
-  assert len(values) == x.size and x.size % 5
+  assert len(values) == x.size and x.size % 7
   scale = np.abs(expected).max()
   np.testing.assert_allclose(values, expected, atol=1e-5 * scale)
   assert sum(float(row['share']) for row in rows) == pytest.approx(1)
