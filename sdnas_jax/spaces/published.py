@@ -198,32 +198,29 @@ def _check(genotype, path):
       f'{path} has the cells {", ".join(names) or "none"}: name them normal '
       'and reduce, or, one for each cell of the network, cell0, cell1, ...'
     )
-  reductions = 'reduce', *(f'cell{n}' for n in space.reductions(count))
+  halves = 'reduce', *(f'cell{n}' for n in space.reductions(count))
   for name, graph in genotype.cells:
     title = f'the {space.title(name)} of {path}'
-    for operation, source, node in graph.edges:
+    for operation, _, node in graph.edges:
       what = f'operation at node {node} of {title}'
       errors.pick(what, operation, ('none', *OPERATIONS.values()))
-      if not 0 <= source < node:
-        raise errors.BadInput(
-          f'{title} feeds node {node} from node {source}, which is not before '
-          f'it: choose one from 0 to {node - 1}'
-        )
-    if fault := _fault(graph, name in reductions):
+    for fault in _faults(graph, name in halves):
       raise errors.BadInput(f'{title} {fault}')
 
 
-def _fault(graph, reduction):
-  """What is wrong with a cell's nodes and outputs, and the fix; or ''."""
-  last = graph.inputs + len(graph.nodes) - 1
+def _faults(graph, halves):
+  """What is wrong with a cell's edges and outputs, with the fix."""
+  last, outputs = graph.inputs + len(graph.nodes) - 1, graph.outputs
+  for _, source, node in graph.edges:
+    if not 0 <= source < node:
+      told = f'feeds node {node} from node {source}, which is not before it'
+      yield f'{told}: choose one from 0 to {node - 1}'
   if not graph.fed:
-    return 'has no node with inputs: give it an operation'
-  if not graph.outputs or not all(0 <= n <= last for n in graph.outputs):
-    told = f'concatenates {list(graph.outputs)}, but its nodes are 0 to {last}'
-    return f'{told}: choose among them'
-  if reduction and min(graph.outputs) < graph.inputs:
-    told = 'concatenates an input, which is twice as large as its nodes'
-    return f'{told}: leave it out'
-  if not {*range(graph.inputs), *graph.fed}.intersection(graph.outputs):
-    return f'concatenates nodes without inputs: choose among {[*graph.fed]}'
-  return ''
+    yield 'has no node with inputs: give it an operation'
+  if not outputs or not 0 <= min(outputs) <= max(outputs) <= last:
+    told = f'concatenates {list(outputs)}, but its nodes are 0 to {last}'
+    yield f'{told}: choose among these'
+  if halves and min(outputs) < graph.inputs:
+    yield 'concatenates an input, which is twice as large as its nodes: drop it'
+  if not {*range(graph.inputs), *graph.fed}.intersection(outputs):
+    yield f'concatenates no node with inputs: choose among {[*graph.fed]}'

@@ -124,10 +124,8 @@ class Genotype:
     """
     names = [k.removesuffix('_concat') for k in fields if k.endswith('_concat')]
     names.sort(key=lambda name: (len(name), name))  # cell10 is behind cell9
-    cells = (
-      (name, _graph(fields[name], fields[f'{name}_concat'])) for name in names
-    )
-    return cls(str(fields['space']), tuple(cells))
+    graphs = [_graph(fields[name], fields[f'{name}_concat']) for name in names]
+    return cls(str(fields['space']), tuple(zip(names, graphs, strict=True)))
 
   @property
   def graphs(self) -> dict[str, Graph]:
@@ -144,8 +142,7 @@ class Genotype:
     usual = all(len(p) == 2 for _, cell in self.cells for p in cell.nodes)
     fields = {'space': self.space}
     for name, cell in self.cells:
-      nodes = enumerate(cell.nodes, cell.inputs)
-      by_node = {str(node): pairs for node, pairs in nodes}
+      by_node = {str(n): p for n, p in enumerate(cell.nodes, cell.inputs)}
       fields[name] = sum(cell.nodes, ()) if usual else by_node
       fields[f'{name}_concat'] = cell.outputs
     return fields

@@ -52,7 +52,7 @@ def test_darts_v2_by_hand():
         'normal': {'2': [['skip_connect', 0]], '3': [], '4': []},
         'normal_concat': [3, 4],
       },
-      r'concatenates nodes without inputs: choose among \[2\]',
+      r'concatenates no node with inputs: choose among \[2\]',
     ),
     ({'normal': 7}, 'is not a genotype'),
     ({'normal': [[1]]}, 'is not a genotype'),

@@ -17,6 +17,8 @@ from sdnas_jax.data import sources
 from sdnas_jax.runs import artifacts
 from sdnas_jax.runs import record
 from sdnas_jax.spaces import published
+from sdnas_jax.spaces import space as spaces
+from sdnas_jax.spaces import SPACES
 from sdnas_jax.tasks import check
 from sdnas_jax.tasks import evaluate
 
@@ -214,3 +216,17 @@ def test_a_search_takes_no_stream():
   config.data.name = 'imagenet2012'
   with pytest.raises(errors.BadInput, match='cannot take'):
     check.sizes(config, sources.find('imagenet2012', ''), 1)
+
+
+@pytest.mark.parametrize('count, layers', [(3, 3), (3, 4), (1, 1), (1, 20)])
+def test_a_graph_for_each_cell_sets_the_depth(count, layers):
+  nodes = {2: [('skip_connect', 0)]}
+  cells = {f'cell{n}': nodes for n in range(count)}
+  found = spaces.Genotype.of(SPACES['darts'], cells)
+  made = ConfigDict({'genotype': 'mine.json', 'model': {'layers': layers}})
+  check.depth(made, published.CELLS['DARTS_V2'].genotype)
+  if count == layers:
+    return check.depth(made, found)
+  says = f'mine.json has {count} cells.* --config.model.layers={count}'
+  with pytest.raises(errors.BadInput, match=says):
+    check.depth(made, found)
