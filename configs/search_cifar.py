@@ -27,6 +27,7 @@ def get_config() -> ConfigDict:
   data.name = 'cifar10'
   data.dir = ''  # '': TFDS_DATA_DIR, or TFDS's own default
   data.examples = 0  # 0: all; else the first so many
+  data.shared = False  # both groups train on all, as in searches on one level
   data.pad = 4
   data.flip = True
   data.cutout = 0
@@ -79,4 +80,18 @@ def get_config() -> ConfigDict:
   sharpness.climbs = 3  # gradients that look for it
   sharpness.landscape = 0  # points of each of two directions, at the end
   sharpness.spectrum = False  # all eigenvalues, at the end
+  return config
+
+
+def plain(data: str) -> ConfigDict:
+  """Plain DARTS on 'cifar' or the 'digits', for configs of other methods."""
+  if data not in ('cifar', 'digits'):
+    raise ValueError(f"there is no {data!r} form: take 'cifar' or 'digits'")
+  if data == 'digits':
+    from configs import search_digits  # which imports this
+
+    config = search_digits.get_config()
+  else:
+    config = get_config()
+  config.distill.weight = 0.0
   return config

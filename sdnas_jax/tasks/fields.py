@@ -45,6 +45,7 @@ COMMON = {
 }
 SEARCH = COMMON | {
   'space': (str, None),
+  'data.shared': (bool, None),
   'method': (str, None),
   'stages': (tuple, None),
   'weights.rule': (str, None),

@@ -61,6 +61,8 @@ def run(config: ConfigDict, workdir: pathlib.Path, dry_run: bool) -> None:
   examples = check.sizes(config, source, jax.device_count())
   space = SPACES[config.space]
   halves = examples // 2, examples - examples // 2
+  if config.data.shared:
+    halves = examples, examples
   stages = [begin(stage, space, source, halves[0]) for stage in plan]
   if not config.model.bf16 and config.model.depthwise == 'auto' and not dry_run:
     depthwise.prepare(config.model.bf16)
@@ -76,9 +78,9 @@ def run(config: ConfigDict, workdir: pathlib.Path, dry_run: bool) -> None:
 
   images, labels = sources.load(source, examples)
   folder.claim(workdir, config)
-  cut = halves[0]
-  train = parallel.replicate(split.Split(images[:cut], labels[:cut]))
-  valid = parallel.replicate(split.Split(images[cut:], labels[cut:]))
+  ours, theirs = slice(halves[0]), slice(examples - halves[1], None)
+  train = parallel.replicate(split.Split(images[ours], labels[ours]))
+  valid = parallel.replicate(split.Split(images[theirs], labels[theirs]))
   reach = max(stage.method.reach for stage in plan)
   kept = checkpoints.Checkpoints(workdir / 'checkpoints', reach)
   stage, state, log = _resume(stages, space, kept, workdir, config.data.name)
