@@ -156,7 +156,9 @@ def _ordered(variants, field):
   values = {k: dict(artifacts.flat(v['search'])) for k, v in variants.items()}
   for known in values.values():
     errors.pick('field', field, known.keys() - {'seed', 'task'})
-  return {k: variants[k] for k in sorted(variants, key=lambda k: values[k][field])}
+  return {
+    k: variants[k] for k in sorted(variants, key=lambda k: values[k][field])
+  }
 
 
 def _check(variants, recipe):
