@@ -22,8 +22,10 @@ from sdnas_jax.runs import locks
 from sdnas_jax.spaces import darts
 from sdnas_jax.spaces import nasbench201 as cells
 from sdnas_jax.spaces import published
+from sdnas_jax.spaces import SPACES
 from sdnas_jax.tasks import results
 from sdnas_jax.tasks import study
+from tests import toys
 
 SKIPS = cells.text(('skip_connect',) * 6)
 BEST = cells.text(cells.cell(9930))  # the best on cifar100
@@ -404,6 +406,43 @@ def test_the_tau_is_of_rank_csv(runs, tmp_path):
   taus = [r['kendall_tau'] for r in artifacts.read_rows(tmp_path / 'table.csv')]
   assert float(taus[0]) == pytest.approx(4 / 6)  # five pairs agree, one not
   assert taus[1] == ''
+
+
+def test_a_real_study_of_a_toy(tmp_path, monkeypatch, capsys):
+  monkeypatch.setitem(SPACES, 'toy', toys.SPACE)
+  config = demo.get_config()
+  config.repeats, config.baselines, config.randoms = 1, '', 0
+  config.search.space = 'toy'
+  config.search.update(epochs=3, batch_size=16)
+  config.search.data.examples = 56
+  config.search.model.update(layers=1, channels=2, depthwise='grouped')
+  config.search.distill.warmup = 1
+  config.search.sharpness.update(every=2, batches=1, products=2)
+  config.evaluate.update(epochs=1, batch_size=16)
+  config.evaluate.data.update(examples=56, holdout=20)
+  config.evaluate.model.update(layers=1, channels=2, depthwise='grouped')
+  study.run(config, tmp_path, False)
+  said = capsys.readouterr().out
+  lines = [line for line in said.splitlines() if str(tmp_path) not in line]
+  assert max(map(len, lines)) <= 80
+  assert said.count('dominant eigenvalue') == 2
+  searched = tmp_path / 'found-0'
+  measured = artifacts.read_rows(searched / 'metrics.csv')
+  # Every second epoch, and the last always.
+  seen = [row['dominant_eigenvalue'] != '' for row in measured]
+  assert seen == [False, True, True]
+  for row in measured[1:]:
+    assert -1 <= float(row['gap']) <= 1 and float(row['sharpness']) >= 0
+  names = {path.name for path in searched.iterdir()}
+  assert 'report.html' in names and 'landscape.npz' not in names
+  trained = json.loads((searched / 'trained-0' / 'result.json').read_text())
+  found = json.loads((searched / 'genotype.json').read_text())
+  assert trained['genotype'] == found and found['space'] == 'toy'
+  (row,) = artifacts.read_rows(tmp_path / 'study.csv')
+  assert float(row['gap']) == float(measured[-1]['gap'])
+  assert float(row['test_error']) == trained['test_error']
+  page = (tmp_path / 'report.html').read_text()
+  assert './found-0/trained-0/report.html' in page
 
 
 def test_random_genotypes_are_uniform():
