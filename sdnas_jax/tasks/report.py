@@ -10,7 +10,6 @@ from ml_collections import ConfigDict
 
 from sdnas_jax import errors
 from sdnas_jax import parallel
-from sdnas_jax import sharpness
 from sdnas_jax.analysis import truth
 from sdnas_jax.report import alphas
 from sdnas_jax.report import cells
@@ -66,7 +65,7 @@ def write(folder: pathlib.Path) -> None:
     'Losses and accuracies': _curves(config, metrics),
     'Truth': _truth(config, metrics),
     'Ranking': _ranking(folder, config),
-    'Sharpness': _sharpness(folder, metrics),
+    'Sharpness': _sharpness(folder),
     'Landscape': _picture(folder, 'landscape.png'),
     'Spectrum': _picture(folder, 'spectrum.png'),
     'Time': _time(metrics),
@@ -114,7 +113,6 @@ def _result(folder, config):
   rows = artifacts.read_rows(folder / 'study.csv')
   if rows:
     parts += [page.table(results.summary(rows))]
-    parts += [f'<p>{note}</p>' for note in results.notes(rows)]
     parts += [page.folded('every run', page.table(rows))]
   for name in ('truth', 'comparison', 'ablation', 'eigenvalues'):
     rows = artifacts.read_rows(folder / f'{name}.csv')
@@ -223,16 +221,12 @@ def _ranking(folder, config):
   return f'<p>{told}</p>{_picture(folder, "rank.png")}'
 
 
-def _sharpness(folder, metrics):
-  names = *sharpness.NAMES, 'loss_drop'
-  rows = [
-    {'method': folder.resolve().name, 'seed': 0, 'epoch': int(row['epoch'])}
-    | {name: float(row.get(name) or 'nan') for name in names}
-    for row in metrics
-    if row.get(names[0])
-  ]
+def _sharpness(folder):
+  own = {'method': folder.resolve().name, 'seed': 0}
+  rows = [own | row for row in results.measured(folder)]
   return rows and page.image(
-    spread.draw(rows, names), 'eigenvalue, sharpness, gap and loss drop'
+    spread.draw(rows, results.MEASURES),
+    'eigenvalue, sharpness, gap and loss drop',
   )
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from collections.abc import Sequence
+import functools
 import json
 import pathlib
 from typing import Any
@@ -39,9 +40,9 @@ ABLATION = {
   name: name for name in ('seed', 'accuracy', 'supernet_accuracy', 'parameters')
 }
 # A summary's titles: the column, what it is multiplied by, its digits.
-_TRUTHS = {name: name.replace('-120', '') for name in truth.COLUMNS}
-_TITLES = {
-  **{title: (name, 1, 2) for name, title in _TRUTHS.items()},
+TRUTHS = {name: name.replace('-120', '') for name in truth.COLUMNS}
+TITLES = {
+  **{title: (name, 1, 2) for name, title in TRUTHS.items()},
   'runs': ('seed', 1, None),
   'test error, %': ('test_error', 100, 2),
   'validation error, %': ('validation_error', 100, 2),
@@ -99,8 +100,7 @@ def write(workdir: pathlib.Path, runs: Sequence[Run], field: str) -> None:
   Args:
     workdir: of the study.
     runs: all of it, done or not.
-    field: of the search, by whose values the trained networks are compared;
-      '': by their names.
+    field: of the search, by whose values its cells are compared; '': by name.
   """
   rows = [row for one in runs for row in _rows(one, field)]
   if not rows:
@@ -108,65 +108,43 @@ def write(workdir: pathlib.Path, runs: Sequence[Run], field: str) -> None:
   names = dict.fromkeys(name for row in rows for name in row)
   _table(workdir / 'study.csv', rows, {name: name for name in names})
   artifacts.write(workdir / 'study.md', table.markdown(summary(rows)))
-  known = [row for row in rows if 'index' in row]
-  _table(workdir / 'table.csv', known, TABLE)
-  trained = [row for row in rows if 'training_seed' in row]
-  _ablate(workdir, [row for row in trained if field in row], field)
-  tested = [r for r in trained if field not in r and 'test_error' in r]
+  _table(workdir / 'table.csv', [r for r in rows if 'index' in r], TABLE)
+  swept = [r for r in rows if field in r and 'accuracy' in r]
+  _table(workdir / 'ablation.csv', swept, {'value': field} | ABLATION)
+  swept = [{'method': 'mean', **r, 'seed': r['training_seed']} for r in swept]
+  draw = functools.partial(spread.draw, names=['accuracy'], by=field)
+  _draw(workdir / 'ablation.png', draw, swept)
+  tested = [r for r in rows if field not in r and 'test_error' in r]
   shown = _table(workdir / 'comparison.csv', tested, COMPARISON)
   _draw(workdir / 'comparison.png', strip.draw, shown)
-  searches = [one for one in runs if one.search and locks.done(one.path)]
-  _follow(workdir, searches)
-  firsts = {one.name: one.path for one in searches if not one.seed}
-  for file, draw, read in (
-    ('landscape.npz', surface.draw, artifacts.read_arrays),
-    ('spectrum.csv', spectrum.draw, artifacts.read_rows),
-  ):
-    found = {name: read(path / file) for name, path in firsts.items()}
-    found = {name: shown for name, shown in found.items() if shown}
-    _draw((workdir / file).with_suffix('.png'), draw, found)
+  _follow(workdir, [one for one in runs if one.search])
+  _portray(workdir, [one for one in runs if not one.seed])
 
 
 def _table(path, rows, columns):
-  """Writes some columns by the names given, if there are any rows."""
-  shown = [
-    {name: row.get(column, '') for name, column in columns.items()}
-    for row in rows
-  ]
+  """Writes some columns, by the names given, if there are any rows."""
+  shown = [{new: r.get(old, '') for new, old in columns.items()} for r in rows]
   if shown:
     artifacts.write_rows(path, shown)
   return shown
 
 
-def _draw(path, draw, shown, *how):
+def _draw(path, draw, shown):
   if shown:
-    artifacts.write(path, draw(shown, *how))
-
-
-def _ablate(workdir, rows, field):
-  """Writes how accurate the trained networks are by the value of a field."""
-  kinds = 'test_error', 'validation_error'
-  rows = [r | {'accuracy': 1 - r[k]} for r in rows for k in kinds if k in r]
-  _table(workdir / 'ablation.csv', rows, {'value': field} | ABLATION)
-  runs = [
-    {'method': 'mean', **row, 'seed': row['training_seed']} for row in rows
-  ]
-  _draw(workdir / 'ablation.png', spread.draw, runs, ['accuracy'], field)
+    artifacts.write(path, draw(shown))
 
 
 def _rows(one, field):
   """A row for each training that is done, or for the search alone."""
   head = {'variant': one.name, 'seed': one.seed}
   rows = [_trained(path, one.error) for path in one.trained if locks.done(path)]
-  if one.trainings and not rows:
+  if one.trainings and not rows or one.search and not locks.done(one.path):
     return []
   if one.among:
     head['selected'] = best(one.among).name
   if one.search:
-    if not locks.done(one.path):
-      return []
-    if field:
-      head[field] = dict(artifacts.flat(one.search.to_dict()))[field]
+    known = dict(artifacts.flat(one.search.to_dict()))
+    head |= {field: known[field]} if field else {}
     # What it came to stands once, however often its cell is trained.
     first, *rest = rows or [{}]
     rows = [_searched(one.path, one.search) | first, *rest]
@@ -176,43 +154,40 @@ def _rows(one, field):
 def _trained(path, error):
   """What a training came to."""
   result = _result(path)
-  kept = {name: result[name] for name in TRAINED}
-  return {'training_seed': result['seed'], error: result['test_error'], **kept}
+  return {
+    'training_seed': result['seed'],
+    error: result['test_error'],
+    'accuracy': 1 - result['test_error'],
+    **{name: result[name] for name in TRAINED},
+  }
 
 
 def _searched(path, search):
   """What a search came to."""
   result = _result(path)
   found = {name: result[key] for name, key in SEARCHED.items()}
-  for row in measured(path, search)[-1:]:
+  for row in measured(path)[-1:]:
     found |= {name: row[name] for name in MEASURES}
-  data = search.data.name
-  if truth.note(search.space, data):
+  if truth.note(search.space, search.data.name):
     found |= truth.scores(published.find(str(path / 'genotype.json')))
     ranked = path / 'rank.csv'
     if ranked.exists():
-      found['kendall_tau'] = rank.tau(rank.read(ranked, data))
+      found['kendall_tau'] = rank.tau(rank.read(ranked, search.data.name))
   return found
 
 
-def measured(path: pathlib.Path, search: ConfigDict) -> list[dict[str, Any]]:
+def measured(path: pathlib.Path) -> list[dict[str, Any]]:
   """The MEASURES of each epoch in which a search looked at itself."""
-  del search
   return [
-    {
-      'epoch': int(row['epoch']),
-      **{name: float(row.get(name) or 'nan') for name in MEASURES},
-    }
+    {'epoch': int(row['epoch'])}
+    | {name: float(row.get(name) or 'nan') for name in MEASURES}
     for row in artifacts.read_rows(path / 'metrics.csv')
     if row.get(MEASURES[0])
   ]
 
 
-def looked_up(path: pathlib.Path, search: ConfigDict) -> list[dict[str, Any]]:
-  """The truth of the cell after each epoch, if a table knows it; its COUNTS."""
-  data = search.data.name
-  if not truth.note(search.space, data):
-    return []
+def looked_up(path: pathlib.Path, data: str) -> list[dict[str, Any]]:
+  """The truth of the cell after each epoch, and its COUNTS."""
   cells = map(published.read, artifacts.read_lines(path / 'genotypes.jsonl'))
   return [
     {'epoch': epoch, **truth.row(cell, data), **truth.counts(cell)}
@@ -225,18 +200,33 @@ def _follow(workdir, searches):
   terms = [one.search.distill for one in searches]
   begin = min((t.warmup + 1 for t in terms if t.weight), default=None)
   marks = {'distillation begins': begin} if begin else {}
-  for name, read in (('eigenvalues', measured), ('truth', looked_up)):
+  space, data = searches[0].search.space, searches[0].search.data.name
+  reads, highest = {'eigenvalues': measured}, {}
+  if truth.note(space, data):
+    reads['truth'] = functools.partial(looked_up, data=data)
+    highest = {truth.column(data): truth.optimum(data)}
+  done = [one for one in searches if locks.done(one.path)]
+  for name, read in reads.items():
     rows = [
       {'method': one.name, 'seed': one.seed, **row}
-      for one in searches
-      for row in read(one.path, one.search)
+      for one in done
+      for row in read(one.path)
     ]
     if rows:
-      data = searches[0].search.data.name
-      best = {truth.column(data): truth.optimum(data)}
       artifacts.write_rows(workdir / f'{name}.csv', rows)
-      picture = spread.draw(rows, list(rows[0])[3:], 'epoch', marks, best)
+      picture = spread.draw(rows, list(rows[0])[3:], 'epoch', marks, highest)
       artifacts.write(workdir / f'{name}.png', picture)
+
+
+def _portray(workdir, runs):
+  """Draws the landscapes and the spectra beside one another."""
+  for file, draw, read in (
+    ('landscape.npz', surface.draw, artifacts.read_arrays),
+    ('spectrum.csv', spectrum.draw, artifacts.read_rows),
+  ):
+    there = {one.name: read(one.path / file) for one in runs}
+    there = {name: found for name, found in there.items() if found}
+    _draw((workdir / file).with_suffix('.png'), draw, there)
 
 
 def summary(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
@@ -248,17 +238,21 @@ def summary(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
     rows: of study.csv.
 
   Returns:
-    Rows of text, by title; titles that no variant fills are left out.
+    Rows of text, by title, the variant's name first; titles that no variant
+    fills are left out.
   """
-  lines = []
+  lines = {}
   for name in dict.fromkeys(row['variant'] for row in rows):
     own = [row for row in rows if row['variant'] == name]
-    line = {title: _told(own, *how) for title, how in _TITLES.items()}
-    lines.append({'variant': name, **line})
-  if any(line[title] for line in lines for title in _TRUTHS.values()):
-    lines = list(_beside(lines))
-  kept = [title for title in lines[0] if any(line[title] for line in lines)]
-  return [{title: line[title] for title in kept} for line in lines]
+    lines[name] = {title: _told(own, *how) for title, how in TITLES.items()}
+  first = 'variant'
+  if any(line[title] for line in lines.values() for title in TRUTHS.values()):
+    first, lines = '* published', _beside(lines)
+  kept = [t for t in TITLES if any(line.get(t) for line in lines.values())]
+  return [
+    {first: name, **{title: line.get(title, '') for title in kept}}
+    for name, line in lines.items()
+  ]
 
 
 def _told(rows, column, factor, digits):
@@ -276,29 +270,17 @@ def _told(rows, column, factor, digits):
 
 
 def _beside(lines):
-  """Each variant's published row after it, the others, and the optimum."""
-  blank = dict.fromkeys(lines[0], '')
-  known = {
-    name: {_TRUTHS[column]: cell for column, cell in cells.items()}
+  """Each variant's published line after it, the others', and the optimum."""
+  table_4 = {
+    f'{name} *': {TRUTHS[column]: cell for column, cell in cells.items()}
     for name, cells in truth.PUBLISHED.items()
   }
-  rows = {k: blank | {'variant': f'{k} *'} | row for k, row in known.items()}
-  for line in lines:
-    yield line
-    if line['variant'] in rows:
-      yield rows.pop(line['variant'])
-  yield from rows.values()
-  best = {_TRUTHS[k]: f'{x:.2f}' for k, x in truth.optima().items()}
-  yield blank | {'variant': 'optimum'} | best
-
-
-def notes(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-  """What a summary leaves to be said, in lines."""
-  told = {
-    f'{row["variant"]} with seed {row["seed"]}: {row["selected"]}': None
-    for row in rows
-    if row.get('selected')
+  both = {}
+  for name, line in lines.items():
+    both[name] = line
+    if f'{name} *' in table_4:
+      both[f'{name} *'] = table_4[f'{name} *']
+  best = {
+    TRUTHS[k]: f'{accuracy:.2f}' for k, accuracy in truth.optima().items()
   }
-  if any(row.get('index', '') != '' for row in rows):
-    told['* as published in Table 4 of the paper'] = None
-  return list(told)
+  return both | table_4 | {'optimum': best}

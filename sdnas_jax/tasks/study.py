@@ -22,6 +22,7 @@ and, if anything is trained,
 """
 
 import functools
+import json
 import pathlib
 
 import jax
@@ -67,7 +68,6 @@ def run(config: ConfigDict, workdir: pathlib.Path, dry_run: bool) -> None:
   malloc.keep()
   runs = plan(config, workdir)
   check.hosts(config)
-  _fit(runs)
   if dry_run:
     return _sizes(runs)
 
@@ -88,41 +88,35 @@ def plan(config: ConfigDict, workdir: pathlib.Path) -> list[results.Run]:
   """The runs of a study, in their order.
 
   Raises:
-    BadInput: names the first field that is unknown, missing or out of range.
+    BadInput: names the first field that is unknown, missing or out of range, or
+      does not fit the data and the devices.
   """
   given = USUAL | config.to_dict()
   parts = {name: given.pop(name, None) for name in SECTIONS}
   fields.every(given, FIELDS)
-  variants, recipe = _variants(**parts), parts['evaluate']
-  _check(list(variants.values()), recipe)
-  if given['field']:
-    variants = _ordered(variants, given['field'])
-
+  variants = _variants(**parts, field=given['field'])
   made = functools.partial(_run, workdir, repeats=given['repeats'])
-  runs, error = [], 'validation_error' if parts['select'] else 'test_error'
+  runs, recipe = [], parts['evaluate']
   for seed in range(given['seeds']):
-    searched = tuple(
-      made(
-        *(name, seed, own.get('evaluate')),
-        search=_seeded(own['search'], seed),
-        error=error,
-      )
+    searched = [
+      made(name, seed, own.get('evaluate'), search=_seeded(own, seed))
       for name, own in variants.items()
-    )
-    runs += searched
+    ]
     if parts['select']:
-      runs.append(made('selected', seed, recipe, among=searched))
+      searched = [one._replace(error='validation_error') for one in searched]
+      searched += [made('selected', seed, recipe, among=tuple(searched))]
+    runs += searched
   for name in filter(None, given['baselines'].split(',')):
     runs.append(made(name, 0, recipe, name, cell=published.find(name)))
   for seed in range(given['randoms']):
     cell = random(SPACES[parts['search']['space']], seed)
     runs.append(made('random', seed, recipe, repeats=1, cell=cell))
-  _named([one.path for one in runs], workdir)
+  _check([one for one in runs if not one.seed], workdir)
   return runs
 
 
-def _variants(search, variants, evaluate, select):
-  """From a variant's name to the sections that it searches and trains by."""
+def _variants(search, variants, evaluate, select, field):
+  """From a variant's name to its sections, in the order of a field's values."""
   if not (search and variants):
     raise errors.BadInput(
       'a study needs a search section, and variants: from a name to what it '
@@ -131,10 +125,15 @@ def _variants(search, variants, evaluate, select):
   base = {'search': search} | ({'evaluate': evaluate} if evaluate else {})
   if select:
     base = _changed(base, 'select', {'evaluate': select})
-  return {
-    name: _changed(base, f'variants.{name}', changes)
-    for name, changes in variants.items()
-  }
+  made = {k: _changed(base, f'variants.{k}', v) for k, v in variants.items()}
+  for own in made.values():
+    check.search(ConfigDict(own['search']))
+  if not field:
+    return made
+  values = {k: dict(artifacts.flat(own['search'])) for k, own in made.items()}
+  for known in values.values():
+    errors.pick('field', field, known.keys() - {'seed', 'task'})
+  return {k: made[k] for k in sorted(made, key=lambda k: values[k][field])}
 
 
 def _changed(base, what, changes):
@@ -151,38 +150,12 @@ def _changed(base, what, changes):
   return own.to_dict()
 
 
-def _ordered(variants, field):
-  """Variants by the value of a field of their searches."""
-  values = {k: dict(artifacts.flat(v['search'])) for k, v in variants.items()}
-  for known in values.values():
-    errors.pick('field', field, known.keys() - {'seed', 'task'})
-  return {
-    k: variants[k] for k in sorted(variants, key=lambda k: values[k][field])
-  }
-
-
-def _check(variants, recipe):
-  """Checks variants as they are alone, and refuses what no table compares."""
-  for own in variants:
-    check.search(ConfigDict(own['search']))
-  for own in (*variants, {'evaluate': recipe}):
-    if own.get('evaluate'):
-      check.evaluate(ConfigDict(own['evaluate']))
-  searches = [own['search'] for own in variants]
-  looked = {(own['space'], own['data']['name']) for own in searches}
-  if len(looked) > 1 and any(truth.note(*where) for where in looked):
-    raise errors.BadInput(
-      'the variants search different spaces or other data, whose true '
-      'accuracies do not compare: set space and data.name in search, for all'
-    )
-
-
-def _seeded(search, seed):
-  """A search with a seed; only the first is portrayed."""
-  own = ConfigDict({**search, 'seed': seed})
+def _seeded(own, seed):
+  """A variant's search with a seed; only the first is portrayed."""
+  search = ConfigDict({**own['search'], 'seed': seed})
   if seed:
-    own.sharpness.landscape, own.sharpness.spectrum = 0, False
-  return own
+    search.sharpness.update(landscape=0, spectrum=False)
+  return search
 
 
 def _run(workdir, name, seed, recipe, genotype='', *, repeats, **own):
@@ -205,29 +178,32 @@ def random(space: spaces.Space, seed: int) -> spaces.Genotype:
   return spaces.strongest(space, mix)
 
 
-def _named(paths, workdir):
-  """Refuses names that are not each that of a folder of its own."""
-  for path in paths:
-    if path.parent != workdir or paths.count(path) > 1:
-      raise errors.BadInput(
-        f'{path.relative_to(workdir)} is to be the folder of one run: choose '
-        'names without slashes, each another'
-      )
-
-
-def _fit(runs):
-  """Checks the first of each kind of run against the data and the devices."""
-  devices = jax.device_count()
+def _check(runs, workdir):
+  """Checks one run of each name as it is alone, and all beside one another."""
+  searches = [one.search for one in runs if one.search]
+  looked = {(own.space, own.data.name) for own in searches}
+  if len(looked) > 1 and any(truth.note(*where) for where in looked):
+    raise errors.BadInput(
+      'the variants search different spaces or other data, whose true '
+      'accuracies do not compare: set space and data.name in search, for all'
+    )
+  paths, devices = [one.path for one in runs], jax.device_count()
   for one in runs:
-    if one.search is not None and not one.seed:
+    if one.path.parent != workdir or paths.count(one.path) > 1:
+      raise errors.BadInput(
+        f'{one.name!r} is to name the folder of one run: choose names without '
+        'slashes, each another'
+      )
+    if one.search:
       data = one.search.data
       check.sizes(one.search, sources.find(data.name, data.dir), devices)
-    for training in one.trainings[:1] if not one.seed else ():
-      source = sources.find(training.data.name, training.data.dir)
-      check.parts(training, source, devices)
-      known = one.cell or one.search
-      if known and known.space == nasbench201.SPACE.name:
-        check.benchmark(training, source)
+    for own in one.trainings[:1]:
+      check.evaluate(own)
+      source = sources.find(own.data.name, own.data.dir)
+      check.parts(own, source, devices)
+      space = (one.cell or one.search or searches[0]).space
+      if space == nasbench201.SPACE.name:
+        check.benchmark(own, source)
 
 
 def _sizes(runs):
@@ -242,7 +218,7 @@ def _do(one):
   """Searches and trains, unless all of that is done."""
   if one.trainings and parallel.most(int(one.done))[0]:
     return
-  if one.search is not None:
+  if one.search:
     search.run(one.search, one.path, False)
   elif not _given(one):
     print('the runs to select from are not done')
@@ -259,10 +235,12 @@ def _given(one):
     return False
   if parallel.leads():
     artifacts.folder(one.path)
-    found = one.cell or published.find(
-      str(results.best(one.among).path / 'genotype.json')
-    )
-    artifacts.write_json(one.path / 'genotype.json', found._asdict())
+    found = one.cell and one.cell._asdict()
+    if one.among:
+      best = results.best(one.among)
+      print(f'{best.path.name} has the lowest error in validation')
+      found = json.loads((best.path / 'genotype.json').read_text())
+    artifacts.write_json(one.path / 'genotype.json', found)
   return True
 
 
@@ -273,8 +251,8 @@ def _tell(workdir, runs):
   rows = artifacts.read_rows(workdir / 'study.csv')
   if not rows:
     return
-  print('\n'.join([table.text(results.summary(rows)), *results.notes(rows)]))
+  print(f'{table.text(results.summary(rows))}\n')
   searched = runs[0].search
   if note := truth.note(searched.space, searched.data.name):
-    print(f'in truth.csv:\n{note}')
-  print(f'\n{artifacts.listing(workdir)}')
+    print(f'in truth.csv:\n{note}\n')
+  print(artifacts.listing(workdir))

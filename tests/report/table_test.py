@@ -10,19 +10,22 @@ ROWS = [
 
 def test_columns_are_under_their_titles():
   assert table.text(ROWS).splitlines() == [
-    '           test         ',
-    '       error, % runs tau',
-    'DARTS 2.76±0.09    3    ',
-    'found      2.58    1 0.5',
+    '             test',
+    'variant  error, % runs tau',
+    'DARTS   2.76±0.09    3',
+    'found        2.58    1 0.5',
   ]
 
 
 def test_what_does_not_fit_stands_below_with_the_names(monkeypatch):
-  monkeypatch.setattr(table, 'WIDTH', len('DARTS 2.76±0.09 runs'))
+  monkeypatch.setattr(table, 'WIDTH', len('variant 2.76±0.09 runs'))
   blocks = table.text(ROWS).split('\n\n')
-  assert [block.splitlines()[2:] for block in blocks] == [
-    ['DARTS 2.76±0.09    3', 'found      2.58    1'],
-    ['found 0.5'],  # who has nothing to say is left out
+  assert [block.splitlines() for block in blocks] == [
+    [
+      *('             test', 'variant  error, % runs'),
+      *('DARTS   2.76±0.09    3', 'found        2.58    1'),
+    ],
+    ['variant tau', 'found   0.5'],  # who has nothing to say is left out
   ]
 
 

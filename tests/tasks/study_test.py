@@ -273,9 +273,12 @@ def test_the_best_by_validation_alone_is_tested(runs, tmp_path, capsys):
     assert published.find(own.genotype) == cell and own.seed == seed
     assert own.data == config.evaluate.data
   said = capsys.readouterr().out
-  assert 'selected with seed 0: 27e-4' in said
-  assert 'selected with seed 1: 9e-4' in said
+  assert '27e-4-0 has the lowest error' in said
+  assert '9e-4-1 has the lowest error' in said
   rows = artifacts.read_rows(tmp_path / 'study.csv')
+  assert [row['selected'] for row in rows if row['selected']] == [
+    *('27e-4', '9e-4')
+  ]
   assert [row['test_error'] for row in rows if row['test_error']] == [
     *('0.2', '0.2')
   ]
@@ -386,9 +389,9 @@ def test_one_run_has_no_deviation_and_a_ranked_supernet_its_tau(tmp_path):
   ours, published, *others = results.summary([row])
   assert (ours['runs'], ours['cifar10 test']) == ('1', '94.36')
   assert ours["Kendall's tau"] == '0.50'
-  assert published['variant'] == 'GDAS *'
+  assert published['* published'] == 'GDAS *'
   assert published['cifar10 test'] == '93.61±0.09'
-  names = [line['variant'] for line in others]
+  names = [line['* published'] for line in others]
   assert len(names) == len(set(names)) == len(truth.PUBLISHED)
 
 
@@ -496,7 +499,11 @@ def test_a_dry_run_searches_nothing(runs, tmp_path, made, searches, trainings):
     (demo, {'variants': {'A': 3}}, 'variants.A changes a field to another'),
     (demo, {'variants': {'A': {'serch': {}}}}, 'did you mean search'),
     (demo, {'variants': {'a/b': {}}}, 'without slashes'),
-    (demo, {'variants': {'random': {}}}, 'random-0 is to be the folder of one'),
+    (
+      demo,
+      {'variants': {'random': {}}},
+      "'random' is to name the folder of one",
+    ),
     (demo, {'search.distil': 1}, 'did you mean distill'),
     (demo, {'variants.found.search': {'distil': {'weight': 0}}}, 'distill'),
     (demo, {'variants.found.search': {'epochs': 'x'}}, 'another type'),
