@@ -138,7 +138,7 @@ def _rows(one, field):
   """A row for each training that is done, or for the search alone."""
   head = {'variant': one.name, 'seed': one.seed}
   rows = [_trained(path, one.error) for path in one.trained if locks.done(path)]
-  if one.trainings and not rows or one.search and not locks.done(one.path):
+  if (one.trainings and not rows) or (one.search and not locks.done(one.path)):
     return []
   if one.among:
     head['selected'] = best(one.among).name
