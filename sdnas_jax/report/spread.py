@@ -8,15 +8,13 @@ b'PNG'
 
 from collections.abc import Mapping
 from collections.abc import Sequence
-import io
 from typing import Any
 
 from matplotlib import figure
 from matplotlib import ticker
-from matplotlib.backends import backend_agg
 import numpy as np
 
-_COLOURS = '#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9'
+from sdnas_jax.report import figures
 
 
 def draw(
@@ -43,9 +41,9 @@ def draw(
   panels = picture.subplots(1, len(names), squeeze=False)[0]
   methods = list(dict.fromkeys(row['method'] for row in rows))
   for panel, name in zip(panels, names, strict=True):
-    for n, method in enumerate(methods):
+    for method, colour in figures.coloured(methods):
       own = [row for row in rows if row['method'] == method]
-      _draw(panel, own, by, name, method, _COLOURS[n % len(_COLOURS)])
+      _draw(panel, own, by, name, method, colour)
     for what, epoch in (marks or {}).items():
       panel.axvline(epoch, color='0.6', linestyle=':', label=what)
     if best and name in best:
@@ -56,12 +54,9 @@ def draw(
       panel.xaxis.set_major_locator(ticker.MaxNLocator(integer=True))
     else:
       panel.set_xticks(sorted({row[by] for row in rows}))
-    panel.grid(alpha=0.25)
-    panel.spines[['top', 'right']].set_visible(False)
+    figures.open_axes(panel)
   panels[0].legend(frameon=False, fontsize=8)
-  png = io.BytesIO()
-  backend_agg.FigureCanvasAgg(picture).print_png(png)
-  return png.getvalue()
+  return figures.png(picture)
 
 
 def _draw(panel, rows, by, name, method, colour):
