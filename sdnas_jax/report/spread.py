@@ -50,10 +50,8 @@ def draw(
       panel.axhline(best[name], color='0.3', linestyle='--', label='optimum')
     panel.set_title(name.replace('_', ' '), fontsize=10)
     panel.set_xlabel(by)
-    if by == 'epoch':
+    if all(isinstance(row[by], int) for row in rows):
       panel.xaxis.set_major_locator(ticker.MaxNLocator(integer=True))
-    else:
-      panel.set_xticks(sorted({row[by] for row in rows}))
     figures.open_axes(panel)
   panels[0].legend(frameon=False, fontsize=8)
   return figures.png(picture)

@@ -40,7 +40,7 @@ ABLATION = {
   name: name for name in ('seed', 'accuracy', 'supernet_accuracy', 'parameters')
 }
 # A summary's titles: the column, what it is multiplied by, its digits.
-TRUTHS = {name: name.replace('-120', '') for name in truth.COLUMNS}
+TRUTHS = {k: f'{k.replace("-120", "")}, %' for k in truth.COLUMNS}
 TITLES = {
   **{title: (name, 1, 2) for name, title in TRUTHS.items()},
   'runs': ('seed', 1, None),

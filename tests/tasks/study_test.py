@@ -14,6 +14,7 @@ from configs import r_darts
 from configs import sharpness_digits
 from configs import study_methods
 from configs import table_nasbench201
+from sdnas_jax import compilation
 from sdnas_jax import errors
 from sdnas_jax.analysis import truth
 from sdnas_jax.methods import METHODS
@@ -387,10 +388,10 @@ def test_one_run_has_no_deviation_and_a_ranked_supernet_its_tau(tmp_path):
   row = {'variant': 'GDAS', 'seed': 0, 'kendall_tau': 0.5}
   row |= truth.scores(cells.of(cells.cell(9930)))
   ours, published, *others = results.summary([row])
-  assert (ours['runs'], ours['cifar10 test']) == ('1', '94.36')
+  assert (ours['runs'], ours['cifar10 test, %']) == ('1', '94.36')
   assert ours["Kendall's tau"] == '0.50'
   assert published['* published'] == 'GDAS *'
-  assert published['cifar10 test'] == '93.61±0.09'
+  assert published['cifar10 test, %'] == '93.61±0.09'
   names = [line['* published'] for line in others]
   assert len(names) == len(set(names)) == len(truth.PUBLISHED)
 
@@ -413,8 +414,19 @@ def test_the_tau_is_of_rank_csv(runs, tmp_path):
 
 def test_a_real_study_of_a_toy(tmp_path, monkeypatch, capsys):
   monkeypatch.setitem(SPACES, 'toy', toys.SPACE)
+  build, compiled = compilation.build, []
+
+  def counted(*programs, place):
+    before = len(compilation._BUILT)
+    built = build(*programs, place=place)
+    new = len(compilation._BUILT) - before
+    compiled.append((programs[0].function.__module__, new))
+    return built
+
+  monkeypatch.setattr(compilation, 'build', counted)
   config = demo.get_config()
   config.repeats, config.baselines, config.randoms = 1, '', 0
+  config.seeds = 2
   config.search.space = 'toy'
   config.search.update(epochs=3, batch_size=16)
   config.search.data.examples = 56
@@ -428,7 +440,9 @@ def test_a_real_study_of_a_toy(tmp_path, monkeypatch, capsys):
   said = capsys.readouterr().out
   lines = [line for line in said.splitlines() if str(tmp_path) not in line]
   assert max(map(len, lines)) <= 80
-  assert said.count('dominant eigenvalue') == 2
+  assert said.count('dominant eigenvalue') == 2 * 2
+  # The second seed's search is of other numbers, and so of the same programs.
+  assert [n for name, n in compiled if name == study.search.__name__] == [3, 0]
   searched = tmp_path / 'found-0'
   measured = artifacts.read_rows(searched / 'metrics.csv')
   # Every second epoch, and the last always.
@@ -441,7 +455,7 @@ def test_a_real_study_of_a_toy(tmp_path, monkeypatch, capsys):
   trained = json.loads((searched / 'trained-0' / 'result.json').read_text())
   found = json.loads((searched / 'genotype.json').read_text())
   assert trained['genotype'] == found and found['space'] == 'toy'
-  (row,) = artifacts.read_rows(tmp_path / 'study.csv')
+  row, _ = artifacts.read_rows(tmp_path / 'study.csv')
   assert float(row['gap']) == float(measured[-1]['gap'])
   assert float(row['test_error']) == trained['test_error']
   page = (tmp_path / 'report.html').read_text()
