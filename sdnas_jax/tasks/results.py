@@ -31,14 +31,6 @@ SEARCHED = {
   'search_seconds': 'seconds',
 }
 TRAINED = 'parameters', 'macs', 'seconds'
-# What other tables show of study.csv, by their own names.
-COMPARISON = {'network': 'variant', 'seed': 'training_seed'}
-COMPARISON |= {name: name for name in ('test_error', *TRAINED)}
-TABLE = {'method': 'variant', 'seed': 'seed'}
-TABLE |= {name: name for name in (*truth.KNOWN, 'kendall_tau')}
-ABLATION = {
-  name: name for name in ('seed', 'accuracy', 'supernet_accuracy', 'parameters')
-}
 # A summary's titles: the column, what it is multiplied by, its digits.
 TRUTHS = {k: f'{k.replace("-120", "")}, %' for k in truth.COLUMNS}
 TITLES = {
@@ -106,23 +98,33 @@ def write(workdir: pathlib.Path, runs: Sequence[Run], field: str) -> None:
   if not rows:
     return
   names = dict.fromkeys(name for row in rows for name in row)
-  _table(workdir / 'study.csv', rows, {name: name for name in names})
+  _table(workdir / 'study.csv', rows, names)
   artifacts.write(workdir / 'study.md', table.markdown(summary(rows)))
-  _table(workdir / 'table.csv', [r for r in rows if 'index' in r], TABLE)
-  swept = [r for r in rows if field in r and 'accuracy' in r]
-  _table(workdir / 'ablation.csv', swept, {'value': field} | ABLATION)
+  known = [row for row in rows if 'index' in row]
+  names = 'seed', *truth.KNOWN, 'kendall_tau'
+  _table(workdir / 'table.csv', known, names, method='variant')
+  swept = [row for row in rows if field in row and 'accuracy' in row]
+  names = 'seed', 'accuracy', 'supernet_accuracy', 'parameters'
+  _table(workdir / 'ablation.csv', swept, names, value=field)
   swept = [{'method': 'mean', **r, 'seed': r['training_seed']} for r in swept]
   draw = functools.partial(spread.draw, names=['accuracy'], by=field)
   _draw(workdir / 'ablation.png', draw, swept)
-  tested = [r for r in rows if field not in r and 'test_error' in r]
-  shown = _table(workdir / 'comparison.csv', tested, COMPARISON)
+  tested = [row for row in rows if field not in row and 'test_error' in row]
+  shown = _table(
+    workdir / 'comparison.csv',
+    tested,
+    ('test_error', *TRAINED),
+    network='variant',
+    seed='training_seed',
+  )
   _draw(workdir / 'comparison.png', strip.draw, shown)
   _follow(workdir, [one for one in runs if one.search])
   _portray(workdir, [one for one in runs if not one.seed])
 
 
-def _table(path, rows, columns):
-  """Writes some columns, by the names given, if there are any rows."""
+def _table(path, rows, names, **renamed):
+  """Writes the columns renamed and named, if there are any rows."""
+  columns = {**renamed, **{name: name for name in names}}
   shown = [{new: r.get(old, '') for new, old in columns.items()} for r in rows]
   if shown:
     artifacts.write_rows(path, shown)
