@@ -38,6 +38,8 @@ FILES = {
   'curves.png': 'losses and errors, epoch by epoch',
   'result.json': 'a finished run: its accuracy or error, size and time',
   'network.stablehlo': 'the trained network, for jax.export',
+  'study.csv': 'all that is known of every run of a study',
+  'study.md': 'means and deviations of its variants, for Markdown',
   'eigenvalues.csv': 'eigenvalue, sharpness and gap by method, seed, epoch',
   'eigenvalues.png': 'the same, drawn: means and deviations',
   'table.csv': 'the cell each run found, its true accuracies in %',

@@ -1,10 +1,7 @@
 """Refuses a config that cannot work, in a sentence that names the fix."""
 
-from collections.abc import Callable
 import itertools
 import json
-import pathlib
-from typing import Any
 import zlib
 
 from ml_collections import ConfigDict
@@ -16,7 +13,6 @@ from sdnas_jax.bilevel import optimizers
 from sdnas_jax.bilevel import rules
 from sdnas_jax.data import sources
 from sdnas_jax.runs import artifacts
-from sdnas_jax.spaces import published
 from sdnas_jax.spaces import space as spaces
 from sdnas_jax.spaces import SPACES
 from sdnas_jax.tasks import fields
@@ -88,103 +84,9 @@ def evaluate(config: ConfigDict) -> None:
   fields.networks(config, fields.EVALUATE, choices)
 
 
-def compare(config: ConfigDict) -> None:
-  """The same for a comparison, whose parts are checked as they are alone."""
-  given = config.to_dict()
-  if not ('search' in given and 'evaluate' in given):
-    raise errors.BadInput('a comparison needs a search and an evaluate section')
-  search(ConfigDict(given.pop('search')))
-  evaluate(ConfigDict(given.pop('evaluate')))
-  fields.every(dict(artifacts.flat(given)), fields.COMPARE)
-  errors.pick('baseline', given['baseline'], published.CELLS)
-
-
-def sharpness(config: ConfigDict) -> None:
-  """The same for a comparison of methods, each a search with some changes."""
-  given = config.to_dict()
-  if not given.get('methods') or 'search' not in given:
-    raise errors.BadInput(
-      'a comparison of sharpness needs a search section, and methods: from a '
-      'name to the fields of the search that it changes, such as '
-      "{'DARTS': {'distill': {'weight': 0.0}}}"
-    )
-  del given['search'], given['methods']
-  fields.every(dict(artifacts.flat(given)), fields.SHARPNESS)
-  for method in config.methods:
-    _named(method)
-    own = variant(config, method, 0)
-    search(own)
-    if (own.space, own.data.name) != (
-      *(config.search.space, config.search.data.name),
-    ):
-      raise errors.BadInput(
-        f'{method} searches another space or other data: set space and '
-        'data.name for all methods, in search'
-      )
-    if not own.sharpness.every:
-      raise errors.BadInput(
-        f'{method} measures nothing: set search.sharpness.every to the epochs '
-        'from one measurement to the next'
-      )
-
-
-def ablation(config: ConfigDict) -> None:
-  """The same for an ablation, a search and a training for each value."""
-  given = config.to_dict()
-  if not ('search' in given and 'evaluate' in given):
-    raise errors.BadInput('an ablation needs a search and an evaluate section')
-  evaluate(ConfigDict(given.pop('evaluate')))
-  del given['search']
-  fields.every(dict(artifacts.flat(given)), fields.ABLATION)
-  own = fields.OWN.get(config.search.get('space'), {})
-  known = (fields.SEARCH | own).keys() - {'seed', 'task'}
-  errors.pick('field', config.field, known)
-  if not config.levels:
-    raise errors.BadInput(f'levels is empty: list those of {config.field}')
-  for value in config.levels:
-    _named(f'{value}')
-    search(setting(config, value, 0))
-
-
-def setting(config: ConfigDict, value: Any, seed: int) -> ConfigDict:
-  """The config of the search with one value of an ablation's field."""
-  own = ConfigDict(config.search.to_dict())
-  try:
-    own.update_from_flattened_dict({config.field: value})
-  except TypeError as error:
-    raise errors.BadInput(
-      f'{value!r} is no value of {config.field} ({error})'
-    ) from error
-  own.seed = seed
-  return own
-
-
 def report(config: ConfigDict) -> None:
   """The same for a report."""
   fields.every(dict(artifacts.flat(config.to_dict())), fields.REPORT)
-
-
-def _named(name):
-  """Refuses what cannot be part of a folder's name."""
-  if pathlib.PurePath(name).name != name:
-    raise errors.BadInput(
-      f'{name!r} is to name a folder: choose a name without slashes'
-    )
-
-
-def variant(config: ConfigDict, method: str, seed: int) -> ConfigDict:
-  """The config of one method's search; only the first seed is portrayed."""
-  own = ConfigDict(config.search.to_dict())
-  try:
-    own.update(config.methods[method].to_dict())
-  except (TypeError, AttributeError) as error:
-    raise errors.BadInput(
-      f'methods.{method} changes a field to another type ({error})'
-    ) from error
-  own.seed = seed
-  if seed:
-    own.sharpness.landscape, own.sharpness.spectrum = 0, False
-  return own
 
 
 def sizes(config: ConfigDict, source: sources.Source, devices: int) -> int:
@@ -211,11 +113,6 @@ def sizes(config: ConfigDict, source: sources.Source, devices: int) -> int:
     )
   _shapes(config, source, devices)
   return examples
-
-
-def fit(part: ConfigDict, check: Callable[..., Any], devices: int) -> None:
-  """Refuses data that do not fit a part of a comparison, by its own check."""
-  check(part, sources.find(part.data.name, part.data.dir), devices)
 
 
 def parts(

@@ -95,20 +95,7 @@ EVALUATE = COMMON | {
   'weights.smoothing': (float, BELOW_ONE),
   'weights.drop_path': (float, BELOW_ONE),
 }
-ABLATION = {
-  'task': (str, None),
-  'field': (str, None),
-  'levels': (tuple, None),
-  'seeds': (int, NATURAL),
-}
 REPORT = {'task': (str, None), 'runs': (str, None)}
-SHARPNESS = {'task': (str, None), 'seeds': (int, NATURAL)}
-COMPARE = {
-  'task': (str, None),
-  'baseline': (str, None),
-  'repeats': (int, NATURAL),
-  'randoms': (int, WHOLE),
-}
 
 
 def networks(

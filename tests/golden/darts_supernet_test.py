@@ -176,8 +176,8 @@ def test_three_steps(
   golden, net, variables, alphas, batches, run, method, clip
 ):
   limit = float(golden[f'steps/{clip}'])
-  parts = filling.setup(net, DECAY, limit, method)
-  state = filling.state(parts, variables, alphas)
+  parts = filling.setup(net, method)
+  state = filling.state(parts, variables, alphas, DECAY, limit)
   told = {
     name.removeprefix(f'steps/{run}/'): value
     for name, value in golden.items()

@@ -14,10 +14,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from sdnas_jax import methods
 from sdnas_jax import search
-from sdnas_jax.bilevel import optimizers
+from sdnas_jax.bilevel import arch as archs
 from sdnas_jax.data import split
-from sdnas_jax.methods import METHODS
 from sdnas_jax.networks import nasbench201 as cells
 from sdnas_jax.networks import ops
 from sdnas_jax.networks import sizing
@@ -172,15 +172,13 @@ def convolution(operation, leaf, edge, edges):
 
 
 @functools.cache  # equal parts compile once
-def setup(net, decay, clip, method='darts', nesterov=False):
+def setup(net, method='darts', nesterov=False, turn='alternate'):
   """A search's parts."""
-  sgd = optimizers.sgd(LR, MOMENTUM, decay, clip, nesterov)
-  adam = optimizers.adam(ALPHAS_RATE, BETA, 0.999, ALPHAS_DECAY)
   return dataclasses.replace(
     toys.setup(weight=0.0),
     net=net,
-    tx=optimizers.split(sgd, adam),
-    method=METHODS[method],
+    method=dataclasses.replace(methods.make(method, {}), turn=turn),
+    nesterov=nesterov,
   )
 
 
@@ -194,24 +192,17 @@ def weights(state, train, valid, parts):
   return step(state, KEY, train, valid, resting)
 
 
-def weights_first(state, train, valid, parts):
-  """A step that moves the weights, then the alphas.
-
-  To be `turn='weights_first'` of `setup` once the step knows it; until then,
-  the halves of two steps.
-  """
-  end = weights(state, train, valid, parts)
-  later = step(end, KEY, train, valid, parts)
-  params = {**end.params, 'alphas': later.params['alphas']}
-  own = {'alphas': later.opt.inner_states['alphas']}
-  opt = end.opt._replace(inner_states={**end.opt.inner_states, **own})
-  return end._replace(params=params, opt=opt)
-
-
-def state(parts, variables, alphas):
+def state(parts, variables, alphas, decay, clip):
   """A search's first state."""
   mask = {kind: jnp.ones(a.shape, bool) for kind, a in alphas.items()}
-  return search.init(parts, variables, alphas, mask, 1, 10)
+  rates = toys.RATES | {
+    **{'weights.lr': LR, 'weights.lr_min': LR, 'weights.momentum': MOMENTUM},
+    **{'weights.decay': decay, 'weights.clip': clip},
+    **{'alphas.lr': ALPHAS_RATE, 'alphas.b1': BETA, 'alphas.b2': 0.999},
+    'alphas.decay': ALPHAS_DECAY,
+  }
+  arch = archs.Arch(alphas, mask)
+  return search.init(parts, variables, arch, rates, 1, 10)
 
 
 def seen(before, after):

@@ -158,8 +158,8 @@ def test_the_first_alpha_step(golden, net, variables, alphas, batches, method):
   # Their virtual step has plain momentum, Nesterov's or not; ours has the
   # optimiser's own.
   limit, nesterov = float(golden['steps/clip']), method == 'darts'
-  parts = filling.setup(net, DECAY, limit, method, nesterov)
-  first = filling.state(parts, variables, alphas)
+  parts = filling.setup(net, method, nesterov)
+  first = filling.state(parts, variables, alphas, DECAY, limit)
   end = filling.step(first, filling.KEY, *batches[1:3], parts)
   seen = filling.seen(first, end)['cell']
   if method == 'darts':
@@ -180,8 +180,8 @@ def test_the_weight_step(golden, net, variables, alphas, batches):
   before = filling.sums(variables['params'], names, filling.nasbench201)[:, 0]
 
   def ends(clip):
-    parts = filling.setup(net, DECAY, float(clip), 'darts', True)
-    state = filling.state(parts, variables, alphas)
+    parts = filling.setup(net, 'darts', True)
+    state = filling.state(parts, variables, alphas, DECAY, float(clip))
     end = filling.weights(state, *batches[1:3], parts)
     filling.close(end.sums.loss / 4, told['steps/v1/loss'])
     weights = end.params['weights']
@@ -208,8 +208,8 @@ def test_three_steps_with_the_weights_first(
   golden, net, variables, alphas, batches
 ):
   limit = float(golden['steps/clip'])
-  parts = filling.setup(net, DECAY, limit, 'darts', True)
-  state = filling.state(parts, variables, alphas)
+  parts = filling.setup(net, 'darts', True, 'weights_first')
+  state = filling.state(parts, variables, alphas, DECAY, limit)
   told = {
     name.removeprefix('steps/v1/'): value
     for name, value in golden.items()
@@ -218,7 +218,7 @@ def test_three_steps_with_the_weights_first(
   loss, names = 0.0, golden['net/param_names']
   for t in range(3):
     before, (train, valid) = state, batches[1 + 2 * t : 3 + 2 * t]
-    state = filling.weights_first(before, train, valid, parts)
+    state = filling.step(before, filling.KEY, train, valid, parts)
     filling.close((state.sums.loss - loss) / 4, told['loss'][t])
     loss = state.sums.loss
     filling.close(state.params['alphas']['cell'], told['alpha'][t])

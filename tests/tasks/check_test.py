@@ -21,6 +21,7 @@ from sdnas_jax.spaces import space as spaces
 from sdnas_jax.spaces import SPACES
 from sdnas_jax.tasks import check
 from sdnas_jax.tasks import evaluate
+from sdnas_jax.tasks import study
 
 
 def config(**change):
@@ -35,11 +36,14 @@ def config(**change):
   return ConfigDict(made)
 
 
-def test_every_config_file_passes():
+def test_every_config_file_passes(tmp_path):
   files = sorted(pathlib.Path(demo.__file__).parent.glob('*.py'))
   for file in files:
     made = importlib.import_module(f'configs.{file.stem}').get_config()
-    getattr(check, made.task)(made)
+    if made.task == 'study':
+      study.plan(made, tmp_path)
+    else:
+      getattr(check, made.task)(made)
   assert len(files) >= 7
 
 
