@@ -120,8 +120,8 @@ class Checkpoints:
     """
     found = [
       number
-      for number, place in self.places.items()
-      if place[:3] == (stage, epoch + 1, True)
+      for number in self.manager.all_steps()
+      if self.places.get(number, ())[:3] == (stage, epoch + 1, True)
     ]
     if not found:
       raise errors.BadInput(
