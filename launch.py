@@ -30,11 +30,20 @@ DRY_RUN = flags.DEFINE_bool(
   'dry_run', False, 'Build from shapes alone, write plan.json, and stop.'
 )
 
+LIST = flags.DEFINE_bool(
+  'list', False, 'Say what methods, spaces, data sets and configs there are.'
+)
+
 
 def main(argv: list[str]) -> int:
   """Returns the exit code: 0, 1 (failed), 2 (bad input), 128 + signal."""
   if {'-h', '--help', '-help'} & set(argv):
     print(__doc__, flags.FLAGS.main_module_help(), sep='\n')
+    return 0
+  if {'--list', '-list'} & set(argv):
+    from sdnas_jax.tasks import catalogue
+
+    print(*catalogue.lines(pathlib.Path('configs')), sep='\n')
     return 0
   try:
     name = parse(argv)
