@@ -23,6 +23,7 @@ GENOTYPE = spaces.Genotype.of(
   SPACES['darts'], {'normal': NODES, 'reduce': NODES}
 )
 IMAGE, CLASSES = (8, 8, 2), 6
+RATES = {'momentum': 0.9, 'decay': 3e-4, 'clip': 5.0}
 
 
 def setup(**change):
@@ -30,7 +31,9 @@ def setup(**change):
     'net': derived.Derived(
       GENOTYPE, CLASSES, channels=2, layers=1, auxiliary=False
     ),
-    'tx': optimizers.sgd(0.1, 0.9, 3e-4, 5.0),
+    'schedule': optimizers.cosine,
+    'nesterov': False,
+    'rates': {'lr': 0.1, 'lr_min': 0.1, 'warmup': 0, **RATES},
     'augment': augment.Augment(pad=1, flip=True, cutout=2),
     'mean': (0.5, 0.4),
     'std': (0.2, 0.3),
