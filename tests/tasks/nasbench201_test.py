@@ -158,7 +158,7 @@ def test_the_recipe_of_the_benchmark(epochs):
   check.evaluate(config)
   check.benchmark(config, source)
   assert (config.epochs, config.batch_size) == (epochs, 256)
-  setup = evaluate.assemble(config, published.find('9930'), source, 50_000)
+  setup = evaluate.assemble(config, published.find('9930'), source)
   assert setup.augment == (4, True, 0, 0.0, 0.0)
   assert setup.net.genotype == cells.of(cells.cell(9930))
   with pytest.raises(ValueError, match='take 12 or 200'):
