@@ -32,6 +32,7 @@ def ours(pipe, args):
   from sdnas_jax import evaluate
   from sdnas_jax import malloc
   from sdnas_jax import parallel
+from sdnas_jax import totals
   from sdnas_jax.data import sources
   from sdnas_jax.data import split
   from sdnas_jax.networks import sizing
@@ -56,7 +57,7 @@ def ours(pipe, args):
       rng.integers(0, 10, args.batch).astype(np.int32),
     )
   )
-  place, key, zero = parallel.everywhere(), jax.random.key(0), evaluate.zero()
+  place, key, zero = parallel.everywhere(), jax.random.key(0), totals.zero()
   begun = time.perf_counter()
   train = jax.jit(evaluate.advance, donate_argnums=0, out_shardings=place)
   train = train.lower(state, key, data, np.int32(0), setup).compile()

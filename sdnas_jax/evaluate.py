@@ -17,22 +17,12 @@ from jax import lax
 import jax.numpy as jnp
 import optax
 
+from sdnas_jax import totals
 from sdnas_jax.bilevel import optimizers
 from sdnas_jax.data import augment
 from sdnas_jax.data import split
 
 Tree = Any
-NEVER = jnp.iinfo(jnp.int32).max
-
-
-class Sums(NamedTuple):
-  """What an epoch's metrics are made of; the device adds, the host divides."""
-
-  rows: jax.Array
-  loss: jax.Array  # cross-entropy, without the auxiliary one
-  top1: jax.Array  # rows whose label comes first
-  top5: jax.Array  # ... is among the first five
-  diverged: jax.Array  # int32, first step whose loss was not finite
 
 
 class State(NamedTuple):
@@ -43,7 +33,7 @@ class State(NamedTuple):
   weights: Tree
   stats: Tree  # running statistics of the normalisation
   opt: optax.OptState
-  sums: Sums  # of the epoch under way
+  sums: totals.Totals  # of the epoch under way
 
 
 @functools.partial(
@@ -83,12 +73,6 @@ def optimiser(setup: Setup, epoch: jax.Array) -> optax.GradientTransformation:
   return optimizers.sgd(lr, *rest, nesterov=setup.nesterov)
 
 
-def zero() -> Sums:
-  """The sums of nothing."""
-  sums = (jnp.zeros(()) for _ in range(4))  # apart, as a donated state must be
-  return Sums(*sums, diverged=jnp.full((), NEVER, jnp.int32))
-
-
 def init(setup: Setup, variables: Tree) -> State:
   """The state before the first step, from first values of the variables."""
   return State(
@@ -98,22 +82,8 @@ def init(setup: Setup, variables: Tree) -> State:
     stats=variables['batch_stats'],
     # One program; without jit, XLA compiles one for each shape of zeros.
     opt=jax.jit(optimiser(setup, 0).init)(variables['params']),
-    sums=zero(),
+    sums=totals.zero(),
   )
-
-
-def cross_entropy(
-  logits: jax.Array, batch: split.Batch, smoothing: jax.Array | float = 0.0
-) -> jax.Array:
-  """Mean over the rows present, with smoothed labels.
-
-  The label gets 1 - smoothing, and all classes, it too, an equal share of the
-  rest (Szegedy et al. 2016, section 7).
-  """
-  target = jax.nn.one_hot(batch.label, logits.shape[-1])
-  target = (1 - smoothing) * target + smoothing / logits.shape[-1]
-  each = optax.softmax_cross_entropy(logits, target)
-  return jnp.sum(each * batch.present) / jnp.sum(batch.present)
 
 
 def step(
@@ -135,9 +105,9 @@ def step(
       drop=setup.drop_path * state.epoch / setup.epochs,
       mutable=['batch_stats'],
     )
-    loss = total = cross_entropy(logits, batch, setup.smoothing)
+    loss = total = totals.cross_entropy(logits, batch, setup.smoothing)
     if head is not None:
-      side = cross_entropy(head, batch, setup.smoothing)
+      side = totals.cross_entropy(head, batch, setup.smoothing)
       total = loss + setup.auxiliary * side
     return total, (loss, logits, new['batch_stats'])
 
@@ -151,11 +121,13 @@ def step(
     weights=optax.apply_updates(state.weights, updates),
     stats=stats,
     opt=opt,
-    sums=count(state.sums, logits, batch, loss, state.step),
+    sums=totals.count(state.sums, logits, batch, loss, state.step),
   )
 
 
-def judge(state: State, batch: split.Batch, sums: Sums, setup: Setup) -> Sums:
+def judge(
+  state: State, batch: split.Batch, seen: totals.Totals, setup: Setup
+) -> totals.Totals:
   """Adds a batch of uint8 images to the sums.
 
   They are not augmented, and the running statistics normalise.
@@ -163,29 +135,8 @@ def judge(state: State, batch: split.Batch, sums: Sums, setup: Setup) -> Sums:
   variables = {'params': state.weights, 'batch_stats': state.stats}
   images = augment.prepare(batch.image, setup.mean, setup.std)
   logits = setup.net.apply(variables, images)
-  return count(sums, logits, batch, cross_entropy(logits, batch), state.step)
-
-
-def count(
-  sums: Sums,
-  logits: jax.Array,
-  batch: split.Batch,
-  loss: jax.Array,
-  step: jax.Array,
-) -> Sums:
-  """Adds a batch to the sums, and notes the step if its loss is not finite."""
-  rows = jnp.sum(batch.present)
-  own = jnp.take_along_axis(logits, batch.label[:, None], axis=-1)
-  # What ties or is no number comes first, so that it never counts as right.
-  ahead = jnp.sum(~(logits < own), axis=-1) - 1
-  bad = jnp.where(jnp.isfinite(loss), NEVER, step)
-  return Sums(
-    rows=sums.rows + rows,
-    loss=sums.loss + rows * loss,
-    top1=sums.top1 + jnp.sum((ahead < 1) & batch.present),
-    top5=sums.top5 + jnp.sum((ahead < 5) & batch.present),
-    diverged=jnp.minimum(sums.diverged, bad),
-  )
+  loss = totals.cross_entropy(logits, batch)
+  return totals.count(seen, logits, batch, loss, state.step)
 
 
 def advance(
@@ -210,26 +161,16 @@ def advance(
 def validate(
   state: State,
   test: split.Split,
-  sums: Sums,
+  seen: totals.Totals,
   start: jax.Array,
   stop: jax.Array,
   setup: Setup,
-) -> Sums:
+) -> totals.Totals:
   """Judges batches `start` to `stop` of the test images."""
   examples = len(test.labels)
   order = split.blocks(jnp.arange(examples), examples, setup.batch_size)
 
-  def body(n, sums):
-    return judge(state, split.gather(test, order[n]), sums, setup)
+  def body(n, seen):
+    return judge(state, split.gather(test, order[n]), seen, setup)
 
-  return lax.fori_loop(start, stop, body, sums)
-
-
-def averages(sums: Sums) -> dict[str, float]:
-  """Mean loss and accuracies."""
-  rows = float(sums.rows)
-  return {
-    'loss': float(sums.loss) / rows,
-    'top1': float(sums.top1) / rows,
-    'top5': float(sums.top5) / rows,
-  }
+  return lax.fori_loop(start, stop, body, seen)

@@ -17,6 +17,7 @@ from jax import lax
 import jax.numpy as jnp
 import optax
 
+from sdnas_jax import totals
 from sdnas_jax.bilevel import arch as archs
 from sdnas_jax.bilevel import distill
 from sdnas_jax.bilevel import hypergrad
@@ -26,17 +27,6 @@ from sdnas_jax.data import split
 from sdnas_jax.methods import method as methods
 
 Tree = Any
-NEVER = jnp.iinfo(jnp.int32).max
-
-
-class Sums(NamedTuple):
-  """What an epoch's metrics are made of; the device adds, the host divides."""
-
-  rows: jax.Array
-  loss: jax.Array  # cross-entropy
-  correct: jax.Array
-  distill: jax.Array
-  diverged: jax.Array  # int32, first step whose loss or update was not finite
 
 
 class State(NamedTuple):
@@ -54,7 +44,7 @@ class State(NamedTuple):
   own: Tree  # the method's numbers
   rates: dict[str, jax.Array]  # the optimisers' numbers, by the config's names
   memory: Tree  # what the supernet said of each training example
-  sums: Sums  # of the epoch under way
+  sums: totals.Totals  # of the epoch under way
 
   @property
   def arch(self) -> archs.Arch:
@@ -106,12 +96,6 @@ class Seen(NamedTuple):
   term: jax.Array  # of the distillation
 
 
-def zero() -> Sums:
-  """The sums of nothing."""
-  sums = (jnp.zeros(()) for _ in range(4))  # apart, as a donated state must be
-  return Sums(*sums, diverged=jnp.full((), NEVER, jnp.int32))
-
-
 def forward(
   net: nn.Module,
   w: Tree,
@@ -139,12 +123,6 @@ def forward(
   return logits, state['batch_stats']
 
 
-def cross_entropy(logits: jax.Array, batch: split.Batch) -> jax.Array:
-  """Mean over the rows present."""
-  each = optax.softmax_cross_entropy_with_integer_labels(logits, batch.label)
-  return jnp.sum(each * batch.present) / jnp.sum(batch.present)
-
-
 def step(
   state: State,
   key: jax.Array,
@@ -165,13 +143,15 @@ def step(
     state, seen = move_weights(state, *given)
   said, weights = setup.distill.soften(seen.logits), state.params['weights']
   push = setup.distill.teacher.push
-  sums = count(state.sums, seen.logits, train, seen.loss, seen.term)
+  counted = totals.count(
+    *(state.sums, seen.logits, train, seen.loss, state.step), seen.term
+  )
   size = optimizers.norm(state.params)
   return state._replace(
     step=state.step + 1,
     stats=seen.stats,
     memory=push(state.memory, train.index, said, weights),
-    sums=watch(sums, seen.loss + seen.term + size, state.step),
+    sums=totals.watch(counted, size, state.step),
   )
 
 
@@ -187,7 +167,7 @@ def move_alphas(state, keys, train, setup, valid):
   def valid_loss(w, a):
     own, mix = mixed(a)
     logits, _ = forward(setup.net, w, state.stats, valid, mix)
-    return cross_entropy(logits, valid) + method.penalty(own, mix, now)
+    return totals.cross_entropy(logits, valid) + method.penalty(own, mix, now)
 
   def virtual(grads):
     new, _ = optimizers.update(tx, 'weights', grads, state.opt, state.params)
@@ -272,7 +252,7 @@ def training(state, batch, setup):
       forward, setup.net, batch=batch, mix=mix, running=running
     )
     logits, stats = see(w=w, stats=state.stats)
-    own = cross_entropy(logits, batch)
+    own = totals.cross_entropy(logits, batch)
     term = setup.distill.loss(
       *(state.memory, batch, logits, clock(state, setup).epoch),
       lambda weights: see(w=weights, stats=state.stats)[0],
@@ -304,30 +284,6 @@ def optimiser(state: State, setup: Setup) -> optax.GradientTransformation:
   """Both groups', at the state's rates."""
   lr = rate(state, setup)
   return optimizers.both(state.rates, lr, setup.nesterov)
-
-
-def count(
-  sums: Sums,
-  logits: jax.Array,
-  batch: split.Batch,
-  loss: jax.Array,
-  term: jax.Array,
-) -> Sums:
-  """Adds a batch to the sums."""
-  rows = jnp.sum(batch.present)
-  right = (jnp.argmax(logits, axis=-1) == batch.label) & batch.present
-  return sums._replace(
-    rows=sums.rows + rows,
-    loss=sums.loss + rows * loss,
-    correct=sums.correct + jnp.sum(right),
-    distill=sums.distill + rows * term,
-  )
-
-
-def watch(sums: Sums, value: jax.Array, step: jax.Array) -> Sums:
-  """Notes the step if the value is not finite."""
-  bad = jnp.where(jnp.isfinite(value), NEVER, step)
-  return sums._replace(diverged=jnp.minimum(sums.diverged, bad))
 
 
 def advance(
@@ -375,11 +331,11 @@ def alpha_batch(
 def validate(
   state: State,
   valid: split.Split,
-  sums: Sums,
+  seen: totals.Totals,
   start: jax.Array,
   stop: jax.Array,
   setup: Setup,
-) -> Sums:
+) -> totals.Totals:
   """Adds batches `start` to `stop` of the valid half to the sums.
 
   Images are not augmented and the running statistics normalise.
@@ -389,14 +345,13 @@ def validate(
   mix = setup.method.relax(state.arch, clock(state, setup))
   w = state.params['weights']
 
-  def body(n, sums):
+  def body(n, seen):
     batch = split.take(valid, order[n], setup.mean, setup.std)
     logits, _ = forward(setup.net, w, state.stats, batch, mix, running=True)
-    loss = cross_entropy(logits, batch)
-    sums = count(sums, logits, batch, loss, 0.0)
-    return watch(sums, loss, state.step)
+    loss = totals.cross_entropy(logits, batch)
+    return totals.count(seen, logits, batch, loss, state.step)
 
-  return lax.fori_loop(start, stop, body, sums)
+  return lax.fori_loop(start, stop, body, seen)
 
 
 def init(
@@ -423,15 +378,5 @@ def init(
     own=arch.own,
     rates=rates,
     memory=remember(examples, classes, variables['params']),
-    sums=zero(),
+    sums=totals.zero(),
   )
-
-
-def averages(sums: Sums) -> dict[str, float]:
-  """Mean loss, accuracy and distillation term."""
-  rows = float(sums.rows)
-  return {
-    'loss': float(sums.loss) / rows,
-    'accuracy': float(sums.correct) / rows,
-    'distill': float(sums.distill) / rows,
-  }

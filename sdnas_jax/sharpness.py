@@ -18,6 +18,7 @@ from jax import lax
 import jax.numpy as jnp
 
 from sdnas_jax import search
+from sdnas_jax import totals
 from sdnas_jax.analysis import ball
 from sdnas_jax.analysis import hessian
 from sdnas_jax.analysis import landscape
@@ -187,7 +188,7 @@ def plane(
     def each(batch):
       logits = see(batch, x)
       right = (logits.argmax(axis=-1) == batch.label) & batch.present
-      loss = search.cross_entropy(logits, batch)
+      loss = totals.cross_entropy(logits, batch)
       return loss, jnp.sum(right) / jnp.sum(batch.present)
 
     loss, right = lax.map(each, batches)
@@ -219,7 +220,7 @@ def losses(
   """A batch's loss as a function of a group's flat vector, and that vector."""
   x, unravel = flatten_util.ravel_pytree(state.params[of])
   see = predictor(state, setup, of)
-  return lambda batch, x: search.cross_entropy(see(batch, unravel(x)), batch), x
+  return lambda batch, x: totals.cross_entropy(see(batch, unravel(x)), batch), x
 
 
 def predictor(

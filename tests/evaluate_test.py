@@ -10,6 +10,7 @@ import pytest
 
 from sdnas_jax import evaluate
 from sdnas_jax import parallel
+from sdnas_jax import totals
 from sdnas_jax.bilevel import optimizers
 from sdnas_jax.data import augment
 from sdnas_jax.data import split
@@ -71,8 +72,8 @@ def test_label_smoothing_by_hand():
   # -ln 2. With 0.3 smoothed, the label 1 gets 0.7 + 0.1, the others 0.1 each.
   logits = jnp.log(jnp.array([[1.0, 2.0, 1.0]]))
   one = batch(logits, [1])
-  plain = evaluate.cross_entropy(logits, one)
-  smooth = evaluate.cross_entropy(logits, one, 0.3)
+  plain = totals.cross_entropy(logits, one)
+  smooth = totals.cross_entropy(logits, one, 0.3)
   np.testing.assert_allclose(plain, math.log(2), rtol=1e-6)
   np.testing.assert_allclose(smooth, 1.2 * math.log(2), rtol=1e-6)
 
@@ -80,10 +81,10 @@ def test_label_smoothing_by_hand():
 def test_padding_has_no_loss():
   rng = np.random.default_rng(0)
   logits = jnp.asarray(rng.standard_normal((4, 3)), jnp.float32)
-  all_rows = evaluate.cross_entropy(logits[:3], batch(logits[:3], [0, 1, 2]))
+  all_rows = totals.cross_entropy(logits[:3], batch(logits[:3], [0, 1, 2]))
   padded = batch(logits, [0, 1, 2, 0], [True, True, True, False])
   np.testing.assert_allclose(
-    evaluate.cross_entropy(logits, padded), all_rows, rtol=1e-6
+    totals.cross_entropy(logits, padded), all_rows, rtol=1e-6
   )
 
 
@@ -99,10 +100,10 @@ def test_first_and_fifth_places_by_hand():
     ]
   )
   rows = batch(logits, [0, 2, 1, 3, 0, 0], [True] * 5 + [False])
-  sums = evaluate.count(evaluate.zero(), logits, rows, jnp.float32(2.0), 7)
+  sums = totals.count(totals.zero(), logits, rows, jnp.float32(2.0), 7)
   assert [float(x) for x in sums[:4]] == [5, 10, 1, 2]
-  assert int(sums.diverged) == evaluate.NEVER
-  sums = evaluate.count(sums, logits, rows, jnp.float32(jnp.nan), 7)
+  assert int(sums.diverged) == totals.NEVER
+  sums = totals.count(sums, logits, rows, jnp.float32(jnp.nan), 7)
   assert int(sums.diverged) == 7
 
 
@@ -165,8 +166,8 @@ def test_advance_and_validate_visit_every_image_once():
   done = jax.jit(evaluate.advance)(state(parts), key, data, 3, parts)
   assert (int(done.step), float(done.sums.rows)) == (3, 20)
   whole = jax.jit(evaluate.validate)
-  sums = whole(done, data, evaluate.zero(), 0, 3, parts)
-  parted = whole(done, data, evaluate.zero(), 0, 1, parts)
+  sums = whole(done, data, totals.zero(), 0, 3, parts)
+  parted = whole(done, data, totals.zero(), 0, 1, parts)
   parted = whole(done, data, parted, 1, 3, parts)
   jax.tree.map(np.testing.assert_array_equal, sums, parted)
 
@@ -175,7 +176,7 @@ def test_advance_and_validate_visit_every_image_once():
   logits = np.asarray(parts.net.apply(variables, x))
   order = np.argsort(-logits, axis=1)
   label = np.asarray(data.labels)[:, None]
-  found = evaluate.averages(sums)
+  found = totals.averages(sums)
   assert found['top1'] == pytest.approx(np.mean(order[:, :1] == label))
   top5 = np.mean((order[:, :5] == label).any(1))
   assert found['top5'] == pytest.approx(top5)

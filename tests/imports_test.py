@@ -21,17 +21,18 @@ ALLOWED = {
   'networks': {'kernels', 'spaces'},
   'methods': {'bilevel', 'errors', 'spaces'},
   'report': {'spaces'},
-  'evaluate': {'bilevel', 'data'},
-  'search': {'bilevel', 'data', 'methods', 'spaces'},
-  'sharpness': {'analysis', 'data', 'search'},
+  'totals': {'data'},
+  'evaluate': {'bilevel', 'data', 'totals'},
+  'search': {'bilevel', 'data', 'methods', 'spaces', 'totals'},
+  'sharpness': {'analysis', 'data', 'search', 'totals'},
   'runs': {
     *('analysis', 'errors', 'methods', 'parallel', 'report'),
-    *('data', 'search', 'spaces'),
+    *('data', 'search', 'spaces', 'totals'),
   },
   'tasks': {
     *('analysis', 'bilevel', 'compilation', 'data', 'errors', 'evaluate'),
     *('kernels', 'malloc', 'methods', 'networks', 'parallel', 'report'),
-    *('runs', 'search', 'sharpness', 'spaces'),
+    *('runs', 'search', 'sharpness', 'spaces', 'totals'),
   },
 }
 FILES = sorted(ROOT.rglob('*.py'))

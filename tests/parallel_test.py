@@ -12,6 +12,7 @@ SCRIPT = """
 import sys
 import tests.conftest
 import jax, numpy as np
+from sdnas_jax import totals
 from sdnas_jax import parallel, search, sharpness
 from tests import toys
 
@@ -28,7 +29,7 @@ for method in ('darts', 'darts2', 'gdas'):
     out[f'{method}{n}'] = leaf
   out[method] = state.sums.loss
   out[f'{method}_ring'] = state.memory.probs
-  sums = jax.jit(search.validate)(state, data[1], search.zero(), 0, 3, parts)
+  sums = jax.jit(search.validate)(state, data[1], totals.zero(), 0, 3, parts)
   out[f'{method}_valid'] = sums.loss
   if method == 'darts':
     probe = sharpness.Probe('alphas', 'probe', 2, 4, 0.05, 1, 0.0)

@@ -11,6 +11,7 @@ import pytest
 
 from sdnas_jax import parallel
 from sdnas_jax import search
+from sdnas_jax import totals
 from sdnas_jax.bilevel import distill
 from sdnas_jax.data import split
 from sdnas_jax.methods import method as methods
@@ -46,7 +47,7 @@ def advance(state, stop, parts):
 
 
 def enter(state, epoch):
-  fresh = parallel.replicate((np.int32(epoch), search.zero()))
+  fresh = parallel.replicate((np.int32(epoch), totals.zero()))
   return state._replace(epoch=fresh[0], sums=fresh[1])
 
 
@@ -63,7 +64,7 @@ def test_contract(method, weight):
   end = advance(begin, STEPS, parts)
   assert int(end.step) == STEPS and int(end.epoch) == 0
   assert float(end.sums.rows) == 20  # padding does not count
-  assert int(end.sums.diverged) == search.NEVER
+  assert int(end.sums.diverged) == totals.NEVER
   for leaf in jax.tree.leaves(end.params):
     assert np.isfinite(leaf).all()
   for group in ('weights', 'alphas'):
@@ -250,7 +251,7 @@ def test_validate_equals_a_plain_pass():
   state = advance(toys.state(parts), STEPS, parts)
   _, valid = toys.halves()
   look = jax.jit(search.validate)
-  key, sums = jax.random.key(1), search.zero()
+  key, sums = jax.random.key(1), totals.zero()
   for start in range(3):
     sums = look(state, key, valid, sums, start, start + 1, parts)
   pixels = np.asarray(valid.images) / 255
@@ -259,7 +260,7 @@ def test_validate_equals_a_plain_pass():
   variables = {'params': state.params['weights'], 'batch_stats': state.stats}
   logits = jax.nn.log_softmax(parts.net.apply(variables, images, mix))
   labels = np.asarray(valid.labels)
-  got = search.averages(sums)
+  got = totals.averages(sums)
   assert got['accuracy'] == np.mean(np.argmax(logits, -1) == labels)
   expected = -np.mean(np.asarray(logits)[np.arange(18), labels])
   np.testing.assert_allclose(got['loss'], expected, rtol=1e-4)

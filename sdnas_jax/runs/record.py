@@ -12,6 +12,7 @@ import numpy as np
 from sdnas_jax import errors
 from sdnas_jax import parallel
 from sdnas_jax import search
+from sdnas_jax import totals
 from sdnas_jax.analysis import truth
 from sdnas_jax.methods import method as methods
 from sdnas_jax.report import alphas
@@ -104,7 +105,7 @@ class Record:
     self,
     stage: int,
     state: search.State,
-    sums: search.Sums,
+    sums: totals.Totals,
     found: spaces.Genotype,
     seconds: float,
     rate: float,
@@ -125,17 +126,17 @@ class Record:
       The epoch in lines of at most 79 characters.
     """
     epoch = self.begun(stage) + int(state.epoch)
-    train, valid = search.averages(state.sums), search.averages(sums)
+    train, valid = totals.averages(state.sums), totals.averages(sums)
     known = truth.row(found, self.data)
     before = self.table.column('train_loss')[-1:]
     row = {
       'train_loss': train['loss'],
       # Small where the loss is flat (SD-DARTS, Equations 3 and 4).
       'loss_drop': before[0] - train['loss'] if before else '',
-      'train_accuracy': train['accuracy'],
+      'train_accuracy': train['top1'],
       'distill_loss': train['distill'],
       'valid_loss': valid['loss'],
-      'valid_accuracy': valid['accuracy'],
+      'valid_accuracy': valid['top1'],
       'seconds': round(seconds, 3),
       'images_per_second': round(rate, 2),
       **measured,
@@ -150,8 +151,8 @@ class Record:
     more = ''.join(map(_told, (measured, known)))
     return (
       f'epoch {epoch + 1}/{sum(self.stages)}: '
-      f'train {train["loss"]:.3f} {train["accuracy"]:.1%}, '
-      f'valid {valid["loss"]:.3f} {valid["accuracy"]:.1%}, '
+      f'train {train["loss"]:.3f} {train["top1"]:.1%}, '
+      f'valid {valid["loss"]:.3f} {valid["top1"]:.1%}, '
       f'distill {f"{distilled:.4f}" if distilled else "off"}, {rate:.0f} im/s'
       f'{more}'
     )

@@ -21,6 +21,7 @@ from sdnas_jax import errors
 from sdnas_jax import evaluate
 from sdnas_jax import malloc
 from sdnas_jax import parallel
+from sdnas_jax import totals
 from sdnas_jax.bilevel import optimizers
 from sdnas_jax.data import augment
 from sdnas_jax.data import sources
@@ -87,7 +88,9 @@ def run(config: ConfigDict, workdir: pathlib.Path, dry_run: bool) -> None:
   if done < config.epochs:
     if int(state.step):
       print(f'resuming after {done} of {config.epochs} epochs', flush=True)
-    state = _train(config, setup, state, source, data, sizes, log, kept)
+    pace = loop.Pace(config.steps_per_call)
+    images = state, source, data, config.seed, setup
+    state = _train(setup, images, sizes, log, kept, pace)
   if parallel.leads():
     variables = jax.device_get(_variables(state))
     exported = export.stablehlo(setup.net, variables, source)
@@ -197,41 +200,41 @@ def _first(setup, shapes, seed):
   return evaluate.init(setup, sizing.variables(shapes, seed))
 
 
-def _train(config, setup, state, source, data, sizes, log, kept):
+def _train(setup, given, sizes, log, kept, pace):
   """Compiles, then runs the host loop to the last epoch."""
   begun = time.monotonic()
   print('compiling ...', end=' ', flush=True)
-  images = feed.ready(state, source, data, config.seed, setup)
+  images = feed.ready(*given)
   print(f'{time.monotonic() - begun:.0f} s', flush=True)
 
   def finish(state, sums, each, seconds):
-    rate = config.batch_size / each
-    line = _note(log, config, state, sums, seconds, rate)
-    fresh = parallel.replicate((state.epoch + 1, evaluate.zero()))
+    rate = setup.batch_size / each
+    line = _note(log, setup.epochs, state, sums, seconds, rate)
+    fresh = parallel.replicate((state.epoch + 1, totals.zero()))
     state = state._replace(epoch=fresh[0], sums=fresh[1])
     kept.save(state, whole=True)
     return state, line
 
-  steps, checks = (split.batches(n, config.batch_size) for n in sizes)
+  steps, checks = (split.batches(n, setup.batch_size) for n in sizes)
   return loop.run(
-    state,
-    epochs=config.epochs,
+    given[0],
+    epochs=setup.epochs,
     steps=steps,
     checks=checks,
     advance=images.advance,
     validate=images.validate,
     finish=finish,
     save=functools.partial(kept.save, whole=False),
-    pace=loop.Pace(config.steps_per_call),
+    pace=pace,
   )
 
 
-def _note(log, config, state, sums, seconds, rate):
+def _note(log, epochs, state, sums, seconds, rate):
   """Records an epoch; returns it in one line of at most 79 characters."""
   if not parallel.leads():
     return ''
   epoch = int(state.epoch)
-  train, test = evaluate.averages(state.sums), evaluate.averages(sums)
+  train, test = totals.averages(state.sums), totals.averages(sums)
   log.add(
     epoch,
     {
@@ -245,7 +248,7 @@ def _note(log, config, state, sums, seconds, rate):
     },
   )
   return (
-    f'epoch {epoch + 1}/{config.epochs}: '
+    f'epoch {epoch + 1}/{epochs}: '
     f'train {train["loss"]:.3f}, error {1 - train["top1"]:.2%}; '
     f'test {test["loss"]:.3f}, error {1 - test["top1"]:.2%}; {rate:.0f} im/s'
   )

@@ -12,6 +12,7 @@ import numpy as np
 from sdnas_jax import compilation
 from sdnas_jax import evaluate
 from sdnas_jax import parallel
+from sdnas_jax import totals
 from sdnas_jax.data import sources
 from sdnas_jax.data import split
 from sdnas_jax.data import stream
@@ -79,7 +80,7 @@ def ready(
 def _held(state, train, test, seed, setup):
   """Many steps a dispatch, on images that every device holds."""
   seed, n = np.uint32(seed), np.int32(0)
-  zero = parallel.replicate(evaluate.zero())
+  zero = parallel.replicate(totals.zero())
   go, look = compilation.build(
     compilation.Program(_advance, (state, seed, train, n, setup), donated=(0,)),
     compilation.Program(evaluate.validate, (state, test, zero, n, n, setup)),
@@ -96,7 +97,7 @@ def _held(state, train, test, seed, setup):
 def _streamed(state, source, train, test, seed, setup):
   """A step a dispatch, on images that come while the last one is computed."""
   size, number = setup.batch_size, np.uint32(seed)
-  zero = parallel.replicate(evaluate.zero())
+  zero = parallel.replicate(totals.zero())
   like = stream.like(source, size)
   go, look = compilation.build(
     compilation.Program(_step, (state, number, like, setup), donated=(0,)),

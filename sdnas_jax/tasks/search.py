@@ -16,6 +16,7 @@ from sdnas_jax import malloc
 from sdnas_jax import parallel
 from sdnas_jax import search
 from sdnas_jax import sharpness
+from sdnas_jax import totals
 from sdnas_jax.analysis import truth
 from sdnas_jax.bilevel import distill
 from sdnas_jax.bilevel import optimizers
@@ -253,7 +254,7 @@ def _search(stage, state, train, valid, log, kept):
   begun = time.monotonic()
   print('compiling ...', end=' ', flush=True)
   setup, seed, n = stage.setup, np.uint32(stage.seed), np.int32(0)
-  zero = parallel.replicate(search.zero())
+  zero = parallel.replicate(totals.zero())
   programs = [
     compilation.Program(
       _advance, (state, seed, train, valid, n, setup), donated=(0,)
@@ -281,7 +282,7 @@ def _search(stage, state, train, valid, log, kept):
       measured = {name: float(getattr(seen, name)) for name in measured}
     rate = setup.batch_size / each
     line = log.epoch(stage.number, state, sums, found, seconds, rate, measured)
-    fresh = parallel.replicate((state.epoch + 1, search.zero()))
+    fresh = parallel.replicate((state.epoch + 1, totals.zero()))
     state = state._replace(epoch=fresh[0], sums=fresh[1])
     return between.revise(stage, state, valid, log, kept, save), line
 

@@ -17,7 +17,7 @@ import pytest
 from configs import evaluate_cifar
 from configs import evaluate_imagenet
 from configs import search_cifar
-from sdnas_jax import evaluate
+from sdnas_jax import totals
 from sdnas_jax.bilevel import optimizers
 from sdnas_jax.data import augment
 from sdnas_jax.data import split
@@ -167,7 +167,7 @@ def program(network):
         mutable=['batch_stats'],
       )
     own, side = (
-      evaluate.cross_entropy(z, rows, recipe.smoothing) for z in (logits, head)
+      totals.cross_entropy(z, rows, recipe.smoothing) for z in (logits, head)
     )
     total = own + recipe.auxiliary * side
     losses = jnp.stack([own, side, total])
@@ -291,7 +291,7 @@ def test_label_smoothing(classes):
   rows = split.Batch(logits, labels, labels, np.ones(4, bool))
 
   smoothing = evaluate_imagenet.get_config().weights.smoothing
-  loss = functools.partial(evaluate.cross_entropy, batch=rows)
+  loss = functools.partial(totals.cross_entropy, batch=rows)
   losses = [loss(logits, smoothing=share) for share in (smoothing, 0.0)]
   close(np.stack(losses), GOLDEN[f'smooth/K{classes}'])
   if classes == 10:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from sdnas_jax import search
+from sdnas_jax import totals
 from sdnas_jax.kernels import build
 from sdnas_jax.networks import ops
 from sdnas_jax.networks import supernet
@@ -125,7 +126,7 @@ def test_the_supernet_s_logits_gradients_and_statistics(
       capture_intermediates=lambda part, _: isinstance(part, supernet.Cell),
       mutable=['batch_stats', 'intermediates'],
     )
-    return search.cross_entropy(logits, batch), (logits, new)
+    return totals.cross_entropy(logits, batch), (logits, new)
 
   (value, (logits, new)), (of_w, of_a) = jax.jit(loss)(
     variables['params'], alphas

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from sdnas_jax import search
+from sdnas_jax import totals
 from sdnas_jax.networks import nasbench201
 from sdnas_jax.networks import ops
 from sdnas_jax.spaces import SPACES
@@ -109,7 +110,7 @@ def test_the_supernet_s_logits_gradients_and_statistics(
   def loss(w, a):
     mix = jax.tree.map(jax.nn.softmax, a)
     logits, new = search.forward(net, w, stats, batch, mix)
-    return search.cross_entropy(logits, batch), (logits, new)
+    return totals.cross_entropy(logits, batch), (logits, new)
 
   (value, (logits, new)), (of_w, of_a) = jax.jit(loss)(
     variables['params'], alphas

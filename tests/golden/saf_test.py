@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sdnas_jax import search
+from sdnas_jax import totals
 from sdnas_jax.data import split
 from tests import toys
 from tests.golden import filling
@@ -51,7 +51,7 @@ def test_the_term(n):
 
   def loss(logits):
     part = weight * term.loss(memory, own, logits, 0, None)
-    return search.cross_entropy(logits, own) + part, part
+    return totals.cross_entropy(logits, own) + part, part
 
   (total, part), grads = jax.value_and_grad(loss, has_aux=True)(logits)
   (plain,) = np.flatnonzero(GOLDEN['terms/smoothing'] == 0)

@@ -12,6 +12,7 @@ import pytest
 from sdnas_jax import methods
 from sdnas_jax import parallel
 from sdnas_jax import search
+from sdnas_jax import totals
 from sdnas_jax.data import split
 from sdnas_jax.networks import columns
 from sdnas_jax.networks import nasbench201
@@ -89,7 +90,7 @@ def weigh(parts, weight):
 
 def epochs(state, space, parts, first, last):
   for epoch in range(first, last):
-    fresh = parallel.replicate((np.int32(epoch), search.zero()))
+    fresh = parallel.replicate((np.int32(epoch), totals.zero()))
     state = state._replace(epoch=fresh[0], sums=fresh[1])
     state = run(state, KEY, *halves(space), STEPS * (epoch + 1), parts)
   return state
@@ -107,7 +108,7 @@ def test_two_epochs(name, space, tmp_path):
   for weight in (0.0, 1.0):
     end = epochs(first, space, weigh(parts, weight), 0, 2)
     assert int(end.step) == 2 * STEPS and int(end.sums.rows) == EXAMPLES
-    assert int(end.sums.diverged) == search.NEVER
+    assert int(end.sums.diverged) == totals.NEVER
     for leaf in jax.tree.leaves((end.params, end.stats)):
       assert np.isfinite(leaf).all()
     for group in ('weights', 'alphas'):

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from sdnas_jax import search
+from sdnas_jax import totals
 from sdnas_jax.networks import supernet
 from sdnas_jax.spaces import SPACES
 from tests.golden import filling
@@ -113,7 +114,7 @@ def test_logits_and_gradients_are_pytorch_s(theirs):
   def loss(w, a):
     mix = jax.tree.map(jax.nn.softmax, a)
     logits, _ = search.forward(parts.net, w, first.stats, batch, mix)
-    return search.cross_entropy(logits, batch), logits
+    return totals.cross_entropy(logits, batch), logits
 
   params = first.params['weights'], first.params['alphas']
   (_, logits), (of_w, of_a) = jax.jit(loss)(*params)
