@@ -32,7 +32,7 @@ def ours(pipe, args):
   from sdnas_jax import evaluate
   from sdnas_jax import malloc
   from sdnas_jax import parallel
-from sdnas_jax import totals
+  from sdnas_jax import totals
   from sdnas_jax.data import sources
   from sdnas_jax.data import split
   from sdnas_jax.networks import sizing
