@@ -85,13 +85,14 @@ def run(config: ConfigDict, workdir: pathlib.Path, dry_run: bool) -> None:
   reach = max(stage.method.reach for stage in plan)
   kept = checkpoints.Checkpoints(workdir / 'checkpoints', reach)
   stage, state, log = _resume(stages, space, kept, workdir, config.data.name)
+  fresh = kept.place is None
   while True:
-    state = _search(stage, state, train, valid, log, kept)
+    state = _search(stage, state, train, valid, log, kept, fresh)
     following = stages[stage.number + 1 :]
     if log.stopped is not None or not following:
       break
-    state = following[0].enter(state)
-    stage = following[0]
+    stage, fresh = following[0], True
+    state = stage.enter(state)
   measure.portrait(
     *(stage.setup, state, valid, stage.seed, stage.probe, workdir),
     points=config.sharpness.landscape,
@@ -247,7 +248,7 @@ def genotype(stage: Stage, state: search.State) -> spaces.Genotype:
   return stage.method.discretize(stage.setup.net.space, arch, mix)
 
 
-def _search(stage, state, train, valid, log, kept):
+def _search(stage, state, train, valid, log, kept, fresh):
   """Compiles, then runs the host loop to the stage's last epoch."""
   if int(state.epoch) == stage.epochs or log.stopped is not None:
     return state
@@ -286,7 +287,7 @@ def _search(stage, state, train, valid, log, kept):
     state = state._replace(epoch=fresh[0], sums=fresh[1])
     return between.revise(stage, state, valid, log, kept, save), line
 
-  if int(state.step) == 0:
+  if fresh:
     state = between.revise(stage, state, valid, log, kept, save)
   return loop.run(
     state,
