@@ -77,10 +77,7 @@ def begin(parts, space):
   variables = sizing.variables(sizing.shapes(net, image, mix), 0)
   rng = np.random.default_rng(0)
   arch = parts.method.init(rng, net.space, net.tables, 0.5)
-  first = search.init(
-    parts, variables, arch, toys.RATES, EXAMPLES, toys.CLASSES
-  )
-  return parallel.replicate(first)
+  return search.init(parts, variables, arch, toys.RATES, EXAMPLES, toys.CLASSES)
 
 
 def weigh(parts, weight):
@@ -104,7 +101,7 @@ def moved(before, after):
 @pytest.mark.parametrize('name, space', CASES)
 def test_two_epochs(name, space, tmp_path):
   parts, compiled = setup(name, space), run._cache_size()
-  first = begin(parts, space)
+  first = parallel.replicate(begin(parts, space))
   for weight in (0.0, 1.0):
     end = epochs(first, space, weigh(parts, weight), 0, 2)
     assert int(end.step) == 2 * STEPS and int(end.sums.rows) == EXAMPLES
