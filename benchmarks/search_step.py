@@ -3,15 +3,15 @@
   python benchmarks/search_step.py --layers=3
   python benchmarks/search_step.py --against=torch
   python benchmarks/search_step.py --against='method="darts2"'
+  python benchmarks/search_step.py --against='method="gdas"'
   python benchmarks/search_step.py --layers=1 --set='space="nasbench201"'
 
 The first and the last print images a second, peak memory and compile time, cold
-and warm.
-The second also runs the same step in plain PyTorch (`pip install torch`), the
-third the same search with another setting, in turns. All end in one line of
-JSON. Each side is a process of its own, so that each has its own memory. A
-figure is a median over rounds, `ratio` that of the other side to ours within a
-round; on a shared machine only ratios of one run mean anything.
+and warm. The second also runs the same step in plain PyTorch (`pip install
+torch`), the two after it the same search with another setting, in turns. All
+end in one line of JSON. Each side is a process of its own, so that each has its
+own memory. A figure is a median over rounds, `ratio` that of the other side to
+ours within a round; on a shared machine only ratios of one run mean anything.
 """
 
 import argparse
@@ -49,9 +49,9 @@ def assemble(point):
   from sdnas_jax import parallel
   from sdnas_jax.data import sources
   from sdnas_jax.data import split
-  from sdnas_jax.networks import sizing
   from sdnas_jax.spaces import SPACES
   from sdnas_jax.tasks import search as task
+  from sdnas_jax.tasks import stages
 
   other = point.override.get('space') == 'nasbench201'
   config = (search_nasbench201 if other else search_cifar).get_config()
@@ -59,10 +59,8 @@ def assemble(point):
   source = sources.find('cifar10', '')._replace(classes=point.classes)
   space = SPACES[config.space]
   half = point.examples or 8 * config.batch_size
-  setup = task.assemble(config, space, source, half)
+  stage = task.begin(stages.plan(config, space)[0], space, source, half)
   rng = np.random.default_rng(0)
-  shapes = sizing.shapes(setup.net, source.shape, task.mix_shapes(space))
-  first = task.first_state(config, setup, space, source, shapes, half)
   halves = [
     parallel.replicate(
       split.Split(
@@ -72,7 +70,7 @@ def assemble(point):
     )
     for _ in range(2)
   ]
-  return parallel.replicate(first), halves, setup
+  return parallel.replicate(stage.first()), halves, stage.setup
 
 
 def ours(pipe, point):
