@@ -192,7 +192,7 @@ def find(name: str) -> space.Genotype | nasbench201.Genotype:
 
 def _check(genotype, path):
   """Refuses cells that cannot be made into a network."""
-  names, count = [*genotype.graphs], len(genotype.cells)
+  names, count = [*genotype.graphs], len(genotype.cells) or 1
   if names not in (['normal', 'reduce'], [f'cell{n}' for n in range(count)]):
     raise errors.BadInput(
       f'{path} has the cells {", ".join(names) or "none"}: name them normal '

@@ -52,9 +52,7 @@ class Graph(NamedTuple):
     return tuple(node for node, pairs in nodes if pairs)
 
 
-def paired(
-  pairs: Collection[tuple[str, int]], concat: Collection[int]
-) -> Graph:
+def paired(pairs: Pairs, concat: Collection[int]) -> Graph:
   """A cell of DARTS's kind: two inputs, two pairs a node.
 
   Raises:
@@ -248,10 +246,7 @@ def hard(space: Space, genotype: Any) -> dict[str, np.ndarray]:
 
 
 def keep(
-  space: Space,
-  weights: np.ndarray,
-  edges: int | None = None,
-  none: bool = False,
+  space: Space, weights: np.ndarray, most: int | None = None, none: bool = False
 ) -> dict[int, Pairs]:
   """Keeps the strongest edges of every node and their best primitive.
 
@@ -260,7 +255,7 @@ def keep(
   Args:
     space: the search space.
     weights: [edges, primitives] mixing weights of one kind of cell.
-    edges: how many a node keeps; all without.
+    most: how many a node keeps; all without.
     none: whether `none` competes, as in SNAS; else it counts through the
       softmax only (DARTS, section 2.4).
 
@@ -275,7 +270,7 @@ def keep(
     order = np.argsort(-weights[entering].max(axis=1), kind='stable')
     nodes[node] = tuple(
       (names[weights[edge].argmax()], space.edges[edge][0])
-      for edge in entering[order[:edges]]
+      for edge in entering[order[:most]]
     )
   return nodes
 

@@ -12,6 +12,7 @@ from sdnas_jax.networks import derived
 from sdnas_jax.networks import sizing
 from sdnas_jax.spaces import published
 from sdnas_jax.spaces import space as spaces
+from sdnas_jax.spaces import SPACES
 
 torch = pytest.importorskip('torch', reason='PyTorch is not installed')
 ROOT = pathlib.Path(__file__).parent.parent.parent
@@ -31,6 +32,13 @@ EVERY = spaces.Genotype(
     ('reduce', spaces.paired(ALL, (3, 4, 5))),
   ),
 )
+# Nodes of no, one, two and three pairs; what node 3 would give is left out.
+NODES = {
+  2: [('dil_conv_3x3', 0), ('skip_connect', 0)],
+  4: [('sep_conv_3x3', 1), ('max_pool_3x3', 2), ('max_pool_3x3', 2)],
+  5: [('sep_conv_5x5', 3), ('skip_connect', 4)],
+}
+MANY = spaces.Genotype.of(SPACES['darts'], {'normal': NODES, 'reduce': NODES})
 
 
 def weights(module, tree):
@@ -111,7 +119,7 @@ def turned(ours, theirs):
 
 
 @pytest.mark.parametrize(
-  'genotype', [EVERY, published.CELLS['DARTS_V2'].genotype]
+  'genotype', [EVERY, MANY, published.CELLS['DARTS_V2'].genotype]
 )
 @pytest.mark.parametrize('how', ['native', 'grouped'])
 def test_logits_and_gradients_are_pytorch_s(genotype, how):
