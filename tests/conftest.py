@@ -30,7 +30,7 @@ def pytest_configure(config):
   os.environ[CACHE] = tempfile.mkdtemp(prefix='sdnas_jax_tests_')
   jax.config.update('jax_compilation_cache_dir', os.environ[CACHE])
   if build.available():
-    every = itertools.product((*build.USUAL, 'depthwise'), build.TYPES)
+    every = itertools.product(build.USUAL, build.TYPES)
     with futures.ThreadPoolExecutor() as pool:
       list(pool.map(lambda one: build.library(*one), every))
 
