@@ -52,8 +52,8 @@ def case(op, names, alive, dtype):
   return variables['params'], variables['batch_stats'], x, mix
 
 
-def orders(f, params, x, mix):
-  """The value, and its derivatives of both orders."""
+def orders(f, params, x, mix, second=True):
+  """The value, and its derivatives of both orders, or of the first."""
 
   def loss(*at):
     return jnp.sum(jnp.sin(f(*at)))
@@ -64,7 +64,8 @@ def orders(f, params, x, mix):
     return sum(jnp.sum(jnp.cos(g)) for g in jax.tree.leaves(first(*at)))
 
   def all_of(*at):
-    return f(*at), first(*at), jax.grad(curved, (0, 1, 2))(*at)
+    known = f(*at), first(*at)
+    return (*known, jax.grad(curved, (0, 1, 2))(*at)) if second else known
 
   return jax.jit(all_of)(params, x, mix)
 
@@ -111,7 +112,7 @@ def poisoned(params, slopes):
   [
     ('grouped', 2, 'float64', 1e-9),
     ('dense', 1, 'float64', 1e-9),
-    ('shifted', 1, 'float64', 1e-9),
+    ('shifted', 2, 'float64', 1e-9),
     ('native', 1, 'float64', 1e-9),
     ('native', 2, 'float64', 1e-9),
     ('native', 1, 'float32', 2e-2),
@@ -135,10 +136,11 @@ def test_what_is_dead_might_as_well_not_be_there(
     def f(*at):
       return applied(op, backend, stats, *at)[0]
 
-    got = orders(f, params, x, mix)
-    close(got, expected, tolerance)
-    for derivative in (got[1][2], got[2][2]):
-      np.testing.assert_array_equal(derivative == 0, mix == 0)
+    second = backend in ('grouped', 'native')  # the others mask as grouped
+    got = orders(f, params, x, mix, second)
+    close(got, expected[: len(got)], tolerance)
+    for derivative in got[1:]:
+      np.testing.assert_array_equal(derivative[2] == 0, mix == 0)
 
 
 @pytest.mark.parametrize('stride', [1, 2])
