@@ -16,7 +16,12 @@ from absl import flags
 from ml_collections import config_flags
 
 CONFIG = config_flags.DEFINE_config_file(
-  'config', None, 'The experiment: a file that defines get_config().'
+  'config',
+  None,
+  'The experiment: a file that defines get_config().',
+  # A method's options are known once it is; unknown fields are refused then.
+  lock_config=False,
+  accept_new_attributes=True,
 )
 WORKDIR = flags.DEFINE_string(
   'workdir', None, 'Where everything goes; by default runs/<config name>.'
@@ -25,11 +30,20 @@ DRY_RUN = flags.DEFINE_bool(
   'dry_run', False, 'Build from shapes alone, write plan.json, and stop.'
 )
 
+LIST = flags.DEFINE_bool(
+  'list', False, 'Say what methods, spaces, data sets and configs there are.'
+)
+
 
 def main(argv: list[str]) -> int:
   """Returns the exit code: 0, 1 (failed), 2 (bad input), 128 + signal."""
   if {'-h', '--help', '-help'} & set(argv):
     print(__doc__, flags.FLAGS.main_module_help(), sep='\n')
+    return 0
+  if {'--list', '-list'} & set(argv):
+    from sdnas_jax.tasks import catalogue
+
+    print(*catalogue.lines(pathlib.Path('configs')), sep='\n')
     return 0
   try:
     name = parse(argv)

@@ -29,10 +29,10 @@ def functions(state, batch, setup):
   from sdnas_jax.analysis import hessian
   from sdnas_jax.tasks import measure
 
-  kept = state._replace(opt=None, memory=None, sums=None)
+  kept = measure.operands(state)
 
   def point(state, batch):
-    loss, x = sharpness.losses(state, jax.random.key(0), setup, 'alphas')
+    loss, x = sharpness.losses(state, setup, 'alphas')
     return (lambda x: loss(batch, x)), x
 
   def gradient(state, batch):

@@ -44,7 +44,7 @@ def ours(pipe, args):
   config.weights.drop_path = DROP
   source = sources.find('cifar10', '')
   genotype = published.find(args.genotype)
-  setup = task.assemble(config, genotype, source, args.batch)
+  setup = task.assemble(config, genotype, source)
   variables = sizing.variables(sizing.shapes(setup.net, source.shape), 0)
   # At the last epoch, so that paths are dropped.
   state = evaluate.init(setup, variables)

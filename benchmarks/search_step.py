@@ -3,10 +3,11 @@
   python benchmarks/search_step.py --layers=3
   python benchmarks/search_step.py --against=torch
   python benchmarks/search_step.py --against='method="darts2"'
+  python benchmarks/search_step.py --against='method="gdas"'
   python benchmarks/search_step.py --layers=1 --set='space="nasbench201"'
   python benchmarks/search_step.py --layers=3 --alive 1 4
 
-The first and the fourth print images a second, peak memory and compile time,
+The first and the fifth print images a second, peak memory and compile time,
 cold and warm. The others also run, in turns, the same step in plain PyTorch
 (`pip install torch`), the same search with another setting, and the same with
 one and with four operations left on each edge, the rest masked. All end in one
@@ -52,9 +53,9 @@ def assemble(point):
   from sdnas_jax import parallel
   from sdnas_jax.data import sources
   from sdnas_jax.data import split
-  from sdnas_jax.networks import sizing
   from sdnas_jax.spaces import SPACES
   from sdnas_jax.tasks import search as task
+  from sdnas_jax.tasks import stages
 
   other = point.override.get('space') == 'nasbench201'
   config = (search_nasbench201 if other else search_cifar).get_config()
@@ -62,14 +63,14 @@ def assemble(point):
   source = sources.find('cifar10', '')._replace(classes=point.classes)
   space = SPACES[config.space]
   half = point.examples or 8 * config.batch_size
-  setup = task.assemble(config, space, source, half)
+  stage = task.begin(stages.plan(config, space)[0], space, source, half)
   rng = np.random.default_rng(0)
-  shapes = sizing.shapes(setup.net, source.shape, task.mix_shapes(space))
-  first = task.first_state(config, setup, space, source, shapes, half)
+  first = stage.first()
   if point.alive:
-    kept = np.arange(space.shape[1]) < point.alive
-    rows = np.broadcast_to(kept, space.shape)
-    mask = {kind: rng.permuted(rows, axis=1) for kind in first.mask}
+    mask = {
+      kind: rng.permuted(np.indices(m.shape)[1] < point.alive, axis=1)
+      for kind, m in first.mask.items()
+    }
     first = first._replace(mask=mask)
   halves = [
     parallel.replicate(
@@ -80,7 +81,7 @@ def assemble(point):
     )
     for _ in range(2)
   ]
-  return parallel.replicate(first), halves, setup
+  return parallel.replicate(first), halves, stage.setup
 
 
 def ours(pipe, point):

@@ -63,20 +63,19 @@ def operation(kind, channels, stride):
 
 
 class Cell(nn.Module):
-  def __init__(self, pairs, concat, inputs, channels, reduction, after):
+  def __init__(self, graph, inputs, channels, reduction, after):
     super().__init__()
     shrink = Reduce if after else relu_conv_norm
     self.first = shrink(inputs[0], channels)
     self.second = relu_conv_norm(inputs[1], channels)
-    self.sources, self.concat, self.ops = [], concat, nn.ModuleList()
-    for kind, source in pairs:
+    self.graph, self.ops = graph, nn.ModuleList()
+    for kind, source, _ in graph.edges:
       stride = 2 if reduction and source < 2 else 1
       self.ops.append(operation(kind, channels, stride))
-      self.sources.append(source)
     self.dropped = [type(op) is not nn.Identity for op in self.ops]
 
-  def path(self, n, states, drop):
-    x = self.ops[n](states[self.sources[n]])
+  def path(self, n, x, drop):
+    x = self.ops[n](x)
     if self.training and drop and self.dropped[n]:
       kept = x.new_empty(len(x), 1, 1, 1).bernoulli_(1 - drop)
       x = x * (kept / (1 - drop))
@@ -84,10 +83,10 @@ class Cell(nn.Module):
 
   def forward(self, s0, s1, drop):
     states = [self.first(s0), self.second(s1)]
-    for n in range(0, len(self.ops), 2):
-      both = self.path(n, states, drop) + self.path(n + 1, states, drop)
-      states.append(both)
-    return torch.cat([states[n] for n in self.concat], dim=1)
+    states += [0.0] * len(self.graph.nodes)
+    for n, (_, source, node) in enumerate(self.graph.edges):
+      states[node] = states[node] + self.path(n, states[source], drop)
+    return torch.cat([states[n] for n in self.graph.outputs], dim=1)
 
 
 class Derived(nn.Module):
@@ -102,10 +101,10 @@ class Derived(nn.Module):
       reduction = layer in (layers // 3, self.where)
       channels *= 1 + reduction
       kind = 'reduce' if reduction else 'normal'
-      pairs = getattr(genotype, kind)
-      concat = getattr(genotype, f'{kind}_concat')
-      self.cells.append(Cell(pairs, concat, inputs, channels, reduction, after))
-      inputs, after = [inputs[1], len(concat) * channels], reduction
+      graph = genotype.graphs[kind].live
+      self.cells.append(Cell(graph, inputs, channels, reduction, after))
+      inputs = [inputs[1], len(graph.outputs) * channels]
+      after = reduction
       if layer == self.where:
         self.head = nn.Sequential(
           *(nn.ReLU(), nn.AvgPool2d(5, 3)),

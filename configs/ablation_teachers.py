@@ -18,7 +18,10 @@ def get_config(data: str = 'cifar') -> ConfigDict:
   """The experiment, on 'cifar' or scaled down to the 'digits'."""
   config = ablation_warmup.get_config(data)
   config.field = 'distill.teachers'
-  config.levels = 1, 2, 3, 4, 5
+  config.variants = {
+    f'{level}': {'search': {'distill': {'teachers': level}}}
+    for level in (1, 2, 3, 4, 5)
+  }
   full = search_cifar.get_config()
   config.search.distill.teachers = full.distill.teachers
   if data == 'digits':

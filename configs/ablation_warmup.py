@@ -23,20 +23,22 @@ def get_config(data: str = 'cifar') -> ConfigDict:
   if data not in ('cifar', 'digits'):
     raise ValueError(f"there is no {data!r} form: take 'cifar' or 'digits'")
   config = ConfigDict()
-  config.task = 'ablation'
-  config.field = 'distill.warmup'
+  config.task = 'study'
   config.seeds = 3
   if data == 'digits':
     config.seeds = 2
-    config.levels = 1, 3, 5, 7, 9
     config.search = search_digits.get_config()
     config.search.epochs = 10
     config.search.data.examples = 1437  # the rest is the test
     config.evaluate = evaluate_digits.get_config()
     config.evaluate.epochs = 20
   else:
-    config.levels = 5, 15, 25, 35, 45
     config.search = search_cifar.get_config()
     config.evaluate = evaluate_cifar.get_config()
   config.search.distill.teachers = 1
+  levels = (1, 3, 5, 7, 9) if data == 'digits' else (5, 15, 25, 35, 45)
+  config.field = 'distill.warmup'  # of the search, which the variants change
+  config.variants = {
+    f'{level}': {'search': {'distill': {'warmup': level}}} for level in levels
+  }
   return config

@@ -15,11 +15,13 @@ from configs import search_digits
 def get_config() -> ConfigDict:
   """The experiment."""
   config = ConfigDict()
-  config.task = 'compare'
+  config.task = 'study'
   config.search = search_digits.get_config()
   config.search.data.examples = 1437
   config.evaluate = evaluate_digits.get_config()
-  config.baseline = 'DARTS_V2'
+  config.variants = {'found': {}}  # from a name to what it changes
+  config.seeds = 1  # searches
   config.repeats = 3  # trainings of the found network and of the baseline
-  config.randoms = 8  # random genotypes, each trained once
+  config.baselines = 'DARTS_V2'  # published cells, by commas
+  config.randoms = 8  # random cells, each trained once
   return config

@@ -15,7 +15,9 @@ def get_config() -> ConfigDict:
   """The experiment."""
   config = ConfigDict({'task': 'search'})
   config.space = 'darts'
-  config.method = 'darts'  # first order; second: 'darts2'
+  config.method = 'darts'  # first order; second: 'darts2'; others: --list
+  config.options = ConfigDict()  # the method's own numbers
+  config.stages = ()  # the method's own; see sdnas_jax/tasks/stages.py
   config.seed = 0
   config.epochs = 50
   config.batch_size = 64
@@ -25,6 +27,7 @@ def get_config() -> ConfigDict:
   data.name = 'cifar10'
   data.dir = ''  # '': TFDS_DATA_DIR, or TFDS's own default
   data.examples = 0  # 0: all; else the first so many
+  data.shared = False  # both groups train on all, as in searches on one level
   data.pad = 4
   data.flip = True
   data.cutout = 0
@@ -43,6 +46,10 @@ def get_config() -> ConfigDict:
   weights.nesterov = False
   weights.decay = 3e-4
   weights.clip = 5.0
+  weights.schedule = 'cosine'  # early_cosine, linear
+  weights.warmup = 0  # epochs in which the rate rises
+  weights.rule = 'plain'  # or 'sam'
+  weights.rho = 0.05  # of 'sam'
 
   config.alphas = alphas = ConfigDict()
   alphas.lr = 3e-4
@@ -51,15 +58,17 @@ def get_config() -> ConfigDict:
   alphas.decay = 1e-3
   alphas.scale = 1e-3  # of the first values
   alphas.warmup = 0  # epochs before they move
+  alphas.clip = 0.0  # of their gradient's norm; 0: none
+  alphas.rule = 'plain'
 
   config.distill = distill = ConfigDict()
   distill.warmup = 25
   distill.weight = 1.0  # lambda; 0: plain DARTS
-  distill.teachers = 2  # K
+  distill.teacher = 'window'  # 'ema', 'lag'
+  distill.teachers = 2  # K, the window's; of 'lag', how many epochs ago
+  distill.decay = 0.5  # of 'ema'
   distill.metric = 'kl'  # reverse_kl, euclidean, manhattan, cosine
   distill.temperature = 1.0
-  distill.vote = 'mean'  # or 'average': decayed exponential
-  distill.decay = 0.5  # of 'average'
 
   config.sharpness = sharpness = ConfigDict()
   sharpness.every = 0  # epochs from one measurement to the next; 0: none
@@ -71,4 +80,18 @@ def get_config() -> ConfigDict:
   sharpness.climbs = 3  # gradients that look for it
   sharpness.landscape = 0  # points of each of two directions, at the end
   sharpness.spectrum = False  # all eigenvalues, at the end
+  return config
+
+
+def plain(data: str) -> ConfigDict:
+  """Plain DARTS on 'cifar' or the 'digits', for configs of other methods."""
+  if data not in ('cifar', 'digits'):
+    raise ValueError(f"there is no {data!r} form: take 'cifar' or 'digits'")
+  if data == 'digits':
+    from configs import search_digits  # which imports this
+
+    config = search_digits.get_config()
+  else:
+    config = get_config()
+  config.distill.weight = 0.0
   return config

@@ -15,7 +15,7 @@ from configs import search_digits
 def get_config() -> ConfigDict:
   """The experiment."""
   config = ConfigDict()
-  config.task = 'sharpness'
+  config.task = 'study'
   config.seeds = 3
   config.search = search_digits.get_config()
   config.search.sharpness.every = 2
@@ -23,8 +23,8 @@ def get_config() -> ConfigDict:
   config.search.sharpness.products = 8
   config.search.sharpness.landscape = 11
   config.search.sharpness.spectrum = True
-  # From a name to what it changes of the search.
-  config.methods = ConfigDict()
-  config.methods['DARTS'] = {'distill': {'weight': 0.0}}
-  config.methods['SD-DARTS'] = {}
+  config.variants = {  # from a name to what it changes
+    'DARTS': {'search': {'distill': {'weight': 0.0}}},
+    'SD-DARTS': {},
+  }
   return config

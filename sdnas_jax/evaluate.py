@@ -5,6 +5,7 @@ section 3.2 and appendix A.3); `advance` and `validate` run many of them in one
 dispatch, on images that the device holds.
 """
 
+from collections.abc import Callable
 import dataclasses
 import functools
 from typing import Any
@@ -16,6 +17,7 @@ from jax import lax
 import jax.numpy as jnp
 import optax
 
+from sdnas_jax.bilevel import optimizers
 from sdnas_jax.data import augment
 from sdnas_jax.data import split
 
@@ -46,8 +48,10 @@ class State(NamedTuple):
 
 @functools.partial(
   jax.tree_util.register_dataclass,
-  data_fields=['epochs', 'auxiliary', 'smoothing', 'drop_path'],
-  meta_fields=['net', 'tx', 'augment', 'mean', 'std', 'batch_size'],
+  data_fields=['rates', 'epochs', 'auxiliary', 'smoothing', 'drop_path'],
+  meta_fields=[
+    *('net', 'schedule', 'nesterov', 'augment', 'mean', 'std', 'batch_size')
+  ],
 )
 @dataclasses.dataclass(frozen=True)
 class Setup:
@@ -58,7 +62,9 @@ class Setup:
   """
 
   net: nn.Module
-  tx: optax.GradientTransformation
+  schedule: Callable[..., jax.Array]  # of the learning rate
+  nesterov: bool
+  rates: dict[str, float]  # `optimizers.WEIGHTS`
   augment: augment.Augment
   mean: tuple[float, ...]
   std: tuple[float, ...]
@@ -67,6 +73,14 @@ class Setup:
   auxiliary: float  # weight of the auxiliary head's loss
   smoothing: float  # share of the label that all classes divide
   drop_path: float  # probability, reached linearly after the last epoch
+
+
+def optimiser(setup: Setup, epoch: jax.Array) -> optax.GradientTransformation:
+  """Of an epoch, counted from 0."""
+  lr, low, warmup, *rest = (setup.rates[name] for name in optimizers.WEIGHTS)
+  lr = setup.schedule(lr, low, epoch, setup.epochs)
+  lr = optimizers.warm(lr, epoch, warmup)
+  return optimizers.sgd(lr, *rest, nesterov=setup.nesterov)
 
 
 def zero() -> Sums:
@@ -83,7 +97,7 @@ def init(setup: Setup, variables: Tree) -> State:
     weights=variables['params'],
     stats=variables['batch_stats'],
     # One program; without jit, XLA compiles one for each shape of zeros.
-    opt=jax.jit(setup.tx.init)(variables['params']),
+    opt=jax.jit(optimiser(setup, 0).init)(variables['params']),
     sums=zero(),
   )
 
@@ -130,7 +144,8 @@ def step(
   grads, (loss, logits, stats) = jax.grad(objective, has_aux=True)(
     state.weights
   )
-  updates, opt = setup.tx.update(grads, state.opt, state.weights)
+  tx = optimiser(setup, state.epoch)
+  updates, opt = tx.update(grads, state.opt, state.weights)
   return state._replace(
     step=state.step + 1,
     weights=optax.apply_updates(state.weights, updates),

@@ -4,6 +4,8 @@
 argument. `advance` and `validate` run many of its kind in one dispatch.
 """
 
+from collections.abc import Callable
+from collections.abc import Mapping
 import dataclasses
 import functools
 from typing import Any
@@ -11,12 +13,13 @@ from typing import NamedTuple
 
 import flax.linen as nn
 import jax
-from jax import flatten_util
 from jax import lax
 import jax.numpy as jnp
 import optax
 
+from sdnas_jax.bilevel import arch as archs
 from sdnas_jax.bilevel import distill
+from sdnas_jax.bilevel import hypergrad
 from sdnas_jax.bilevel import optimizers
 from sdnas_jax.data import augment
 from sdnas_jax.data import split
@@ -37,22 +40,37 @@ class Sums(NamedTuple):
 
 
 class State(NamedTuple):
-  """Everything that a step reads and writes, and a checkpoint holds."""
+  """Everything that a step reads and writes, and a checkpoint holds.
+
+  Steps and epochs are those of the search's stage.
+  """
 
   step: jax.Array  # int32, updates done
   epoch: jax.Array  # int32, epochs completed, validation included
   params: dict[str, Tree]  # weights, alphas
   stats: Tree  # running statistics of the normalisation
   opt: optax.MultiTransformState
-  mask: dict[str, jax.Array]  # [edges, primitives] bool: operations alive
+  mask: dict[str, jax.Array]  # bool, like each kind's alphas: operations alive
+  own: Tree  # the method's numbers
+  rates: dict[str, jax.Array]  # the optimisers' numbers, by the config's names
   memory: Tree  # what the supernet said of each training example
   sums: Sums  # of the epoch under way
+
+  @property
+  def arch(self) -> archs.Arch:
+    """What is searched."""
+    return archs.Arch(self.params['alphas'], self.mask, self.own)
 
 
 @functools.partial(
   jax.tree_util.register_dataclass,
-  data_fields=['distill', 'epochs', 'alpha_warmup'],
-  meta_fields=['net', 'tx', 'method', 'augment', 'mean', 'std', 'batch_size'],
+  data_fields=[
+    *('method', 'rule', 'distill', 'steps', 'before', 'epochs', 'alpha_warmup')
+  ],
+  meta_fields=[
+    *('net', 'schedule', 'nesterov', 'alpha_rule', 'augment'),
+    *('mean', 'std', 'batch_size'),
+  ],
 )
 @dataclasses.dataclass(frozen=True)
 class Setup:
@@ -63,15 +81,29 @@ class Setup:
   """
 
   net: nn.Module
-  tx: optax.GradientTransformation
   method: methods.Method
+  rule: Callable[..., Any]  # of the weights' gradient; a jax.tree_util.Partial
+  alpha_rule: Callable[..., Tree]
+  schedule: Callable[..., jax.Array]  # of the weights' learning rate
+  nesterov: bool
   distill: distill.Distillation
   augment: augment.Augment
   mean: tuple[float, ...]
   std: tuple[float, ...]
   batch_size: int
-  epochs: int
+  steps: int  # an epoch
+  before: int  # epochs that the schedules have behind them at the first
+  epochs: int  # of the schedules
   alpha_warmup: int  # epochs before the alphas move
+
+
+class Seen(NamedTuple):
+  """What the weights' loss saw."""
+
+  logits: jax.Array
+  stats: Tree
+  loss: jax.Array  # cross-entropy
+  term: jax.Array  # of the distillation
 
 
 def zero() -> Sums:
@@ -81,11 +113,23 @@ def zero() -> Sums:
 
 
 def forward(
-  net: nn.Module, w: Tree, stats: Tree, batch: split.Batch, mix: Tree
+  net: nn.Module,
+  w: Tree,
+  stats: Tree,
+  batch: split.Batch,
+  mix: Tree,
+  running: bool = False,
 ) -> tuple[jax.Array, Tree]:
-  """A training forward pass: logits, and the running statistics after it."""
+  """Logits, and the running statistics after them.
+
+  A training pass; with `running`, those statistics normalise and stay.
+  """
+  variables = {'params': w, 'batch_stats': stats}
+  if running:
+    given = batch.image, mix, False, batch.present
+    return net.apply(variables, *given), stats
   logits, state = net.apply(
-    {'params': w, 'batch_stats': stats},
+    variables,
     batch.image,
     mix,
     train=True,
@@ -109,57 +153,157 @@ def step(
   setup: Setup,
 ) -> State:
   """One update of the alphas on `valid`, then one of the weights on `train`."""
-  net, tx, method, epoch = setup.net, setup.tx, setup.method, state.epoch
-  t = epoch / setup.epochs
   keys = jax.random.split(key, 3)
-  w = state.params['weights']
+  turn, given = setup.method.turn, (keys, train, setup)
+  if turn == 'joint':
+    state, seen = move_both(state, *given)
+  elif turn == 'weights_first':
+    state, seen = move_weights(state, *given)
+    state = move_alphas(state, *given, valid)
+  else:
+    state = move_alphas(state, *given, valid)
+    state, seen = move_weights(state, *given)
+  said, weights = setup.distill.soften(seen.logits), state.params['weights']
+  push = setup.distill.teacher.push
+  sums = count(state.sums, seen.logits, train, seen.loss, seen.term)
+  size = optimizers.norm(state.params)
+  return state._replace(
+    step=state.step + 1,
+    stats=seen.stats,
+    memory=push(state.memory, train.index, said, weights),
+    sums=watch(sums, seen.loss + seen.term + size, state.step),
+  )
 
-  def train_loss(w, mix):
-    logits, stats = forward(net, w, state.stats, train, mix)
-    loss = cross_entropy(logits, train)
-    term = setup.distill.loss(state.memory, train, logits, epoch)
-    return loss + setup.distill.weight * term, (logits, stats, loss, term)
+
+def move_alphas(state, keys, train, setup, valid):
+  """The alphas' update, in which no running statistic moves."""
+  method, now, tx = setup.method, clock(state, setup), optimiser(state, setup)
+  arch, train_loss = state.arch, training(state, train, setup)
+
+  def mixed(a):
+    own = arch._replace(alphas=a)
+    return own, method.draw(keys[0], own, now, 'alphas')
 
   def valid_loss(w, a):
-    mix = method.relax(keys[0], a, state.mask, t)
-    logits, _ = forward(net, w, state.stats, valid, mix)
-    return cross_entropy(logits, valid) + method.penalty(a, mix, t)
+    own, mix = mixed(a)
+    logits, _ = forward(setup.net, w, state.stats, valid, mix)
+    return cross_entropy(logits, valid) + method.penalty(own, mix, now)
 
   def virtual(grads):
     new, _ = optimizers.update(tx, 'weights', grads, state.opt, state.params)
     return new['weights']
 
-  def inner_loss(w, a):
-    return train_loss(w, method.relax(keys[0], a, state.mask, t))[0]
+  def gradient():
+    problem = hypergrad.Problem(
+      w=state.params['weights'],
+      a=arch.alphas,
+      train=lambda w, a: train_loss(w, mixed(a)[1])[0],
+      valid=valid_loss,
+      virtual=virtual,
+      rate=rate(state, setup),
+    )
+    return setup.alpha_rule(method.hypergrad, problem)
 
-  def move_alphas(params, opt):
-    a = params['alphas']
-    grads = method.hypergrad(inner_loss, valid_loss, w, a, virtual)
-    return optimizers.update(tx, 'alphas', grads, opt, params)
+  return turn_alphas(state, keys[0], gradient, setup)
 
-  moving, rest = epoch >= setup.alpha_warmup, lambda *same: same
-  params, opt = lax.cond(moving, move_alphas, rest, state.params, state.opt)
 
-  mix = method.relax(keys[1], params['alphas'], state.mask, t)
-  mix = method.perturb(keys[2], mix, lambda mix: train_loss(w, mix)[0], t)
-  mix = lax.stop_gradient(mix)
-  grads, seen = method.descend(lambda w: train_loss(w, mix), w)
-  logits, stats, loss, term = seen
-  params, opt = optimizers.update(tx, 'weights', grads, opt, params)
-
-  said = setup.distill.soften(logits)
-  memory = setup.distill.memory.push(state.memory, train.index, said)
-  sums = count(state.sums, logits, train, loss, term)
-  size = jnp.linalg.norm(flatten_util.ravel_pytree(params)[0])
-  sums = watch(sums, loss + term + size, state.step)
-  return state._replace(
-    step=state.step + 1,
-    params=params,
-    stats=stats,
-    opt=opt,
-    memory=memory,
-    sums=sums,
+def move_weights(state, keys, train, setup):
+  """The weights' update, under the mix that the method perturbs."""
+  method, now, tx = setup.method, clock(state, setup), optimiser(state, setup)
+  loss, w = training(state, train, setup), state.params['weights']
+  mix = method.draw(keys[1], state.arch, now, 'weights')
+  mix = method.perturb(
+    keys[2], mix, lambda mix, running: loss(w, mix, running)[0], now
   )
+  mix = lax.stop_gradient(mix)
+  grads, seen = method.descend(setup.rule, loss, w, mix, now)
+  params, opt = optimizers.update(tx, 'weights', grads, state.opt, state.params)
+  return state._replace(params=params, opt=opt), seen
+
+
+def move_both(state, keys, train, setup):
+  """Both groups' updates, by one backward pass on the training batch."""
+  method, now, tx = setup.method, clock(state, setup), optimiser(state, setup)
+  train_loss, arch = training(state, train, setup), state.arch
+
+  def loss(params):
+    own = arch._replace(alphas=params['alphas'])
+    mix = method.draw(keys[1], own, now, 'weights')
+    value, seen = train_loss(params['weights'], mix)
+    return value + method.penalty(own, mix, now), seen
+
+  grads, seen = setup.rule(loss, state.params)
+  params, opt = optimizers.update(
+    tx, 'weights', grads['weights'], state.opt, state.params
+  )
+  state = state._replace(params=params, opt=opt)
+  return turn_alphas(state, keys[1], lambda: grads['alphas'], setup), seen
+
+
+def turn_alphas(state, key, gradient, setup):
+  """The alphas' update by gradient(), if it is their turn."""
+  now, tx = clock(state, setup), optimiser(state, setup)
+  before, moves = state.arch, setup.method.moves(now)
+  due = jnp.any(jnp.asarray(jax.tree.leaves(moves)))
+
+  def go(params, opt):
+    return optimizers.update(tx, 'alphas', gradient(), opt, params)
+
+  params, opt = lax.cond(
+    due & (now.epoch >= setup.alpha_warmup),
+    go,
+    lambda *same: same,
+    *(state.params, state.opt),
+  )
+  after = params['alphas']
+  if isinstance(moves, dict):
+    after = {
+      k: jnp.where(moves[k], a, before.alphas[k]) for k, a in after.items()
+    }
+  after = setup.method.settle(key, before, after, now)
+  return state._replace(params={**params, 'alphas': after}, opt=opt)
+
+
+def training(state, batch, setup):
+  """The weights' loss, (w, mix, running) -> value, `Seen`."""
+
+  def loss(w, mix, running=False):
+    see = functools.partial(
+      forward, setup.net, batch=batch, mix=mix, running=running
+    )
+    logits, stats = see(w=w, stats=state.stats)
+    own = cross_entropy(logits, batch)
+    term = setup.distill.loss(
+      *(state.memory, batch, logits, clock(state, setup).epoch),
+      lambda weights: see(w=weights, stats=state.stats)[0],
+    )
+    total = own + setup.distill.weight * term
+    return total, Seen(logits, stats, own, term)
+
+  return loss
+
+
+def clock(state: State, setup: Setup) -> archs.Now:
+  """The state's time, by the schedules."""
+  within = state.step - state.epoch * setup.steps
+  epoch, epochs = setup.before + state.epoch, jnp.asarray(setup.epochs)
+  return archs.Now(within, epoch, epochs)
+
+
+def rate(state: State, setup: Setup) -> jax.Array:
+  """The weights' learning rate."""
+  now = clock(state, setup)
+  lr, low, warmup = (
+    state.rates[f'weights.{name}'] for name in ('lr', 'lr_min', 'warmup')
+  )
+  lr = setup.schedule(lr, low, now.epoch, now.epochs)
+  return optimizers.warm(lr, now.epoch, warmup)
+
+
+def optimiser(state: State, setup: Setup) -> optax.GradientTransformation:
+  """Both groups', at the state's rates."""
+  lr = rate(state, setup)
+  return optimizers.both(state.rates, lr, setup.nesterov)
 
 
 def count(
@@ -230,7 +374,6 @@ def alpha_batch(
 
 def validate(
   state: State,
-  key: jax.Array,
   valid: split.Split,
   sums: Sums,
   start: jax.Array,
@@ -243,15 +386,12 @@ def validate(
   """
   examples = len(valid.labels)
   order = split.blocks(jnp.arange(examples), examples, setup.batch_size)
-  t = state.epoch / setup.epochs
-  alphas = state.params['alphas']
-  mix = setup.method.relax(key, alphas, state.mask, t)
-  variables = {'params': state.params['weights'], 'batch_stats': state.stats}
+  mix = setup.method.relax(state.arch, clock(state, setup))
+  w = state.params['weights']
 
   def body(n, sums):
     batch = split.take(valid, order[n], setup.mean, setup.std)
-    given = batch.image, mix, False, batch.present
-    logits = setup.net.apply(variables, *given)
+    logits, _ = forward(setup.net, w, state.stats, batch, mix, running=True)
     loss = cross_entropy(logits, batch)
     sums = count(sums, logits, batch, loss, 0.0)
     return watch(sums, loss, state.step)
@@ -262,22 +402,27 @@ def validate(
 def init(
   setup: Setup,
   variables: Tree,
-  alphas: dict[str, jax.Array],
-  mask: dict[str, jax.Array],
+  arch: archs.Arch,
+  rates: Mapping[str, float],
   examples: int,
   classes: int,
 ) -> State:
   """The state before the first step, from first values of the parameters."""
-  params = {'weights': variables['params'], 'alphas': alphas}
+  params = {'weights': variables['params'], 'alphas': arch.alphas}
+  rates = {name: jnp.asarray(float(value)) for name, value in rates.items()}
+  remember = setup.distill.teacher.init
+  tx = optimizers.both(rates, 0.0, setup.nesterov)
   return State(
     step=jnp.zeros((), jnp.int32),
     epoch=jnp.zeros((), jnp.int32),
     params=params,
     stats=variables['batch_stats'],
     # One program; without jit, XLA compiles one for each shape of zeros.
-    opt=jax.jit(setup.tx.init)(params),
-    mask=mask,
-    memory=setup.distill.memory.init(examples, classes),
+    opt=jax.jit(tx.init)(params),
+    mask=arch.mask,
+    own=arch.own,
+    rates=rates,
+    memory=remember(examples, classes, variables['params']),
     sums=zero(),
   )
 

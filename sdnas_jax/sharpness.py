@@ -84,7 +84,7 @@ def measure(
     probe: how.
   """
   batches = chosen(state, key, valid, setup, probe)
-  loss, x = losses(state, key, setup, probe.of)
+  loss, x = losses(state, setup, probe.of)
 
   def times(v):
     return mean(lambda batch: hessian.product(partial(loss, batch), x, v))
@@ -97,7 +97,7 @@ def measure(
 
   start = jax.random.fold_in(key, state.epoch)
   eigenvalue = hessian.dominant(times, x.size, start, probe.products)
-  soft = mixing(state, key, setup)
+  soft = mixing(state, setup)
   return Measures(
     dominant_eigenvalue=eigenvalue + probe.decay,
     sharpness=mean(climb),
@@ -125,7 +125,7 @@ def columns(
     probe: how; its `decay` is left out.
   """
   batches = chosen(state, key, valid, setup, probe)
-  loss, x = losses(state, key, setup, probe.of)
+  loss, x = losses(state, setup, probe.of)
 
   def each(batch):
     times, _ = hessian.linear(partial(loss, batch), x)
@@ -148,7 +148,7 @@ def density(
     Eigenvalues [products], and the share of all that each stands for.
   """
   batches = chosen(state, key, valid, setup, probe)
-  loss, x = losses(state, key, setup, probe.of)
+  loss, x = losses(state, setup, probe.of)
 
   def times(v):
     each = lax.map(lambda b: hessian.product(partial(loss, b), x, v), batches)
@@ -181,7 +181,7 @@ def plane(
     `loss` and `accuracy`, each [n, m], of the probe's batches.
   """
   batches = chosen(state, key, valid, setup, probe)
-  see = predictor(state, key, setup, probe.of)
+  see = predictor(state, setup, probe.of)
 
   def look(x):
     def each(batch):
@@ -214,31 +214,30 @@ def chosen(
 
 
 def losses(
-  state: search.State, key: jax.Array, setup: search.Setup, of: str
+  state: search.State, setup: search.Setup, of: str
 ) -> tuple[Callable[[split.Batch, jax.Array], jax.Array], jax.Array]:
   """A batch's loss as a function of a group's flat vector, and that vector."""
   x, unravel = flatten_util.ravel_pytree(state.params[of])
-  see = predictor(state, key, setup, of)
+  see = predictor(state, setup, of)
   return lambda batch, x: search.cross_entropy(see(batch, unravel(x)), batch), x
 
 
 def predictor(
-  state: search.State, key: jax.Array, setup: search.Setup, of: str
+  state: search.State, setup: search.Setup, of: str
 ) -> Callable[[split.Batch, Tree], jax.Array]:
   """A batch's logits as a function of a group of the parameters."""
 
   def see(batch, x):
     now = state._replace(params={**state.params, of: x})
-    w, mix = now.params['weights'], mixing(now, key, setup)
+    w, mix = now.params['weights'], mixing(now, setup)
     return search.forward(setup.net, w, state.stats, batch, mix)[0]
 
   return see
 
 
-def mixing(state: search.State, key: jax.Array, setup: search.Setup) -> Tree:
+def mixing(state: search.State, setup: search.Setup) -> Tree:
   """The mix that the alphas stand for."""
-  t = state.epoch / setup.epochs
-  return setup.method.relax(key, state.params['alphas'], state.mask, t)
+  return setup.method.relax(state.arch, search.clock(state, setup))
 
 
 def accuracy(

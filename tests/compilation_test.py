@@ -1,5 +1,7 @@
 """What is compiled once for many runs, and what is not."""
 
+import functools
+
 import jax.numpy as jnp
 import pytest
 
@@ -12,6 +14,7 @@ from sdnas_jax.spaces import published
 from sdnas_jax.spaces import SPACES
 from sdnas_jax.tasks import evaluate
 from sdnas_jax.tasks import search
+from sdnas_jax.tasks import stages
 
 
 def scaled(x, setup):
@@ -20,16 +23,19 @@ def scaled(x, setup):
 
 def searching(**change):
   config = search_digits.get_config()
+  options = change.pop('options', {})
   config.update_from_flattened_dict(change)
-  source = sources.find('digits', '')
-  return search.assemble(config, SPACES['darts'], source, 80)
+  config.options.update(options)
+  source, space = sources.find('digits', ''), SPACES['darts']
+  (stage,) = stages.plan(config, space)
+  return search.begin(stage, space, source, 80).setup
 
 
 def training(**change):
   config = evaluate_digits.get_config()
   config.update_from_flattened_dict(change)
   genotype = published.find(config.genotype)
-  return evaluate.assemble(config, genotype, sources.find('digits', ''), 80)
+  return evaluate.assemble(config, genotype, sources.find('digits', ''))
 
 
 def built(x, setup):
@@ -40,11 +46,27 @@ def built(x, setup):
 @pytest.mark.parametrize(
   'make, number, structure',
   [
-    (searching, {'distill.warmup': 16}, {'weights.lr': 0.1}),
-    (searching, {'seed': 3}, {'distill.teachers': 3}),
+    (searching, {'distill.warmup': 16}, {'distill.teachers': 3}),
+    (searching, {'seed': 3}, {'weights.schedule': 'linear'}),
     (searching, {'distill.weight': 0.5}, {'distill.weight': 0.0}),
+    (searching, {'weights.lr': 0.1}, {'weights.rule': 'sam'}),
+    (searching, {'alphas.decay': 0.1}, {'weights.nesterov': True}),
+    (searching, {'weights.clip': 1.0}, {'distill.teacher': 'ema'}),
+    (searching, {'distill.temperature': 3.0}, {'distill.metric': 'cosine'}),
+    (searching, {'method': 'darts_es'}, {'method': 'darts2'}),
+    (
+      functools.partial(searching, method='gdas'),
+      {'options': {'tau_max': 5.0}},
+      {'method': 'snas'},
+    ),
+    (
+      functools.partial(searching, **{'weights.rule': 'sam'}),
+      {'weights.rho': 0.1},
+      {'weights.rule': 'plain'},
+    ),
     (training, {'weights.smoothing': 0.1}, {'genotype': 'DARTS_V1'}),
-    (training, {'seed': 3}, {'weights.schedule': 'linear'}),
+    (training, {'weights.lr': 0.1}, {'weights.schedule': 'linear'}),
+    (training, {'seed': 3}, {'weights.nesterov': True}),
   ],
 )
 def test_runs_that_differ_in_numbers_share_a_program(make, number, structure):

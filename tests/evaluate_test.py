@@ -16,10 +16,14 @@ from sdnas_jax.data import split
 from sdnas_jax.networks import derived
 from sdnas_jax.networks import sizing
 from sdnas_jax.spaces import space as spaces
+from sdnas_jax.spaces import SPACES
 
-PAIRS = ('sep_conv_3x3', 0), ('max_pool_3x3', 1)
-GENOTYPE = spaces.Genotype('darts', PAIRS, (2,), PAIRS, (2,))
+NODES = {2: [('sep_conv_3x3', 0), ('max_pool_3x3', 1)]}
+GENOTYPE = spaces.Genotype.of(
+  SPACES['darts'], {'normal': NODES, 'reduce': NODES}
+)
 IMAGE, CLASSES = (8, 8, 2), 6
+RATES = {'momentum': 0.9, 'decay': 3e-4, 'clip': 5.0}
 
 
 def setup(**change):
@@ -27,7 +31,9 @@ def setup(**change):
     'net': derived.Derived(
       GENOTYPE, CLASSES, channels=2, layers=1, auxiliary=False
     ),
-    'tx': optimizers.sgd(0.1, 0.9, 3e-4, 5.0),
+    'schedule': optimizers.cosine,
+    'nesterov': False,
+    'rates': {'lr': 0.1, 'lr_min': 0.1, 'warmup': 0, **RATES},
     'augment': augment.Augment(pad=1, flip=True, cutout=2),
     'mean': (0.5, 0.4),
     'std': (0.2, 0.3),

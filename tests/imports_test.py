@@ -19,9 +19,9 @@ ALLOWED = {
   'data': {'errors', 'parallel', 'tf'},
   'kernels': {'compilation', 'parallel'},
   'networks': {'kernels', 'spaces'},
-  'methods': {'bilevel', 'spaces'},
+  'methods': {'bilevel', 'errors', 'spaces'},
   'report': {'spaces'},
-  'evaluate': {'data'},
+  'evaluate': {'bilevel', 'data'},
   'search': {'bilevel', 'data', 'methods', 'spaces'},
   'sharpness': {'analysis', 'data', 'search'},
   'runs': {

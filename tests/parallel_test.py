@@ -16,20 +16,19 @@ from sdnas_jax import parallel, search, sharpness
 from tests import toys
 
 out = {}
-for method in ('darts', 'darts2'):
+for method in ('darts', 'darts2', 'gdas'):
   parts = toys.setup(method, batch_size=8)
   data = [parallel.replicate(half) for half in toys.halves()]
   state = toys.state(parts)
   run = jax.jit(search.advance, out_shardings=parallel.everywhere())
   state = run(state, jax.random.key(0), *data, np.int32(1), parts)
   trace = state.opt.inner_states['weights'].inner_state[2].trace
-  moments = state.opt.inner_states['alphas'].inner_state[1].mu, trace
+  moments = state.opt.inner_states['alphas'].inner_state[2].mu, trace
   for n, leaf in enumerate(jax.tree.leaves(moments)):
     out[f'{method}{n}'] = leaf
   out[method] = state.sums.loss
   out[f'{method}_ring'] = state.memory.probs
-  sums = jax.jit(search.validate)(state, jax.random.key(1), data[1],
-                                  search.zero(), 0, 3, parts)
+  sums = jax.jit(search.validate)(state, data[1], search.zero(), 0, 3, parts)
   out[f'{method}_valid'] = sums.loss
   if method == 'darts':
     probe = sharpness.Probe('alphas', 'probe', 2, 4, 0.05, 1, 0.0)

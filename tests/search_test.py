@@ -87,7 +87,8 @@ def test_contract(method, weight):
     jax.random.key(0), end.params['alphas'], end.mask, 0.0
   )
   found = METHODS[method].discretize(space, jax.device_get(mix))
-  assert len(found.normal) == len(found.reduce) == 2 * space.nodes
+  for graph in found.graphs.values():
+    assert [len(pairs) for pairs in graph.nodes] == [2] * space.nodes
 
 
 def reference(state, key, epochs):
@@ -235,9 +236,9 @@ def test_each_hook_of_a_method_reaches_its_place():
     decayed,
   )  # the architecture's gradient was 0 but for the decay
   trace = end.opt.inner_states['weights'].inner_state[2].trace
-  cell = trace['weights']['cell0']['from0']
+  cell = trace['weights']['cell1']['from0']
   unused, used = cell['first']['pointwise'], cell['skip']['Pointwise_0']
-  own = begin.params['weights']['cell0']['from0']['first']['pointwise']
+  own = begin.params['weights']['cell1']['from0']['first']['pointwise']
   np.testing.assert_allclose(
     unused, 3e-4 * own, rtol=1e-4, atol=1e-9
   )  # a convolution that the perturbed mix leaves out decays only

@@ -13,6 +13,7 @@ from sdnas_jax import search
 from sdnas_jax import sharpness
 from sdnas_jax.analysis import hessian
 from sdnas_jax.analysis import landscape
+from sdnas_jax.bilevel import arch as archs
 from sdnas_jax.data import augment
 from sdnas_jax.data import split
 from sdnas_jax.kernels import build
@@ -53,9 +54,11 @@ def double(space, layers, how):
   shapes = sizing.shapes(net.clone(depthwise='grouped'), toys.IMAGE, mix)
   variables = sizing.variables(shapes, 0)
   rng = np.random.default_rng(0)
-  alphas = {k: rng.standard_normal(space.shape) for k in space.kinds}
-  mask = {k: np.ones(space.shape, bool) for k in space.kinds}
-  state = search.init(parts, variables, alphas, mask, 20, toys.CLASSES)
+  arch = archs.Arch(
+    {k: rng.standard_normal(space.shape) for k in space.kinds},
+    {k: np.ones(space.shape, bool) for k in space.kinds},
+  )
+  state = search.init(parts, variables, arch, toys.RATES, 20, toys.CLASSES)
   wide = functools.partial(jnp.asarray, dtype=jnp.float64)
   params = jax.tree.map(wide, state.params)
   stats = jax.tree.map(wide, state.stats)
@@ -129,7 +132,7 @@ def test_eigenvalues_are_those_of_the_differenced_gradient(
 def test_the_product_is_symmetric_in_float32():
   parts, (_, valid) = toys.setup(), toys.halves()
   state = toys.state(parts)
-  loss, x = sharpness.losses(state, KEY, parts, 'weights')
+  loss, x = sharpness.losses(state, parts, 'weights')
   batch = batches(valid, parts, 1)[0]
   rng = np.random.default_rng(0)
   u, v = (jnp.asarray(rng.standard_normal(x.size), x.dtype) for _ in range(2))
@@ -146,7 +149,7 @@ def test_the_product_is_symmetric_in_float32():
 def test_the_gap_is_the_lost_accuracy_counted_by_hand():
   parts, (_, valid) = toys.setup(), toys.halves()
   state = toys.state(parts)
-  mix = sharpness.mixing(state, KEY, parts)
+  mix = sharpness.mixing(state, parts)
   genotype = spaces.strongest(toys.SPACE, jax.device_get(mix))
   hard = spaces.hard(toys.SPACE, genotype)
   how = probe(products=4)

@@ -1,15 +1,18 @@
 """A search small enough to compile in seconds, for many tests."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
+from sdnas_jax import methods
 from sdnas_jax import parallel
 from sdnas_jax import search
 from sdnas_jax.bilevel import distill
 from sdnas_jax.bilevel import optimizers
+from sdnas_jax.bilevel import rules
 from sdnas_jax.data import augment
 from sdnas_jax.data import split
-from sdnas_jax.methods import METHODS
+from sdnas_jax.networks import columns
 from sdnas_jax.networks import sizing
 from sdnas_jax.networks import supernet
 from sdnas_jax.spaces import space as spaces
@@ -17,7 +20,7 @@ from sdnas_jax.spaces import space as spaces
 SPACE = spaces.Space(
   name='toy',
   primitives=('none', 'avg_pool_3x3', 'skip_connect', 'sep_conv_3x3'),
-  nodes=1,
+  nodes=2,
 )
 IMAGE = (6, 6, 2)
 CLASSES = 3
@@ -27,29 +30,49 @@ def term(**change):
   """A distillation term, by default the paper's without warm-up."""
   fields = {
     'weight': 1.0,
+    'teacher': 'window',
     'teachers': 2,
     'warmup': 0,
     'metric': 'kl',
     'temperature': 1.0,
-    'vote': 'mean',
     'decay': 0.5,
   }
   return distill.make(**{**fields, **change})
 
 
-def setup(method='darts', batch_size=8, epochs=4, layers=1, **change):
-  """The parts of a toy search."""
-  sgd = optimizers.sgd(0.1, 0.9, 3e-4, 5.0)
-  adam = optimizers.adam(3e-2, 0.5, 0.999, 1e-3)
+RATES = {
+  **{'weights.lr': 0.1, 'weights.lr_min': 0.1, 'weights.warmup': 0},
+  **{'weights.momentum': 0.9, 'weights.decay': 3e-4, 'weights.clip': 5.0},
+  **{'alphas.lr': 3e-2, 'alphas.b1': 0.5, 'alphas.b2': 0.999},
+  **{'alphas.decay': 1e-3, 'alphas.clip': 0.0},
+}
+
+
+def setup(
+  method='darts', batch_size=8, epochs=4, layers=3, options=(), **change
+):
+  """The parts of a toy search: by default a normal cell and two reductions.
+
+  A method is a name or a value.
+  """
+  if isinstance(method, str):
+    method = methods.make(method, dict(options))
   return search.Setup(
-    net=supernet.Supernet(SPACE, CLASSES, channels=2, layers=layers),
-    tx=optimizers.split(sgd, adam),
-    method=METHODS[method],
+    net=supernet.Supernet(
+      SPACE, CLASSES, channels=2, layers=layers, **method.model
+    ),
+    method=method,
+    rule=jax.tree_util.Partial(rules.plain),
+    alpha_rule=rules.direct,
+    schedule=optimizers.cosine,
+    nesterov=False,
     distill=term(**change),
     augment=augment.Augment(pad=1, flip=True, cutout=2),
     mean=(0.5, 0.4),
     std=(0.2, 0.3),
     batch_size=batch_size,
+    steps=3,
+    before=0,
     epochs=epochs,
     alpha_warmup=0,
   )
@@ -69,13 +92,14 @@ def halves(train=20, valid=18, seed=0):
 
 def state(parts, examples=20, seed=0):
   """A first state."""
-  mix = {k: jnp.zeros(SPACE.shape) for k in SPACE.kinds}
-  variables = sizing.variables(sizing.shapes(parts.net, IMAGE, mix), seed)
-  rng = np.random.default_rng(seed)
-  alphas = {
-    k: 0.5 * rng.standard_normal(SPACE.shape).astype(np.float32)
-    for k in SPACE.kinds
+  net = parts.net
+  mix = {
+    kind: jnp.zeros((*shape[:-1], columns.count(net)))
+    for kind, shape in net.tables.items()
   }
-  mask = {k: np.ones(SPACE.shape, bool) for k in SPACE.kinds}
-  first = search.init(parts, variables, alphas, mask, examples, CLASSES)
+  variables = sizing.variables(sizing.shapes(net, IMAGE, mix), seed)
+  arch = parts.method.init(
+    np.random.default_rng(seed), net.space, net.tables, 0.5
+  )
+  first = search.init(parts, variables, arch, RATES, examples, CLASSES)
   return parallel.replicate(first)

@@ -8,7 +8,8 @@ supernet's class probabilities and a teacher's, on the training half,
 where the teacher of an example is the mean of the probabilities that the
 supernet gave it in the last K epochs (section 3.4, "voting teachers"). They
 are recorded as they arise, from the training forward pass itself, and read by
-the example's index from a `Memory` that lives on the device.
+the example's index from a memory that lives on the device. Who teaches is a
+value, a `Teacher`.
 """
 
 from collections.abc import Callable
@@ -26,19 +27,22 @@ import optax
 Tree = Any
 
 
-class Memory(NamedTuple):
+class Teacher(NamedTuple):
   """What is remembered of each training example, as three pure functions.
 
   Indices outside [0, examples) mark rows that only pad a batch: they read
-  as unknown and write nothing.
+  as unknown and write nothing. A teacher that needs more than what the student
+  said keeps weights in its memory and runs them: `see` is the batch's forward
+  pass, and `push` is given the weights after the step.
   """
 
-  # (examples, classes) -> memory
-  init: Callable[[int, int], Tree]
-  # (memory, index [B]) -> teacher [B, classes], known [B] bool
-  read: Callable[[Tree, jax.Array], tuple[jax.Array, jax.Array]]
-  # (memory, index [B], probabilities [B, classes]) -> memory
-  push: Callable[[Tree, jax.Array, jax.Array], Tree]
+  # (examples, classes, weights) -> memory
+  init: Callable[[int, int, Tree], Tree]
+  # (memory, index [B], see) -> teacher [B, classes], known [B] bool; see is
+  # (weights) -> probabilities [B, classes]
+  read: Callable[..., tuple[jax.Array | None, jax.Array | None]]
+  # (memory, index [B], probabilities [B, classes], weights) -> memory
+  push: Callable[[Tree, jax.Array, jax.Array, Tree], Tree]
 
 
 class Batch(Protocol):
@@ -67,58 +71,74 @@ def _count(ring, index):
 
 
 @functools.cache  # equal terms are one to a compiled step
-def window(teachers: int) -> Memory:
+def window(teachers: int) -> Teacher:
   """The mean of the last `teachers` records; of fewer, where there are fewer.
 
   An example's n-th record lies in slot n % teachers, so an epoch that misses
   an example overwrites nothing.
   """
 
-  def read(ring, index):
+  def read(ring, index, see):
     count = _count(ring, index)
     slot = jnp.arange(teachers)[:, None]
     share = (slot < count[None]) / jnp.clip(count, 1, teachers)[None]
     probs = ring.probs.at[:, index].get(mode='fill', fill_value=0.0)
     return jnp.sum(share[:, :, None] * probs, axis=0), count > 0
 
-  def push(ring, index, probs):
-    slot = _count(ring, index) % teachers
-    return Ring(
-      ring.probs.at[slot, index].set(probs, mode='drop'),
-      ring.count.at[index].add(1, mode='drop'),
-    )
-
-  return Memory(lambda n, c: _ring(teachers, n, c), read, push)
+  return Teacher(_started(teachers), read, _push)
 
 
 @functools.cache
-def average(decay: float) -> Memory:
+def lag(epochs: int) -> Teacher:
+  """The record of exactly so many epochs ago (SAF, Du et al. 2022)."""
+
+  def read(ring, index, see):
+    count = _count(ring, index)
+    slot = count % epochs  # the one that the next record overwrites
+    probs = ring.probs.at[slot, index].get(mode='fill', fill_value=0.0)
+    return probs, count >= epochs
+
+  return Teacher(_started(epochs), read, _push)
+
+
+def _started(slots):
+  return lambda examples, classes, weights: _ring(slots, examples, classes)
+
+
+def _push(ring, index, probs, weights):
+  slot = _count(ring, index) % len(ring.probs)
+  return Ring(
+    ring.probs.at[slot, index].set(probs, mode='drop'),
+    ring.count.at[index].add(1, mode='drop'),
+  )
+
+
+@functools.cache
+def ema(decay: float) -> Teacher:
   """A decayed exponential average, the paper's proposed future work.
 
   teacher <- decay * teacher + (1 - decay) * record, from the first record on.
   """
 
-  def read(ring, index):
+  def read(ring, index, see):
     probs = ring.probs.at[0, index].get(mode='fill', fill_value=0.0)
     return probs, _count(ring, index) > 0
 
-  def push(ring, index, probs):
-    old, known = read(ring, index)
+  def push(ring, index, probs, weights):
+    old, known = read(ring, index, None)
     mean = jnp.where(known[:, None], decay * old + (1 - decay) * probs, probs)
-    return Ring(
-      ring.probs.at[0, index].set(mean, mode='drop'),
-      ring.count.at[index].add(1, mode='drop'),
-    )
+    return _push(ring, index, mean, weights)
 
-  return Memory(lambda n, c: _ring(1, n, c), read, push)
+  return Teacher(_started(1), read, push)
 
 
 # Remembers nothing: plain DARTS, without the ring's memory.
-OFF = Memory(
-  init=lambda examples, classes: (),
-  read=lambda memory, index: (None, None),
-  push=lambda memory, index, probs: memory,
+OFF = Teacher(
+  init=lambda examples, classes, weights: (),
+  read=lambda memory, index, see: (None, None),
+  push=lambda memory, index, probs, weights: memory,
 )
+TEACHERS = ('window', 'ema', 'lag')
 
 
 def kl(teacher: jax.Array, logits: jax.Array) -> jax.Array:
@@ -161,13 +181,12 @@ METRICS = {
   'manhattan': manhattan,
   'cosine': cosine,
 }
-VOTES = ('mean', 'average')
 
 
 @functools.partial(
   jax.tree_util.register_dataclass,
   data_fields=['weight', 'warmup', 'temperature'],
-  meta_fields=['memory', 'metric'],
+  meta_fields=['teacher', 'metric'],
 )
 @dataclasses.dataclass(frozen=True)
 class Distillation:
@@ -176,7 +195,7 @@ class Distillation:
   A compiled step serves all values of its numbers.
   """
 
-  memory: Memory
+  teacher: Teacher
   metric: Callable[[jax.Array, jax.Array], jax.Array]
   weight: float
   warmup: int
@@ -192,6 +211,7 @@ class Distillation:
     batch: Batch,
     logits: jax.Array,
     epoch: jax.Array,
+    see: Callable[[Tree], jax.Array],
   ) -> jax.Array:
     """D(teacher, student), averaged over the batch; 0 in the warm-up.
 
@@ -200,12 +220,15 @@ class Distillation:
     example without a record, which only the first epoch has, adds nothing.
 
     Args:
-      memory: the state of `self.memory`.
+      memory: of `self.teacher`.
       batch: its rows' `index` and whether they are `present`, both [batch].
       logits: [batch, classes] of the student.
       epoch: the current one, counted from 0.
+      see: from weights to the batch's logits [batch, classes].
     """
-    teacher, known = self.memory.read(memory, batch.index)
+    teacher, known = self.teacher.read(
+      memory, batch.index, lambda w: self.soften(see(w))
+    )
     if teacher is None:
       return jnp.zeros(())
     distance = self.metric(teacher, logits / self.temperature)
@@ -217,17 +240,20 @@ class Distillation:
 
 def make(
   weight: float,
+  teacher: str,
   teachers: int,
+  decay: float,
   warmup: int,
   metric: str,
   temperature: float,
-  vote: str,
-  decay: float,
 ) -> Distillation:
   """The term that `config.distill` describes; a weight of 0 turns it off."""
-  memory = window(teachers) if vote == 'mean' else average(decay)
+  if teacher == 'ema':
+    taught = ema(decay)
+  else:
+    taught = {'window': window, 'lag': lag}[teacher](teachers)
   return Distillation(
-    memory=memory if weight else OFF,
+    teacher=taught if weight else OFF,
     metric=METRICS[metric],
     weight=weight,
     warmup=warmup,

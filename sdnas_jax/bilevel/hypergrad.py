@@ -2,32 +2,36 @@
 
   min_a L_valid(w*(a), a)  subject to  w*(a) = argmin_w L_train(w, a)
 
-Every rule has the signature (train_loss, valid_loss, w, a, virtual) -> grad of
-a, where the losses are functions of (w, a) and `virtual` maps a gradient of
-the weights to the weights that the optimiser would go to.
+Every rule takes a `Problem` and returns the gradient of `a`.
 """
 
 from collections.abc import Callable
 from typing import Any
+from typing import NamedTuple
 
 import jax
 
 Tree = Any
 Loss = Callable[[Tree, Tree], jax.Array]
-Virtual = Callable[[Tree], Tree]
 
 
-def first_order(
-  train_loss: Loss, valid_loss: Loss, w: Tree, a: Tree, virtual: Virtual
-) -> Tree:
+class Problem(NamedTuple):
+  """The bilevel problem at a step."""
+
+  w: Tree
+  a: Tree
+  train: Loss  # (w, a) -> scalar, with the distillation's term
+  valid: Loss  # (w, a) -> scalar, with the method's penalty
+  virtual: Callable[[Tree], Tree]  # w's gradient -> where the optimiser goes
+  rate: jax.Array  # the weights' learning rate
+
+
+def first_order(problem: Problem) -> Tree:
   """Takes the present weights for w*(a): dL_valid(w, a)/da."""
-  del train_loss, virtual
-  return jax.grad(valid_loss, argnums=1)(w, a)
+  return jax.grad(problem.valid, argnums=1)(problem.w, problem.a)
 
 
-def second_order(
-  train_loss: Loss, valid_loss: Loss, w: Tree, a: Tree, virtual: Virtual
-) -> Tree:
+def second_order(problem: Problem) -> Tree:
   """Takes one step of the optimiser for w*(a) and differentiates through it.
 
   DARTS (equation 7) in exact form: no finite difference, and the step is the
@@ -35,6 +39,7 @@ def second_order(
   """
 
   def unrolled(a):
-    return valid_loss(virtual(jax.grad(train_loss)(w, a)), a)
+    grads = jax.grad(problem.train)(problem.w, a)
+    return problem.valid(problem.virtual(grads), a)
 
-  return jax.grad(unrolled)(a)
+  return jax.grad(unrolled)(problem.a)

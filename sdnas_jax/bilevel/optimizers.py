@@ -1,10 +1,11 @@
 """SGD for the weights, Adam for the alphas, split by `optax.multi_transform`.
 
 Parameters are {'weights': ..., 'alphas': ...}: the two groups' names are the
-transforms' labels.
+transforms' labels. What an optimiser's numbers are may be traced, so that one
+compiled step serves all of them.
 """
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -13,54 +14,55 @@ import jax.numpy as jnp
 import optax
 
 Tree = Any
+Number = jax.Array | float
+Rates = Mapping[str, Number]  # by the config's names, as 'weights.decay'
 TAIL = 5  # epochs
+# The numbers of a search's optimisers, by the config's names.
+WEIGHTS = 'lr', 'lr_min', 'warmup', 'momentum', 'decay', 'clip'
+ALPHAS = 'lr', 'b1', 'b2', 'decay', 'clip'
 
 
-Schedule = Callable[[jax.Array], jax.Array]  # from a step to its rate
+def cosine(lr: Number, lr_min: Number, epoch: Number, epochs: Number) -> Number:
+  """Cosine annealing, constant within an epoch."""
+  angle = jnp.pi * epoch / epochs
+  return lr_min + 0.5 * (lr - lr_min) * (1 + jnp.cos(angle))
 
 
-def cosine(lr: float, lr_min: float, epochs: int, steps: int) -> Schedule:
-  """Cosine annealing, constant within an epoch of so many steps."""
+def early_cosine(
+  lr: Number, lr_min: Number, epoch: Number, epochs: Number
+) -> Number:
+  """The same an epoch early, which ends on lr_min.
 
-  def schedule(count):
-    angle = jnp.pi * (count // steps) / epochs
-    return lr_min + 0.5 * (lr - lr_min) * (1 + jnp.cos(angle))
+  So it is in what SDARTS, SGAS and others released, whose PyTorch steps the
+  schedule before an epoch.
+  """
+  return cosine(lr, lr_min, epoch + 1, epochs)
 
-  return schedule
 
-
-def linear(lr: float, lr_min: float, epochs: int, steps: int) -> Schedule:
-  """Linear annealing, constant within an epoch of so many steps.
+def linear(lr: Number, lr_min: Number, epoch: Number, epochs: Number) -> Number:
+  """Linear annealing, constant within an epoch.
 
   Over the last `TAIL` epochs, where a usual step would be coarse, as many take
   the last one (P-DARTS, Chen et al. 2019, in its ImageNet code).
   """
-
-  def schedule(count):
-    left, line = epochs - count // steps, max(epochs - TAIL, 1)
-    share = jnp.where(left > TAIL, left - TAIL, left / TAIL) / line
-    return lr_min + (lr - lr_min) * share
-
-  return schedule
+  left, line = epochs - epoch, jnp.maximum(epochs - TAIL, 1)
+  share = jnp.where(left > TAIL, left - TAIL, left / TAIL) / line
+  return lr_min + (lr - lr_min) * share
 
 
-def warm(schedule: Schedule, epochs: int, steps: int) -> Schedule:
-  """Lowers a schedule's first epochs, to 1/n, 2/n ... of it."""
-  if not epochs:
-    return schedule
-  return lambda count: (
-    schedule(count) * jnp.minimum((count // steps + 1) / epochs, 1)
-  )
+def warm(rate: Number, epoch: Number, warmup: Number) -> Number:
+  """A schedule's rate, lowered to 1/n, 2/n, ... of it in n first epochs."""
+  return rate * jnp.minimum((epoch + 1) / jnp.maximum(warmup, 1), 1)
 
 
-SCHEDULES = {'cosine': cosine, 'linear': linear}
+SCHEDULES = {'cosine': cosine, 'early_cosine': early_cosine, 'linear': linear}
 
 
 def sgd(
-  schedule: Callable[[jax.Array], jax.Array] | float,
-  momentum: float,
-  decay: float,
-  clip: float,
+  lr: Number,
+  momentum: Number,
+  decay: Number,
+  clip: Number,
   nesterov: bool = False,
 ) -> optax.GradientTransformation:
   """Clips the raw gradient, then adds the decay, then the momentum."""
@@ -68,15 +70,39 @@ def sgd(
     clip_by_global_norm(clip),
     optax.add_decayed_weights(decay),
     optax.trace(momentum, nesterov),
-    optax.scale_by_learning_rate(schedule),
+    optax.scale_by_learning_rate(lr),
   )
 
 
-def clip_by_global_norm(limit: float) -> optax.GradientTransformation:
+def adam(
+  lr: Number, b1: Number, b2: Number, decay: Number, clip: Number = 0.0
+) -> optax.GradientTransformation:
+  """Adam with L2 regularisation: the decay enters the moments, unlike AdamW.
+
+  A positive `clip` limits the raw gradient's norm.
+  """
+  return optax.chain(
+    clip_by_global_norm(jnp.where(clip > 0, clip, jnp.inf)),
+    optax.add_decayed_weights(decay),
+    optax.scale_by_adam(b1, b2),
+    optax.scale_by_learning_rate(lr),
+  )
+
+
+def both(
+  rates: Rates, lr: Number, nesterov: bool
+) -> optax.GradientTransformation:
+  """A search's optimisers, at the rate that the weights' schedule is at."""
+  own = {name: rates[f'weights.{name}'] for name in WEIGHTS[3:]}
+  other = {name: rates[f'alphas.{name}'] for name in ALPHAS}
+  return split(sgd(lr, **own, nesterov=nesterov), adam(**other))
+
+
+def clip_by_global_norm(limit: Number) -> optax.GradientTransformation:
   """Optax's, but of one vector: XLA compiles hundreds of small sums slowly."""
 
   def scale(grads, params):
-    size = jnp.linalg.norm(_vector(grads))
+    size = norm(grads)
     return _times(jnp.where(size < limit, 1.0, limit / size), grads)
 
   return optax.stateless(scale)
@@ -97,19 +123,13 @@ def _times_backward(kept, c):
 _times.defvjp(lambda *both: (_times(*both), both), _times_backward)
 
 
+def norm(tree: Tree) -> jax.Array:
+  """Of all its numbers together."""
+  return jnp.linalg.norm(_vector(tree))
+
+
 def _vector(tree):
   return flatten_util.ravel_pytree(tree)[0]
-
-
-def adam(
-  lr: float, b1: float, b2: float, decay: float
-) -> optax.GradientTransformation:
-  """Adam with L2 regularisation: the decay enters the moments, unlike AdamW."""
-  return optax.chain(
-    optax.add_decayed_weights(decay),
-    optax.scale_by_adam(b1, b2),
-    optax.scale_by_learning_rate(lr),
-  )
 
 
 def split(

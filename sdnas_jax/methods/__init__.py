@@ -1,11 +1,70 @@
-"""The search methods; a new one is a file here and a line below."""
+"""The search methods; a new one is a file here and a line below.
 
-from sdnas_jax.methods import darts
-from sdnas_jax.methods import darts2
-from sdnas_jax.methods import darts_es
+>>> make('gdas', {'tau_max': 5.0})
+"""
 
-METHODS = {
-  'darts': darts.METHOD,
-  'darts2': darts2.METHOD,
-  'darts_es': darts_es.METHOD,
+from collections.abc import Callable
+from collections.abc import Mapping
+import functools
+import inspect
+from typing import Any
+
+from sdnas_jax import errors
+from sdnas_jax.methods.beta_darts import beta_darts
+from sdnas_jax.methods.darts import darts
+from sdnas_jax.methods.darts2 import darts2
+from sdnas_jax.methods.darts_ada import darts_ada
+from sdnas_jax.methods.darts_es import darts_es
+from sdnas_jax.methods.darts_minus import darts_minus
+from sdnas_jax.methods.darts_pt import darts_pt
+from sdnas_jax.methods.gdas import gdas
+from sdnas_jax.methods.method import Method
+from sdnas_jax.methods.p_darts import p_darts
+from sdnas_jax.methods.pc_darts import pc_darts
+from sdnas_jax.methods.sdarts import sdarts_adv
+from sdnas_jax.methods.sdarts import sdarts_rs
+from sdnas_jax.methods.sgas import sgas
+from sdnas_jax.methods.snas import snas
+
+METHODS: dict[str, Callable[..., Method]] = {
+  method.__name__: method
+  for method in (
+    *(darts, darts2, darts_es, darts_ada, darts_minus, darts_pt, beta_darts),
+    *(gdas, p_darts, pc_darts, sdarts_rs, sdarts_adv, sgas, snas),
+  )
 }
+
+
+def options(name: str) -> dict[str, Any]:
+  """A method's own numbers, and their published values."""
+  parameters = inspect.signature(METHODS[name]).parameters
+  return {key: given.default for key, given in parameters.items()}
+
+
+def make(name: str, given: Mapping[str, Any]) -> Method:
+  """The method of a name, with some of its numbers changed.
+
+  Raises:
+    BadInput: there is no such method or number, or it is out of range.
+  """
+  errors.pick('method', name, METHODS)
+  known = options(name)
+  for key, value in given.items():
+    if not known:
+      raise errors.BadInput(f'{name} has no options: remove options.{key}')
+    errors.pick(f'option of {name}', key, known)
+    kind = type(known[key])
+    right = isinstance(value, kind) or (kind is float and type(value) is int)
+    if not right or (isinstance(value, bool) and kind is not bool):
+      raise errors.BadInput(
+        f'options.{key} must be of type {kind.__name__}, not {value!r}'
+      )
+  try:
+    return _made(name, tuple(sorted(given.items())))
+  except ValueError as error:
+    raise errors.BadInput(f'{name}: {error}') from error
+
+
+@functools.cache  # equal methods are one to a compiled step
+def _made(name, given):
+  return METHODS[name](**dict(given))

@@ -2,37 +2,69 @@
 
 The largest eigenvalue of the alpha-Hessian is averaged over five measurements.
 Once that has grown by 30 % in four of them, the search ends, with the genotype
-of the middle of the older five. `sharpness.every` must be set; R-DARTS's code
-measures every second epoch, by `sharpness.protocol=robustdarts`.
+of the middle of the older five. R-DARTS's code measures every second epoch, by
+`sharpness.protocol=robustdarts`.
 """
 
-from collections.abc import Mapping
-from collections.abc import Sequence
+import math
 import statistics
-from typing import Any
 
-from sdnas_jax.methods import method
+from sdnas_jax.methods.method import Arch
+from sdnas_jax.methods.method import History
+from sdnas_jax.methods.method import Method
+from sdnas_jax.methods.method import Revision
 
-WINDOW, DELAY, FACTOR, FIRST = 5, 4, 1.3, 10
+NEEDS = {'sharpness.every': 2}
 
 
-def stop(rows: Sequence[Mapping[str, Any]]) -> int | None:
-  """Says whether to stop after the last row, and which row's genotype to take.
+def darts_es(
+  window: int = 5,
+  delta: int = 4,
+  factor: float = 1.3,
+  first: int = 10,
+  max_decay: float = 0.0243,
+) -> Method:
+  """Averages over `window`, compared `delta` apart; none before `first`."""
 
-  Args:
-    rows: of metrics.csv, one an epoch; an eigenvalue not measured is ''.
-  """
-  seen = [n for n, row in enumerate(rows) if row['dominant_eigenvalue'] != '']
-  # The last epoch of all is measured too, which may be out of step.
-  seen = [n for n in seen if (n + 1) % (seen[0] + 1) == 0]
-  values = [float(rows[n]['dominant_eigenvalue']) for n in seen]
-  back = DELAY + WINDOW // 2
-  # As many epochs must be done at the row to go back to.
-  if len(seen) <= back or seen[-1 - back] + 1 < FIRST:
+  def revise(history: History, arch: Arch, look) -> Revision | None:
+    del arch, look
+    if at_limit(history, max_decay):
+      return None
+    stop = sharpened(history, window, delta, factor, first)
+    return None if stop is None else Revision(stop=stop)
+
+  return Method(revise=revise, needs=NEEDS, refuse=unmeasured)
+
+
+def sharpened(
+  history: History, window: int, delta: int, factor: float, first: int
+) -> int | None:
+  """The epoch to go back to, counted from 0, or None while the loss is flat."""
+  done, name = len(history.metrics), 'dominant_eigenvalue'
+  seen = [n for n, row in enumerate(history.metrics) if name in row]
+  # A new measurement has a say; the last epoch of all is too late for one.
+  few = len(seen) < math.ceil(window / 2) + delta
+  if few or seen[-1] != done - 1 or done == history.epochs:
     return None
-  now = statistics.fmean(values[-WINDOW:])
-  before = statistics.fmean(values[:-DELAY][-WINDOW:])
-  return seen[-1 - back] if now > FACTOR * before > 0 else None
+  values = [history.metrics[n][name] for n in seen]
+  now, before = (
+    statistics.fmean(values[:end][-window:])
+    for end in (len(values), len(values) - delta)
+  )
+  every = seen[1] - seen[0]
+  stop = seen[-1] - every * (window // 2 + delta)
+  grown = before > 0 and now / before > factor
+  return stop if grown and stop >= first else None
 
 
-METHOD = method.Method(stop=stop)
+def at_limit(history: History, most: float) -> bool:
+  """Whether the weights' decay is as large as may be, by its order."""
+  decay = history.rates['weights.decay']
+  return decay > 0 and round(math.log(most) / math.log(decay), 1) == 1.0
+
+
+def unmeasured(space, fields) -> str:
+  """Why the eigenvalue would not be known."""
+  if fields['sharpness.every'] and fields['sharpness.of'] == 'alphas':
+    return ''
+  return "it looks at the alphas' eigenvalue: set --config.sharpness.of=alphas"

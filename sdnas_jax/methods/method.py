@@ -1,48 +1,197 @@
 """A search method is one value: pure functions, by default first-order DARTS.
 
->>> mine = Method(penalty=lambda alphas, mix, t: t * entropy(mix))
+>>> def entropy(arch, mix, now, weight):
+...   return weight * sum(-jnp.sum(p * jnp.log(p)) for p in mix.values())
+>>> mine = Method(penalty=functools.partial(entropy, weight=0.1))
+
+Numbers that a `functools.partial` holds by name are traced: a compiled step
+serves all their values. What it holds by position, functions say, is part of
+the program. What the host alone calls is not.
 """
 
 from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
+import dataclasses
+import functools
 from typing import Any
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from sdnas_jax.bilevel import hypergrad
-from sdnas_jax.bilevel import relax
+from sdnas_jax.bilevel import arch as archs
+from sdnas_jax.bilevel import hypergrad as hypergrads
 from sdnas_jax.spaces import space as spaces
 
 Tree = Any
+Arch = archs.Arch
+Now = archs.Now
+Mix = archs.Mix
+Tables = Mapping[str, tuple[int, ...]]  # each kind's alphas' shape
+TURNS = ('alternate', 'weights_first', 'joint')
 
 
-def plain(loss: Callable[[Tree], Any], w: Tree) -> tuple[Tree, Any]:
-  """The gradient of a loss that also returns what it saw, and what it saw."""
-  return jax.grad(loss, has_aux=True)(w)
+class History(NamedTuple):
+  """What a method may know of its stage: never the truth of a table."""
+
+  metrics: Sequence[Mapping[str, float]]  # an epoch each; what was measured
+  genotypes: Sequence[Any]  # an epoch each
+  alphas: Mapping[str, np.ndarray]  # [epochs done, ...] each
+  rates: Mapping[str, float]  # the optimisers' numbers now
+  epochs: int  # of the stage, in all
 
 
-class Method(NamedTuple):
-  """What a paper may change of the search step.
+class Revision(NamedTuple):
+  """What may happen between two epochs; nothing of it compiles anything."""
 
-  `t` in [0, 1] is the share of epochs done; alphas, mask and mix hold one
-  [edges, primitives] array for each kind of cell.
+  arch: Arch | None = None  # of the same shapes
+  rates: Mapping[str, float] = {}  # new values, as {'weights.decay': 3e-3}
+  back: int | None = None  # restore the state after that epoch first
+  stop: int | None = None  # end with that epoch's genotype
+
+
+def normal(
+  rng: np.random.Generator, space: spaces.Space, tables: Tables, scale: float
+) -> Arch:
+  """DARTS's first alphas, scale N(0, 1), and all operations alive."""
+  del space
+  alphas = {
+    kind: np.float32(scale * rng.standard_normal(shape))
+    for kind, shape in tables.items()
+  }
+  return Arch(alphas, {k: np.ones(v, bool) for k, v in tables.items()})
+
+
+def without_none(
+  rng: np.random.Generator, space: spaces.Space, tables: Tables, scale: float
+) -> Arch:
+  """The same where `none` is not searched, if no genotype of the space has it.
+
+  SDARTS, DARTS-PT and others search DARTS's space with seven operations.
+  """
+  arch = normal(rng, space, tables, scale)
+  if space.genotype is spaces.Genotype:
+    alive = np.array([name != 'none' for name in space.primitives])
+    arch = arch._replace(mask={k: m & alive for k, m in arch.mask.items()})
+  return arch
+
+
+def targets(space: spaces.Space) -> np.ndarray:
+  """The node that each edge enters: int32 [edges]."""
+  return np.array([target for _, target in space.edges], np.int32)
+
+
+def genotype(
+  space: spaces.Space, chosen: Mapping[str, Sequence[tuple[int, int]]]
+) -> spaces.Genotype:
+  """Of each kind's (edge, primitive), indices, in the order to be listed."""
+
+  def pairs(own, node):
+    return tuple(
+      (space.primitives[best], space.edges[edge][0])
+      for edge, best in own
+      if space.edges[edge][1] == node
+    )
+
+  return spaces.Genotype.of(
+    space,
+    {k: {n: pairs(v, n) for n in space.targets} for k, v in chosen.items()},
+  )
+
+
+def strongest(space: spaces.Space, arch: Arch, mix: Mix) -> Any:
+  """What the space derives from each operation's weight."""
+  del arch
+  return spaces.strongest(space, mix)
+
+
+@jax.tree_util.register_pytree_node_class
+@dataclasses.dataclass(frozen=True)
+class Method:
+  """What a paper may change of a search; the first part is compiled.
+
+  `relax` is what an architecture stands for: in validation, curvature, report
+  and genotype. A step sees what `sample` makes of it, where there is one.
   """
 
-  # (key, alphas, mask, t) -> mix
-  relax: Callable[..., Tree] = relax.softmax
-  # (train_loss, valid_loss, w, a, virtual) -> gradient of a
-  hypergrad: Callable[..., Tree] = hypergrad.first_order
-  # (loss, w) -> gradient of w, what the loss saw
-  descend: Callable[..., tuple[Tree, Any]] = plain
-  # (key, mix, loss_of_mix, t) -> mix, in the weight step only
-  perturb: Callable[..., Tree] = lambda key, mix, loss, t: mix
-  # (alphas, mix, t) -> scalar, added to the architecture's loss
-  penalty: Callable[..., jax.Array] = lambda alphas, mix, t: jnp.zeros(())
-  # (space, mix) -> genotype, on the host
-  discretize: Callable[..., spaces.Genotype] = spaces.strongest
-  # (rows of metrics.csv) -> the row whose genotype to end with, or None to go
-  # on; on the host, after each epoch
-  stop: Callable[[Sequence[Mapping[str, Any]]], int | None] | None = None
+  # (arch, now) -> mix
+  relax: Callable[..., Mix] = archs.softmax
+  # (key, arch, now, group that the step is of) -> mix; None: relax
+  sample: Callable[..., Mix] | None = None
+  # (arch, mix, now) -> scalar, added to the architecture's loss
+  penalty: Callable[..., jax.Array] = lambda arch, mix, now: jnp.zeros(())
+  # (hypergrads.Problem) -> gradient of the alphas
+  hypergrad: Callable[..., Tree] = hypergrads.first_order
+  # (now) -> bool, whether the alphas have a step; or one for each of them, of
+  # which those that rest keep their moments going
+  moves: Callable[..., Any] = lambda now: True
+  # (key, arch before, alphas after, now) -> alphas
+  settle: Callable[..., Tree] = lambda key, before, after, now: after
+  # (key, mix, loss, now) -> mix, in the weight step only; loss(mix, running),
+  # with `running` normalised by the running statistics
+  perturb: Callable[..., Mix] = lambda key, mix, loss, now: mix
+  # (gradient, loss, w, mix, now) -> gradient of w, what the loss saw; gradient
+  # is a rule of `rules.WEIGHTS`, loss(w, mix) a value and what it saw
+  descend: Callable[..., tuple[Tree, Any]] = (
+    lambda gradient, loss, w, mix, now: gradient(lambda w: loss(w, mix), w)
+  )
+  turn: str = 'alternate'  # one of TURNS
+
+  # (rng, space, tables, scale) -> arch
+  init: Callable[..., Arch] = normal
+  # (history, arch, look) -> revision or None, before each epoch of a stage and
+  # after its last; look(mix) is the accuracy on the valid half
+  revise: Callable[..., Revision | None] | None = None
+  # (space, arch, mix) -> genotype
+  discretize: Callable[..., Any] = strongest
+  reach: int = 0  # how many epochs `revise` may go back
+  # Fields of the supernet that a config does not have.
+  model: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+  # Fields of the config that are filled where they are empty, 0 or ''.
+  needs: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+  # (space) -> stages, where the config has none: each what it overrides
+  stages: Callable[..., Sequence[Mapping[str, Any]]] = lambda space: ()
+  # (space, config's flat fields) -> why it cannot search so, a sentence, or ''
+  refuse: Callable[..., str] = lambda space, fields: ''
+
+  def draw(self, key: jax.Array, arch: Arch, now: Now, group: str) -> Mix:
+    """The mix of a step of the 'alphas' or of the 'weights'."""
+    if self.sample is None:
+      return self.relax(arch, now)
+    return self.sample(key, arch, now, group)
+
+  def tree_flatten(self) -> tuple[tuple[Tree, ...], str]:
+    """The numbers of the compiled functions; the functions are its shape."""
+    return tuple(_numbers(getattr(self, name)) for name in _COMPILED), self.turn
+
+  @classmethod
+  def tree_unflatten(cls, turn: str, functions: tuple[Tree, ...]) -> 'Method':
+    """The same without what the host calls."""
+    return cls(**dict(zip(_COMPILED, functions, strict=True)), turn=turn)
+
+
+_COMPILED = (
+  *('relax', 'sample', 'penalty', 'hypergrad', 'moves', 'settle'),
+  *('perturb', 'descend'),
+)
+
+
+class _Bound(NamedTuple):
+  """A function with its first arguments, equal to another that has the same."""
+
+  function: Callable[..., Any]
+  first: tuple[Any, ...]
+
+  def __call__(self, *args, **kwargs):
+    return self.function(*self.first, *args, **kwargs)
+
+
+def _numbers(function):
+  if function is None or isinstance(function, jax.tree_util.Partial):
+    return function
+  if isinstance(function, functools.partial):
+    bound = _Bound(function.func, function.args)
+    return jax.tree_util.Partial(bound, **function.keywords)
+  return jax.tree_util.Partial(function)

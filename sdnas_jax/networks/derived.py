@@ -72,10 +72,9 @@ class Operation(nn.Module):
 
 
 class Cell(nn.Module):
-  """A genotype's normal or reduction cell."""
+  """One cell of a genotype, of two inputs; what is not live is left out."""
 
-  pairs: tuple[tuple[str, int], ...]
-  concat: tuple[int, ...]
+  graph: spaces.Graph
   channels: int
   reduction: bool
   after_reduction: bool
@@ -95,17 +94,17 @@ class Cell(nn.Module):
       shrink(1, self.channels, affine=True)(s0, ctx),
       ops.ReluConvNorm(1, self.channels, affine=True)(s1, ctx),
     ]
-    keys = jax.random.split(key, len(self.pairs))
-    for n in range(0, len(self.pairs), 2):
-      total = 0.0
-      for edge, (kind, source) in enumerate(self.pairs[n : n + 2], n):
-        stride = 2 if self.reduction and source < 2 else 1
-        y = Operation(kind, self.channels, stride)(states[source], ctx)
-        if ctx.train and (kind, stride) != ('skip_connect', 1):
-          y = drop_path(keys[edge], y, drop)
-        total += y
-      states.append(total)
-    return jnp.concatenate([states[n] for n in self.concat], axis=-1)
+    graph, half = self.graph.live, 1 + self.reduction
+    zero = jnp.zeros_like(states[1][:, :, ::half, ::half])
+    states += [0.0 if pairs else zero for pairs in graph.nodes]
+    keys = jax.random.split(key, len(graph.edges))
+    for edge, (kind, source, node) in enumerate(graph.edges):
+      stride = half if source < 2 else 1
+      y = Operation(kind, self.channels, stride)(states[source], ctx)
+      if ctx.train and (kind, stride) != ('skip_connect', 1):
+        y = drop_path(keys[edge], y, drop)
+      states[node] += y
+    return jnp.concatenate([states[n] for n in graph.outputs], axis=-1)
 
 
 def drop_path(key: jax.Array, x: jax.Array, drop: jax.Array) -> jax.Array:
@@ -178,18 +177,13 @@ class Derived(nn.Module):
     key = jax.random.key(0) if key is None else key
     s0, s1 = self.stem(images, ctx)
     channels, after, head = self.channels, self.imagenet, None
+    graphs = self.genotype.graphs
     for layer in range(self.layers):
-      reduction = layer in (self.layers // 3, 2 * self.layers // 3)
+      reduction = layer in spaces.reductions(self.layers)
       channels *= 1 + reduction
       kind = 'reduce' if reduction else 'normal'
-      cell = Cell(
-        getattr(self.genotype, kind),
-        getattr(self.genotype, f'{kind}_concat'),
-        channels,
-        reduction,
-        after,
-        parent=None,
-      )
+      graph = graphs[kind if kind in graphs else f'cell{layer}']
+      cell = Cell(graph, channels, reduction, after, parent=None)
       own = jax.random.fold_in(key, layer)
       out = sharing.call(self, f'cell{layer}', cell, s0, s1, ctx, own, drop)
       s0, s1, after = s1, out, reduction

@@ -10,7 +10,9 @@ the resolution and doubles the channels, and a head. Features are
 [edges, batch, height, width, channels], as in `ops`.
 """
 
+from collections.abc import Callable
 from collections.abc import Mapping
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -19,6 +21,7 @@ import numpy as np
 
 from sdnas_jax.kernels import convolution
 from sdnas_jax.kernels import pool
+from sdnas_jax.networks import columns
 from sdnas_jax.networks import ops
 from sdnas_jax.networks import sharing
 from sdnas_jax.spaces import nasbench201 as cells
@@ -67,9 +70,9 @@ class MixedOp(nn.Module):
   def __call__(
     self, x: jax.Array, mix: jax.Array, ctx: ops.Context
   ) -> jax.Array:
-    """From x [1, batch, ...], mix [edges, primitives] to [edges, ...]."""
+    """From x [1, batch, ...], mix [edges, columns] to [edges, ...]."""
     mix = ops.keep(mix != 0, mix)
-    p = dict(zip(self.primitives, mix.T, strict=True))
+    p = dict(zip(self.primitives, mix.T, strict=False))
     positive, edges, channels = nn.relu(x), len(mix), x.shape[-1]
     convolved = []
     for name, size in CONVOLUTIONS.items():
@@ -79,14 +82,21 @@ class MixedOp(nn.Module):
     total = ops.Norm(self.affine)(jnp.concatenate(convolved), ctx, weights)
     for name, y in (('skip_connect', x), ('avg_pool_3x3', pool.mean(x, 1))):
       total += ops.weigh(p[name], y, ctx)
+    if mix.shape[1] > len(self.primitives):  # an auxiliary skip's column
+      total += ops.weigh(mix[:, -1], x, ctx)
     return total
 
 
 class MixedCell(nn.Module):
-  """Four nodes, all before a node feeding it through mixed operations."""
+  """Four nodes, all before a node feeding it through mixed operations.
+
+  With `partial`, a node's operations see a k-th of its channels, and the rest
+  pass by (see `columns`).
+  """
 
   space: spaces.Space
   affine: bool
+  partial: int = 1
 
   @nn.compact
   def __call__(
@@ -97,11 +107,20 @@ class MixedCell(nn.Module):
     for source in range(self.space.nodes):
       edges = self.space.leaving(source)
       op = MixedOp(self.space.primitives, self.affine, name=f'from{source}')
-      out = op(states[source], mix[np.array(edges)], ctx)
+      out = self.mixed(op, states[source], mix[np.array(edges)], ctx)
+      shape = *out.shape[:2], 1, 1, 1
+      out = ctx.at(source).dropped('drop_path', out, shape)
       for edge, y in zip(edges, jnp.split(out, len(edges)), strict=True):
         target = self.space.edges[edge][1]
         states[target] = states.get(target, 0.0) + y
     return states[self.space.nodes]
+
+  def mixed(self, op, x, mix, ctx):
+    if self.partial == 1:
+      return op(x, mix, ctx)
+    own, front = len(self.space.primitives), x.shape[-1] // self.partial
+    y = op(x[..., :front], mix[:, :own], ctx)
+    return columns.beside(y, x[..., front:], mix[:, own], 1, self.partial)
 
 
 # Made once, so that equal cells are of one class and traced once.
@@ -157,7 +176,7 @@ def stacked(
   images: jax.Array,
   ctx: ops.Context,
   cell: nn.Module,
-  *args: jax.Array | ops.Context,
+  given: Callable[[int], tuple[Any, ...]],
 ) -> jax.Array:
   """The whole network, of a parent in a compact method: the class logits.
 
@@ -166,7 +185,7 @@ def stacked(
     images: [batch, height, width, channels] float, of sides divisible by 4.
     ctx: for the layers around the cells.
     cell: what every cell is equal to, without a parent.
-    *args: of the cell, behind its input.
+    given: from a cell's number to its arguments behind its input.
 
   Returns:
     [batch, classes].
@@ -177,7 +196,8 @@ def stacked(
     if stage:
       x = Residual(name=f'residual{stage}')(x, ctx)
     for layer in range(parent.layers):
-      x = sharing.call(parent, f'stage{stage}_cell{layer}', cell, x, *args)
+      own = given(stage * parent.layers + layer)
+      x = sharing.call(parent, f'stage{stage}_cell{layer}', cell, x, *own)
   x = nn.relu(ops.Norm(affine=True, name='norm')(x, ctx))
   return ops.Classifier(parent.classes, name='classifier')(x)
 
@@ -194,6 +214,15 @@ class Supernet(nn.Module):
   depthwise: str | None = None
   bf16: bool = False  # compute in bfloat16; see `ops`
   remat: bool = False  # compute cells again in the backward pass: less memory
+  partial: int = 1  # the operations see a k-th of the channels; see `columns`
+  auxiliary: bool = False  # a skip beside the operations
+  per_cell: bool = False  # a table a cell, not one for all
+
+  @property
+  def tables(self) -> dict[str, tuple[int, ...]]:
+    """The shape of the alphas."""
+    every = (cells.KIND,) * STAGES * self.layers
+    return spaces.tables(self.space, every, self.per_cell)
 
   @nn.compact
   def __call__(
@@ -206,9 +235,12 @@ class Supernet(nn.Module):
     """Class logits; arguments and result are those of `supernet.Supernet`."""
     own = train or not self.tracked
     ctx = ops.context(images, own, present, self.depthwise, self.bf16)
+    ctx = ctx.dropping(mix) if train else ctx
     kind = Recomputed if self.remat else MixedCell
-    cell = kind(self.space, self.affine, parent=None)
-    return stacked(self, images, ctx, cell, mix[cells.KIND], ctx)
+    cell = kind(self.space, self.affine, self.partial, parent=None)
+    own = mix[cells.KIND]
+    own = own if own.ndim == 3 else [own] * (STAGES * self.layers)
+    return stacked(self, images, ctx, cell, lambda n: (own[n], ctx.at(n)))
 
 
 class Derived(nn.Module):
@@ -237,5 +269,5 @@ class Derived(nn.Module):
     del key, drop
     ctx = ops.context(images, train, present, self.depthwise, self.bf16)
     cell = Cell(self.genotype.graphs[cells.KIND], parent=None)
-    logits = stacked(self, images, ctx, cell, ctx)
+    logits = stacked(self, images, ctx, cell, lambda n: (ctx,))
     return (logits, None) if train else logits

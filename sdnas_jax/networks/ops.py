@@ -16,10 +16,12 @@ Modules compute in their input's type, which may be bfloat16; parameters, the
 normalisation's statistics and the logits are float32 at least.
 """
 
+from collections.abc import Mapping
 from collections.abc import Sequence
 import dataclasses
 import functools
 import math
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -32,10 +34,12 @@ from sdnas_jax.kernels import mixture
 from sdnas_jax.kernels import pool
 from sdnas_jax.kernels import separable
 
+DROPS = 'drop_path', 'skip_dropout'
+
 
 @functools.partial(
   jax.tree_util.register_dataclass,
-  data_fields=['share'],
+  data_fields=['share', 'drops'],
   meta_fields=['train', 'backend'],
 )
 @dataclasses.dataclass(frozen=True)
@@ -48,15 +52,42 @@ class Context:
     0 for the rows that only pad the batch.
   backend: one of `separable.BACKENDS`, of which `native` alone leaves out what
     is dead.
+  drops: what is dropped in training, a key and a rate each: `drop_path`, an
+    image's mixture on an edge (Larsson et al. 2017); `skip_dropout`, elements
+    of an identity (P-DARTS, Chen et al. 2019).
   """
 
   train: bool
   share: jax.Array
   backend: str
+  drops: dict[str, tuple[jax.Array, jax.Array]] = dataclasses.field(
+    default_factory=dict
+  )
 
   @property
   def native(self) -> bool:
     return self.backend == 'native'
+
+  def dropping(self, mix: Mapping[str, Any]) -> 'Context':
+    """With what a mix says of it, in training."""
+    drops = {name: mix[name] for name in DROPS if name in mix and self.train}
+    return dataclasses.replace(self, drops=drops)
+
+  def at(self, place: int) -> 'Context':
+    """That of a place in the network, which drops other paths."""
+    drops = {
+      name: (jax.random.fold_in(key, place), rate)
+      for name, (key, rate) in self.drops.items()
+    }
+    return dataclasses.replace(self, drops=drops)
+
+  def dropped(self, name: str, x: jax.Array, shape: Sequence[int]) -> jax.Array:
+    """x, of which parts of that shape are dropped and the rest scaled up."""
+    if name not in self.drops:
+      return x
+    key, rate = self.drops[name]
+    kept = jax.random.bernoulli(key, 1 - rate, shape)
+    return jnp.where(kept, x / jnp.asarray(1 - rate, x.dtype), 0)
 
 
 def context(
@@ -325,6 +356,10 @@ class MixedOp(nn.Module):
     return Norm(name='pools')(pooled, ctx, p)
 
   def skip(self, names, x, p, ctx, edges):
-    if self.stride == 1:
+    if self.stride > 1:
+      return FactorizedReduce(edges, self.channels, name='skip')(x, ctx, p)
+    if 'skip_dropout' not in ctx.drops:
       return weigh(p[0], x, ctx)
-    return FactorizedReduce(edges, self.channels, name='skip')(x, ctx, p)
+    shape = edges, *x.shape[1:]
+    x = ctx.dropped('skip_dropout', jnp.broadcast_to(x, shape), shape)
+    return (jnp.expand_dims(p[0], (1, 2, 3, 4)) * x).astype(x.dtype)

@@ -8,12 +8,14 @@ The mixing weights are an argument; the supernet never sees the alphas.
 """
 
 from collections.abc import Mapping
+import functools
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from sdnas_jax.networks import columns
 from sdnas_jax.networks import ops
 from sdnas_jax.networks import sharing
 from sdnas_jax.spaces import space as spaces
@@ -28,6 +30,8 @@ class Cell(nn.Module):
   channels: int
   reduction: bool
   after_reduction: bool
+  partial: int = 1
+  auxiliary: bool = False
 
   @nn.compact
   def __call__(
@@ -41,14 +45,20 @@ class Cell(nn.Module):
     }
     sources = range(self.space.inputs + self.space.nodes - 1)
     leaving = [self.space.leaving(source) for source in sources]
+    mixed = ops.MixedOp
+    if self.partial > 1 or self.auxiliary:
+      mixed = functools.partial(
+        columns.MixedOp, partial=self.partial, auxiliary=self.auxiliary
+      )
     mix = mix[np.concatenate(leaving)]  # one gather, since each is compiled
     for source, edges in zip(sources, leaving, strict=True):
       own, mix = mix[: len(edges)], mix[len(edges) :]
       stride = 2 if self.reduction and source < self.space.inputs else 1
-      op = ops.MixedOp(
-        self.space.primitives, self.channels, stride, parent=None
-      )
-      out = sharing.call(self, f'from{source}', op, states[source], own, ctx)
+      op = mixed(self.space.primitives, self.channels, stride, parent=None)
+      here = ctx.at(source)
+      out = sharing.call(self, f'from{source}', op, states[source], own, here)
+      shape = *out.shape[:2], 1, 1, 1
+      out = here.dropped('drop_path', out, shape)
       for edge, y in zip(edges, jnp.split(out, len(edges)), strict=True):
         target = self.space.edges[edge][1]
         states[target] = states.get(target, 0.0) + y
@@ -70,6 +80,22 @@ class Supernet(nn.Module):
   depthwise: str | None = None
   bf16: bool = False  # compute in bfloat16; see `ops`
   remat: bool = False  # compute cells again in the backward pass: less memory
+  partial: int = 1  # the operations see a k-th of the channels; see `columns`
+  auxiliary: bool = False  # a skip beside the operations
+  per_cell: bool = False  # a table a cell, not a kind
+
+  @property
+  def cells(self) -> tuple[str, ...]:
+    """Each cell's kind."""
+    return tuple(
+      'reduce' if layer in spaces.reductions(self.layers) else 'normal'
+      for layer in range(self.layers)
+    )
+
+  @property
+  def tables(self) -> dict[str, tuple[int, ...]]:
+    """The shape of each kind's alphas."""
+    return spaces.tables(self.space, self.cells, self.per_cell)
 
   @nn.compact
   def __call__(
@@ -83,7 +109,8 @@ class Supernet(nn.Module):
 
     Args:
       images: [batch, height, width, channels] float.
-      mix: [edges, primitives] mixing weights for each kind of cell.
+      mix: [edges, columns] mixing weights for each kind of cell, or [cells of
+        the kind, edges, columns]. It may say what to drop, see `ops.Context`.
       train: whether to normalise by the batch's own statistics.
       present: [batch] bool, false for rows that only pad the batch.
 
@@ -91,15 +118,22 @@ class Supernet(nn.Module):
       [batch, classes].
     """
     ctx = ops.context(images, train, present, self.depthwise, self.bf16)
+    ctx = ctx.dropping(mix)
     images = images.astype(jnp.bfloat16) if self.bf16 else images
     s0 = s1 = ops.Stem(self.stem * self.channels, name='stem')(images, ctx)
     channels, after = self.channels, False
-    for layer in range(self.layers):
-      reduction = layer in (self.layers // 3, 2 * self.layers // 3)
+    for layer, kind in enumerate(self.cells):
+      reduction = kind == 'reduce'
       channels *= 1 + reduction
       cell = nn.remat(Cell) if self.remat else Cell
-      cell = cell(self.space, channels, reduction, after, name=f'cell{layer}')
-      kind = 'reduce' if reduction else 'normal'
-      s0, s1 = s1, cell(s0, s1, mix[kind], ctx)
+      cell = cell(
+        *(self.space, channels, reduction, after),
+        *(self.partial, self.auxiliary),
+        name=f'cell{layer}',
+      )
+      own = mix[kind]
+      if own.ndim == 3:
+        own = own[self.cells[:layer].count(kind)]
+      s0, s1 = s1, cell(s0, s1, own, ctx.at(layer))
       after = reduction
     return ops.Classifier(self.classes, name='classifier')(s1)

@@ -11,15 +11,14 @@ The operation `none` is grey and dashed.
 """
 
 from collections.abc import Mapping
-import io
 import itertools
 
 from matplotlib import figure
 from matplotlib import gridspec
 from matplotlib import ticker
-from matplotlib.backends import backend_agg
 import numpy as np
 
+from sdnas_jax.report import figures
 from sdnas_jax.spaces import space as spaces
 
 # Okabe and Ito's palette but for its yellow, too faint on white.
@@ -61,7 +60,7 @@ def draw(history: Mapping[str, np.ndarray], space: spaces.Space) -> bytes:
     frameon=False,
     fontsize=9,
   )
-  return _png(picture)
+  return figures.png(picture)
 
 
 def heat(history: Mapping[str, np.ndarray], space: spaces.Space) -> bytes:
@@ -75,7 +74,7 @@ def heat(history: Mapping[str, np.ndarray], space: spaces.Space) -> bytes:
   picture.colorbar(shown, cax=bar, orientation='horizontal')
   bar.tick_params(labelsize=8)
   bar.set_ylabel('weight', rotation=0, ha='right', va='center', fontsize=9)
-  return _png(picture)
+  return figures.png(picture)
 
 
 def _triangles(history, space, paint, left):
@@ -105,12 +104,6 @@ def _triangles(history, space, paint, left):
     half.suptitle(spaces.title(kind), fontsize=11, y=1 - 0.03 / part[1])
     half.supxlabel('epoch', fontsize=9, y=0.06 / part[1])
   return picture
-
-
-def _png(picture):
-  png = io.BytesIO()
-  backend_agg.FigureCanvasAgg(picture).print_png(png)
-  return png.getvalue()
 
 
 def _softmax(alphas: np.ndarray) -> np.ndarray:
@@ -164,8 +157,7 @@ def _lines(panel, weights, primitives, span):
     )
   panel.set_ylim(0, 1.05 * span[1])
   panel.tick_params(labelsize=8)
-  panel.grid(alpha=0.25)
-  panel.spines[['top', 'right']].set_visible(False)
+  figures.open_axes(panel)
 
 
 def _heat(panel, weights, primitives, span):

@@ -18,6 +18,7 @@ import html
 import itertools
 import random
 import statistics
+import textwrap
 
 from sdnas_jax.spaces import space as spaces
 
@@ -44,7 +45,7 @@ markerHeight="8" markerUnits="userSpaceOnUse" orient="auto">
 """
 _PATH = """<path data-source="{}" data-target="{}" data-operation="{}" \
 stroke="{}" d="{}"/>"""
-_BOX = """<rect x="{:.1f}" y="{:.1f}" width="{:.1f}" height="{}" rx="8" \
+_BOX = """<rect x="{:.1f}" y="{:.1f}" width="{:.1f}" height="{:.1f}" rx="8" \
 {}/><text x="{:.1f}" y="{:.1f}">{}</text>"""
 
 _Edge = tuple[int, int, str]  # Source, target, operation: '' to the output.
@@ -67,21 +68,23 @@ class _Box:
 
 
 def text(cell: spaces.Graph) -> str:
-  """Writes a cell as text, a line a node; arguments and errors as of `svg`."""
+  """Writes a cell as text, node by node; arguments and errors as of `svg`."""
   names, edges = _named(cell)
-  lines = []
+  sums = []
   for node in range(cell.inputs, len(names) - 1):
     terms = [f'{name}({names[i]})' for i, j, name in edges if j == node]
-    lines.append(f'  {names[node]} = {" + ".join(terms) or "nothing"}')
+    sums.append(f'{names[node]} = {" + ".join(terms) or "nothing"}')
   joined = ', '.join(names[node] for node in cell.outputs)
-  return '\n'.join([*lines, f'  {names[-1]} = concat({joined})'])
+  sums.append(f'{names[-1]} = concat({joined})')
+  wrap = textwrap.TextWrapper(79, '  ', '      ').fill
+  return '\n'.join(map(wrap, sums))
 
 
 def svg(cell: spaces.Graph, title: str, starts: int = _STARTS) -> str:
   """Draws a cell as a standalone SVG.
 
   Args:
-    cell: edges that are `none` are left out.
+    cell: edges that are `none` are left out; nodes without inputs are dashed.
     title: what a screen reader or a hovering mouse tells.
     starts: layouts to choose from; fewer are drawn sooner.
 
@@ -94,6 +97,9 @@ def svg(cell: spaces.Graph, title: str, starts: int = _STARTS) -> str:
   for node in nodes:
     columns[node.column].append(node)
   chains = [_chain(edge, nodes, columns) for edge in edges]
+  for node in nodes:
+    most = max(len(node.before), len(node.after))
+    node.height = max(_NODE, 5.2 * most + 8)  # arrows are 5 apart
   _place(columns, starts)
   width = _spread(columns)
   boxes = list(itertools.chain(*columns))
@@ -124,14 +130,16 @@ def _named(cell: spaces.Graph) -> tuple[list[str], list[_Edge]]:
 
 def _nodes(names: list[str], edges: list[_Edge], inputs: int) -> list[_Box]:
   """Nodes in even columns by the longest path, the output after the last."""
-  depth = [0] * len(names)
+  inner = len(names) - 1 - inputs
+  depth = [0] * inputs + [2] * inner + [0]
   for source, target, operation in edges:
     if operation:
       depth[target] = max(depth[target], depth[source] + 2)
   depth[-1] = max(depth) + 1
-  inner = ['#add8e6'] * (len(names) - 1 - inputs)
-  fills = ['#b4eeb4'] * inputs + inner + ['#eee8aa']
+  fills = ['#b4eeb4'] * inputs + ['#add8e6'] * inner + ['#eee8aa']
   paints = [f'fill="{fill}" stroke="#555"' for fill in fills]
+  for node in {*range(inputs, inputs + inner)} - {edge[1] for edge in edges}:
+    paints[node] = 'fill="#fff" stroke="#999" stroke-dasharray="4 3"'
   return [
     _Box(column, _NODE, paint, name, max(_NODE, len(name) * _LETTER + 16))
     for column, paint, name in zip(depth, paints, names, strict=True)
@@ -184,7 +192,7 @@ def _cost(columns: _Columns) -> tuple[int, float]:
 def _pull(a: _Box, b: _Box) -> float:
   """How strongly two boxes want to be level."""
   # Within an edge one large bend looks better than many small ones.
-  inner = _NODE not in (a.height, b.height)
+  inner = max(a.height, b.height) < _NODE
   return 100 / max(abs(a.y - b.y), 0.5) if inner else 1.0
 
 
@@ -212,7 +220,7 @@ def _settle(column: list[_Box]) -> None:
 
 def _spread(columns: _Columns) -> float:
   """Sets `left` and `width` by column; returns the width of the picture."""
-  widths = [max(box.width for box in column) for column in columns]
+  widths = [max((b.width for b in column), default=0) for column in columns]
   bend = min(max((_WIDTH - sum(widths)) / (len(widths) - 1), 30), 75)
   left = _MARGIN
   for column, width in zip(columns, widths, strict=True):
@@ -226,7 +234,8 @@ def _port(node: _Box, box: _Box) -> float:
   """The height at which the edge to or from `box` meets a node."""
   side = node.after if box in node.after else node.before
   rank = sorted(other.y for other in side).index(box.y)
-  return node.y + (rank - (len(side) - 1) / 2) * min(8, 26 / len(side))
+  apart = min(8, (node.height - 8) / len(side))
+  return node.y + (rank - (len(side) - 1) / 2) * apart
 
 
 def _path(edge: _Edge, chain: list[_Box]) -> str:

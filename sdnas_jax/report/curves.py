@@ -9,12 +9,12 @@ b'PNG'
 
 from collections.abc import Mapping
 from collections.abc import Sequence
-import io
 from typing import Any
 
 from matplotlib import figure
 from matplotlib import ticker
-from matplotlib.backends import backend_agg
+
+from sdnas_jax.report import figures
 
 # The columns of each panel.
 TRAINING = {
@@ -25,7 +25,6 @@ SEARCH = {
   'loss': ('train_loss', 'valid_loss', 'distill_loss'),
   'accuracy': ('train_accuracy', 'valid_accuracy'),
 }
-_COLOURS = '#0072B2', '#D55E00', '#009E73'
 
 
 def draw(
@@ -45,7 +44,7 @@ def draw(
   row = picture.subplots(1, len(panels), squeeze=False)[0]
   epochs = [int(row['epoch']) + 1 for row in rows]
   for panel, (what, columns) in zip(row, panels.items(), strict=True):
-    for name, colour in zip(columns, _COLOURS, strict=False):
+    for name, colour in figures.coloured(columns):
       values = [float(row[name]) for row in rows]
       panel.plot(
         epochs,
@@ -60,11 +59,8 @@ def draw(
     panel.set_xlabel('epoch')
     panel.xaxis.set_major_locator(ticker.MaxNLocator(integer=True))
     panel.set_ylim(bottom=0)
-    panel.grid(alpha=0.25)
-    panel.spines[['top', 'right']].set_visible(False)
+    figures.open_axes(panel)
     if what != 'loss':
       panel.yaxis.set_major_formatter(ticker.PercentFormatter(1))
   row[0].legend(frameon=False)
-  png = io.BytesIO()
-  backend_agg.FigureCanvasAgg(picture).print_png(png)
-  return png.getvalue()
+  return figures.png(picture)

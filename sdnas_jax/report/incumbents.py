@@ -8,15 +8,13 @@ b'PNG'
 """
 
 from collections.abc import Mapping
-import io
 from typing import NamedTuple
 
 from matplotlib import figure
 from matplotlib import ticker
-from matplotlib.backends import backend_agg
 import numpy as np
 
-_COLOURS = '#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9'
+from sdnas_jax.report import figures
 
 
 class Panel(NamedTuple):
@@ -52,9 +50,7 @@ def draw(panels: Mapping[int, Panel], best: float, dataset: str) -> bytes:
   row[0].set_ylim(low, best + 0.06 * max(best - low, 0.1))
   row[0].yaxis.set_major_formatter(ticker.PercentFormatter(decimals=1))
   row[0].set_ylabel(f'test accuracy on {dataset}')
-  png = io.BytesIO()
-  backend_agg.FigureCanvasAgg(picture).print_png(png)
-  return png.getvalue()
+  return figures.png(picture)
 
 
 def _shown(runs):
@@ -64,7 +60,7 @@ def _shown(runs):
 
 def _draw(axes, epochs, panel, best):
   """Each search's mean and quartiles, and what they can reach."""
-  for (name, runs), colour in zip(panel.runs.items(), _COLOURS, strict=False):
+  for (name, runs), colour in figures.coloured(panel.runs.items()):
     shown = _shown(runs)
     spent = epochs * np.arange(1, runs.shape[1] + 1)[shown]
     low, high = np.quantile(runs[:, shown], (0.25, 0.75), axis=0)
@@ -77,6 +73,5 @@ def _draw(axes, epochs, panel, best):
   axes.set_title(f'seeing validation after {epochs} epochs', fontsize=10)
   axes.set_xlabel('training epochs spent')
   axes.set_xscale('log')
-  axes.grid(alpha=0.25)
-  axes.spines[['top', 'right']].set_visible(False)
+  figures.open_axes(axes)
   axes.legend(frameon=False, fontsize=8, loc='lower right')

@@ -6,14 +6,13 @@ b'PNG'
 """
 
 from collections.abc import Mapping
-import io
 
 from matplotlib import colors
 from matplotlib import figure
 from matplotlib import ticker
-from matplotlib.backends import backend_agg
 import numpy as np
 
+from sdnas_jax.report import figures
 from sdnas_jax.spaces import nasbench201
 
 
@@ -42,12 +41,9 @@ def draw(parts: Mapping[str, np.ndarray]) -> bytes:
     panel.locator_params(nbins=6)
     for axis in (panel.xaxis, panel.yaxis):
       axis.set_major_formatter(ticker.PercentFormatter(1))
-    panel.grid(alpha=0.25)
-    panel.spines[['top', 'right']].set_visible(False)
+    figures.open_axes(panel)
   panels[0].set_ylabel('true accuracy')
   bar = picture.colorbar(dots, ax=panels, ticks=counts)
   bar.minorticks_off()
   bar.set_label('skip connections')
-  png = io.BytesIO()
-  backend_agg.FigureCanvasAgg(picture).print_png(png)
-  return png.getvalue()
+  return figures.png(picture)

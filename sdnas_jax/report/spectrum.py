@@ -7,11 +7,11 @@ b'PNG'
 
 from collections.abc import Mapping
 from collections.abc import Sequence
-import io
 
 from matplotlib import figure
-from matplotlib.backends import backend_agg
 import numpy as np
+
+from sdnas_jax.report import figures
 
 _BINS = 60
 
@@ -50,6 +50,4 @@ def draw(runs: Mapping[str, Sequence[Mapping[str, float | str]]]) -> bytes:
     panel.set_ylabel('share')
     panel.spines[['top', 'right']].set_visible(False)
   panels[-1].set_xlabel('eigenvalue')
-  png = io.BytesIO()
-  backend_agg.FigureCanvasAgg(picture).print_png(png)
-  return png.getvalue()
+  return figures.png(picture)

@@ -7,13 +7,13 @@ b'PNG'
 
 from collections.abc import Mapping
 from collections.abc import Sequence
-import io
 from typing import Any
 
 from matplotlib import figure
 from matplotlib import ticker
-from matplotlib.backends import backend_agg
 import numpy as np
+
+from sdnas_jax.report import figures
 
 
 def draw(rows: Sequence[Mapping[str, Any]]) -> bytes:
@@ -41,6 +41,4 @@ def draw(rows: Sequence[Mapping[str, Any]]) -> bytes:
   panel.xaxis.set_major_formatter(ticker.PercentFormatter(1, decimals=1))
   panel.grid(axis='x', alpha=0.25)
   panel.spines[['top', 'right', 'left']].set_visible(False)
-  png = io.BytesIO()
-  backend_agg.FigureCanvasAgg(picture).print_png(png)
-  return png.getvalue()
+  return figures.png(picture)

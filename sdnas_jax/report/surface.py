@@ -10,14 +10,13 @@ b'PNG'
 """
 
 from collections.abc import Mapping
-import io
 
 from matplotlib import figure
-from matplotlib.backends import backend_agg
 import numpy as np
 
+from sdnas_jax.report import figures
+
 GROUPS = 'alphas', 'weights'
-_COLOURS = '#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9'
 _LEVELS = 12
 
 Landscape = Mapping[str, np.ndarray]
@@ -51,9 +50,7 @@ def draw(runs: Mapping[str, Landscape]) -> bytes:
     bar.ax.tick_params(labelsize=8)
     _cuts(row[count], runs, f'{of}_loss', 'loss')
     _cuts(row[count + 1], runs, f'{of}_accuracy', 'accuracy')
-  png = io.BytesIO()
-  backend_agg.FigureCanvasAgg(picture).print_png(png)
-  return png.getvalue()
+  return figures.png(picture)
 
 
 def _plane(panel, run, of, levels):
@@ -68,18 +65,12 @@ def _plane(panel, run, of, levels):
 
 
 def _cuts(panel, runs, name, what):
-  for (run, found), colour in zip(runs.items(), _cycle(), strict=False):
+  for (run, found), colour in figures.coloured(runs.items()):
     steps, middle = found['steps'], len(found['steps']) // 2
     panel.plot(steps, found[name][:, middle], color=colour, label=run)
     panel.plot(steps, found[name][middle], color=colour, linestyle=':')
   panel.set_title(f'{what} along the first (-) and second (:)', fontsize=9)
   panel.tick_params(labelsize=8)
-  panel.grid(alpha=0.25)
-  panel.spines[['top', 'right']].set_visible(False)
+  figures.open_axes(panel)
   if len(runs) > 1:
     panel.legend(frameon=False, fontsize=8)
-
-
-def _cycle():
-  while True:
-    yield from _COLOURS

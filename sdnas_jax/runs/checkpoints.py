@@ -2,14 +2,17 @@
 
 A checkpoint holds one vector for each type of number, and the layout: which
 leaf of the state comes next, and its shape. Orbax takes about a millisecond
-for each array, and a supernet's state has hundreds.
+for each array, and a supernet's state has hundreds. With the layout it says
+where in the search it was taken, which is read before the rest.
 """
 
+from collections.abc import Sequence
 import logging
 import os
 import pathlib
 import re
 from typing import Any
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -21,73 +24,132 @@ from sdnas_jax import parallel
 Tree = Any
 
 
-def manager(folder: pathlib.Path) -> ocp.CheckpointManager:
+class Place(NamedTuple):
+  """Where in a search a checkpoint was taken."""
+
+  stage: int
+  epoch: int  # completed, of the stage
+  whole: bool  # at an epoch's end
+  revisions: int  # made so far
+
+
+class Checkpoints:
   """The checkpoints in a folder.
 
   Saving is synchronous: on CPU an array's memory is shared with the host, and
   the next step's donation would overwrite what is still being written.
   """
-  # Orbax's threads log, with a traceback, what it then raises.
-  logging.getLogger('absl').addFilter(
-    lambda record: '_SignalingThread' not in str(record.msg)
-  )
-  options = ocp.CheckpointManagerOptions(
-    max_to_keep=2, enable_async_checkpointing=False
-  )
-  return ocp.CheckpointManager(folder.absolute(), options=options)
 
-
-def save(kept: ocp.CheckpointManager, state: Any) -> None:
-  """Saves a state with counters `step` and `epoch`.
-
-  The checkpoint's number is their sum, which both a finished epoch and a
-  single step raise.
-
-  Raises:
-    OSError: it cannot be written, as on a full disk; older ones are whole.
-  """
-  number = int(state.step) + int(state.epoch)
-  items = ocp.args.Composite(
-    vectors=ocp.args.StandardSave(_pack(jax.device_get(state))),
-    layout=ocp.args.JsonSave(_layout(state)),
-  )
-  try:
-    kept.save(number, args=items)
-  except ValueError as error:  # so TensorStore says that it cannot write
-    code = re.search(r"os_error_code='(\d+)'", str(error))
-    if code is None:
-      raise
-    number = int(code[1])
-    raise OSError(number, os.strerror(number), str(kept.directory)) from None
-
-
-def latest(kept: ocp.CheckpointManager, like: Tree) -> Tree | None:
-  """The latest state, in the shapes of `like`, or None.
-
-  Raises:
-    BadInput: the checkpoint has another layout.
-  """
-  number = kept.latest_step()
-  if number is None:
-    return None
-  if _written(kept, number) != _layout(like):
-    raise errors.BadInput(
-      f'{kept.directory} was written by another version of this program: '
-      'choose another --workdir'
+  def __init__(self, folder: pathlib.Path, reach: int = 0):
+    """Keeps, besides the latest two, the ends of `reach` epochs."""
+    # Orbax's threads log, with a traceback, what it then raises.
+    logging.getLogger('absl').addFilter(
+      lambda record: '_SignalingThread' not in str(record.msg)
     )
-  zeros = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), like)
-  vectors = ocp.args.StandardRestore(_pack(zeros))
-  found = kept.restore(number, args=ocp.args.Composite(vectors=vectors))
-  return parallel.replicate(_unpack(found.vectors, like))
+    self.reach, self.places = reach, {}
+    self.manager = ocp.CheckpointManager(
+      folder.absolute(),
+      options=ocp.CheckpointManagerOptions(
+        preservation_policy=self, enable_async_checkpointing=False
+      ),
+    )
+    for number in self.manager.all_steps():
+      if place := self._said(number).get('place'):
+        self.places[number] = Place(*place)
 
+  def should_preserve(
+    self, checkpoints: Sequence[Any], *, context: Any
+  ) -> list[bool]:
+    """Orbax's question, which of its checkpoints to keep."""
+    del context
+    numbers = [checkpoint.step for checkpoint in checkpoints]
+    return [n in numbers[-2:] or self._near(n, numbers[-1]) for n in numbers]
 
-def _written(kept, number):
-  """A checkpoint's layout; None if it has none."""
-  item = ocp.args.Composite(layout=ocp.args.JsonRestore())
-  try:
-    return kept.restore(number, args=item).layout
-  except (KeyError, ValueError):
-    return None
+  def _near(self, number: int, latest: int) -> bool:
+    place, now = self.places.get(number), self.places.get(latest)
+    if place is None or now is None or not self.reach:
+      return False
+    within = place.epoch >= now.epoch - self.reach
+    return place.whole and place.stage == now.stage and within
+
+  def save(
+    self, state: Any, *, whole: bool, stage: int = 0, revisions: int = 0
+  ) -> None:
+    """Saves a state with a counter `epoch`.
+
+    Raises:
+      OSError: it cannot be written, as on a full disk; older ones are whole.
+    """
+    number = (self.manager.latest_step() or 0) + 1
+    place = Place(stage, int(state.epoch), whole, revisions)
+    said = {'place': place, 'leaves': _layout(state)}
+    items = ocp.args.Composite(
+      vectors=ocp.args.StandardSave(_pack(jax.device_get(state))),
+      layout=ocp.args.JsonSave(said),
+    )
+    self.places[number] = place
+    try:
+      self.manager.save(number, args=items)
+    except ValueError as error:  # so TensorStore says that it cannot write
+      code = re.search(r"os_error_code='(\d+)'", str(error))
+      if code is None:
+        raise
+      number, where = int(code[1]), str(self.manager.directory)
+      raise OSError(number, os.strerror(number), where) from None
+
+  @property
+  def place(self) -> Place | None:
+    """That of the latest; None if there is none."""
+    number = self.manager.latest_step()
+    return None if number is None else self.places.get(number)
+
+  def latest(self, like: Tree) -> Tree | None:
+    """The latest state, in the shapes of `like`, or None.
+
+    Raises:
+      BadInput: the checkpoint has another layout.
+    """
+    number = self.manager.latest_step()
+    return None if number is None else self._restore(number, like)
+
+  def after(self, stage: int, epoch: int, like: Tree) -> Tree:
+    """The state at the end of a stage's epoch, counted from 0.
+
+    Raises:
+      BadInput: it is no longer there.
+    """
+    found = [
+      number
+      for number in self.manager.all_steps()
+      if self.places.get(number, ())[:3] == (stage, epoch + 1, True)
+    ]
+    if not found:
+      raise errors.BadInput(
+        f'{self.manager.directory} no longer holds the end of epoch '
+        f'{epoch + 1}, to which the method goes back: choose another --workdir'
+      )
+    return self._restore(max(found), like)
+
+  def _restore(self, number: int, like: Tree) -> Tree:
+    if self._said(number).get('leaves') != _layout(like):
+      raise errors.BadInput(
+        f'{self.manager.directory} was written by another version of this '
+        'program: choose another --workdir'
+      )
+    zeros = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), like)
+    vectors = ocp.args.StandardRestore(_pack(zeros))
+    args = ocp.args.Composite(vectors=vectors)
+    found = self.manager.restore(number, args=args)
+    return parallel.replicate(_unpack(found.vectors, like))
+
+  def _said(self, number: int) -> dict[str, Any]:
+    """What a checkpoint says of itself; {} if it does not."""
+    item = ocp.args.Composite(layout=ocp.args.JsonRestore())
+    try:
+      said = self.manager.restore(number, args=item).layout
+    except (KeyError, ValueError):
+      return {}
+    return said if isinstance(said, dict) else {}
 
 
 def _layout(tree: Tree) -> list[list[Any]]:

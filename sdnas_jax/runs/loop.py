@@ -84,7 +84,8 @@ def run(
     advance: (state, stop) -> state after step number `stop`.
     validate: (state, sums or None, start, stop) -> sums of those batches too.
     finish: (state, sums, seconds a step, seconds of this epoch in this
-      process) -> next epoch's state, saved, and a line to show.
+      process) -> the state to go on from, saved, and a line to show. It may be
+      that of an earlier epoch.
     save: saves a state within an epoch.
     pace: how many steps to dispatch at once.
     over: whether to end after the epoch just finished.
@@ -101,7 +102,7 @@ def run(
       raise Interrupted(number, at)
 
   with catching() as caught, bar(epochs * steps, 'step', at) as shown:
-    for epoch in range(int(state.epoch), epochs):
+    while (epoch := int(state.epoch)) < epochs:
       begun, since, sums = time.monotonic(), at, None
       shown.set_description(f'epoch {epoch + 1}/{epochs}')
       for n, stop in _parts(steps * (epoch + 1) - at, pace):
@@ -119,6 +120,7 @@ def run(
         heed()
       state, line = finish(state, sums, each, time.monotonic() - begun)
       shown.write(line, file=sys.stdout)
+      at = shown.n = int(state.step)
       if over():
         break
     if number := _meet(pace, caught):

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 import pathlib
 
+from sdnas_jax import parallel
 from sdnas_jax.runs import artifacts
 from sdnas_jax.runs import tensorboard
 
@@ -21,7 +22,11 @@ class Table:
 
   def add(self, epoch: int, metrics: Mapping[str, float | str]) -> None:
     """Writes an epoch's metrics; what was not measured is ''."""
-    self.rows.append({'epoch': epoch, **metrics})
+    # As they come back from the file, so that a resumed run reads the same.
+    row = {'epoch': epoch, **metrics}
+    self.rows.append({name: str(value) for name, value in row.items()})
+    if not parallel.leads():
+      return
     artifacts.write_rows(self.path, self.rows)
     self.events = self.events or tensorboard.start(self.board, epoch)
     known = {k: v for k, v in metrics.items() if v != ''}

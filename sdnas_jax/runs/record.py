@@ -1,6 +1,7 @@
 """Writes what a search found, an epoch at a time."""
 
 from collections.abc import Mapping
+from collections.abc import Sequence
 import pathlib
 import time
 from typing import Any
@@ -9,6 +10,7 @@ import jax
 import numpy as np
 
 from sdnas_jax import errors
+from sdnas_jax import parallel
 from sdnas_jax import search
 from sdnas_jax.analysis import truth
 from sdnas_jax.methods import method as methods
@@ -19,38 +21,91 @@ from sdnas_jax.runs import metrics
 from sdnas_jax.spaces import published
 from sdnas_jax.spaces import space as spaces
 
+# The metrics that a method may know. No truth of a table is among them.
+KNOWN = (
+  *('train_loss', 'loss_drop', 'train_accuracy', 'distill_loss'),
+  *('valid_loss', 'valid_accuracy', 'dominant_eigenvalue', 'sharpness', 'gap'),
+)
+
 
 class Record:
-  """The files of one run.
+  """The files of one run, of all its stages.
 
-  It goes on after so many `done` epochs: what a killed run wrote beyond them
-  is dropped, since those epochs will be run again.
+  It goes on after so many `done` epochs and `revisions`: what a killed run
+  wrote beyond them is dropped, since those epochs will be run again. Every
+  host keeps what it holds; the leading one writes it.
   """
 
   def __init__(
     self,
     workdir: pathlib.Path,
     space: spaces.Space,
-    method: methods.Method,
-    epochs: int,
+    stages: Sequence[int],
     done: int,
+    revisions: int = 0,
     data: str = '',
   ):
-    self.workdir, self.space, self.method = workdir, space, method
+    """Reads what there is; `stages` are their epochs, `data` their images."""
+    self.workdir, self.space, self.stages = workdir, space, tuple(stages)
     self.data = data  # what is searched
-    self.epochs, self.drawn = epochs, time.monotonic()
+    self.drawn = time.monotonic()
     self.table = metrics.Table(workdir, done)
     history = artifacts.read_arrays(workdir / 'alphas.npz')
     self.history = {name: table[:done] for name, table in history.items()}
     # The genotype of each epoch.
     found = artifacts.read_lines(workdir / 'genotypes.jsonl')
     self.found: list[dict[str, Any]] = found[:done]
+    made = artifacts.read_lines(workdir / 'revisions.jsonl')
+    self.revisions: list[dict[str, Any]] = made[:revisions]
     self._whole(done)
+
+  def begun(self, stage: int) -> int:
+    """How many epochs a stage has before it."""
+    return sum(self.stages[:stage])
+
+  def past(
+    self, first: int, rates: Mapping[str, float], epochs: int
+  ) -> methods.History:
+    """What a method may know of the epochs from the first on."""
+    known = [
+      {name: float(row[name]) for name in KNOWN if row.get(name, '') != ''}
+      for row in self.table.rows[first:]
+    ]
+    found = [published.read(line) for line in self.found[first:]]
+    alphas = {k: v[first:] for k, v in self.history.items() if k != 'epoch'}
+    return methods.History(known, found, alphas, rates, epochs)
+
+  def revise(self, stage: int, revision: methods.Revision) -> None:
+    """Notes what a method changed after the epochs done."""
+    first = self.begun(stage)
+    said = {'epochs': len(self.found), 'rates': dict(revision.rates)}
+    if revision.arch is not None:
+      said['alive'] = {
+        kind: np.asarray(mask).tolist()
+        for kind, mask in revision.arch.mask.items()
+      }
+    if revision.stop is not None:
+      said['stop'] = first + revision.stop
+    if revision.back is not None:
+      keep = first + revision.back + 1
+      said |= {'back': keep - 1, 'genotype': self.found[keep - 1]}
+      said['abandoned'] = self.table.rows[keep:]
+    self.revisions.append(said)
+    if parallel.leads():
+      artifacts.write_lines(self.workdir / 'revisions.jsonl', self.revisions)
+
+  def back(self, done: int) -> None:
+    """Forgets the epochs after so many, to which the state has gone back."""
+    self.table.rows = self.table.rows[:done]
+    self.found = self.found[:done]
+    self.history = {name: rows[:done] for name, rows in self.history.items()}
 
   def epoch(
     self,
+    stage: int,
     state: search.State,
     sums: search.Sums,
+    found: spaces.Genotype,
     seconds: float,
     rate: float,
     measured: Mapping[str, float | str],
@@ -58,8 +113,10 @@ class Record:
     """Writes an epoch's metrics, alphas, genotype and pictures.
 
     Args:
+      stage: the state's.
       state: after the epoch's training.
       sums: of its validation.
+      found: what its alphas stand for.
       seconds: that both took.
       rate: training images a second.
       measured: of its sharpness, each '' in an epoch without; {} if none is.
@@ -67,12 +124,11 @@ class Record:
     Returns:
       The epoch in lines of at most 79 characters.
     """
-    epoch = int(state.epoch)
+    epoch = self.begun(stage) + int(state.epoch)
     train, valid = search.averages(state.sums), search.averages(sums)
-    found = self.genotype(state._replace(epoch=epoch + 1))
     known = truth.row(found, self.data)
     before = self.table.column('train_loss')[-1:]
-    metrics = {
+    row = {
       'train_loss': train['loss'],
       # Small where the loss is flat (SD-DARTS, Equations 3 and 4).
       'loss_drop': before[0] - train['loss'] if before else '',
@@ -85,36 +141,29 @@ class Record:
       **measured,
       **known,
     }
-    self.table.add(epoch, metrics)
+    self.table.add(epoch, row)
     self._remember(epoch, jax.device_get(state.params['alphas']))
-    self.found.append(found._asdict())
-    artifacts.write_lines(self.workdir / 'genotypes.jsonl', self.found)
-    artifacts.write_json(self.workdir / 'genotype.json', self.final)
-    # Drawing takes seconds, longer than a small epoch.
-    over = epoch + 1 == self.epochs or self.stopped is not None
-    if over or time.monotonic() - self.drawn > 60:
-      self._draw()
-      self.drawn = time.monotonic()
+    self.found.append(found.fields)
+    if parallel.leads():
+      self._write(epoch + 1 == sum(self.stages))
     distilled = train['distill']
     more = ''.join(map(_told, (measured, known)))
     return (
-      f'epoch {epoch + 1}/{self.epochs}: '
+      f'epoch {epoch + 1}/{sum(self.stages)}: '
       f'train {train["loss"]:.3f} {train["accuracy"]:.1%}, '
       f'valid {valid["loss"]:.3f} {valid["accuracy"]:.1%}, '
       f'distill {f"{distilled:.4f}" if distilled else "off"}, {rate:.0f} im/s'
       f'{more}'
     )
 
-  def genotype(self, state: search.State) -> spaces.Genotype:
-    """What the alphas stand for now."""
-    # From the host's copies, since other hosts do not compute this.
-    now = (state.params['alphas'], state.mask, state.epoch)
-    now, mask, epoch = jax.device_get(now)
-    # A method may sample; the key is fixed, so that a state has one genotype.
-    mix = self.method.relax(
-      jax.random.key(0), now, mask, np.float32(epoch / self.epochs)
-    )
-    return self.method.discretize(self.space, jax.device_get(mix))
+  def _write(self, over: bool) -> None:
+    artifacts.write_lines(self.workdir / 'genotypes.jsonl', self.found)
+    artifacts.write_arrays(self.workdir / 'alphas.npz', self.history)
+    artifacts.write_json(self.workdir / 'genotype.json', self.final)
+    # Drawing takes seconds, longer than a small epoch.
+    if over or time.monotonic() - self.drawn > 60:
+      self._draw()
+      self.drawn = time.monotonic()
 
   def result(self, parameters: int) -> None:
     """Writes the result of a finished search."""
@@ -131,10 +180,16 @@ class Record:
     }
     artifacts.write_json(self.workdir / 'result.json', result)
 
+  def conclude(self, parameters: int) -> None:
+    """Writes the result of a finished search, and its pictures."""
+    artifacts.write_json(self.workdir / 'genotype.json', self.final)
+    self._draw()
+    self.result(parameters)
+
   @property
   def stopped(self) -> int | None:
     """The epoch whose genotype the method has ended with, if it has."""
-    return self.method.stop(self.table.rows) if self.method.stop else None
+    return self.revisions[-1].get('stop') if self.revisions else None
 
   @property
   def last(self) -> int:
@@ -174,7 +229,6 @@ class Record:
       self.history[name] = np.concatenate(
         [past.astype(np.asarray(value).dtype), np.asarray(value)[None]]
       )
-    artifacts.write_arrays(self.workdir / 'alphas.npz', self.history)
 
   def _draw(self) -> None:
     history = {kind: self.history[kind] for kind in self.space.kinds}

@@ -54,6 +54,11 @@ class Genotype(NamedTuple):
     return of(tuple(space.primitives[k] for k in mix[KIND].argmax(axis=1)))
 
   @property
+  def fields(self) -> dict[str, str]:
+    """What a genotype.json says."""
+    return self._asdict()
+
+  @property
   def graphs(self) -> dict[str, spaces.Graph]:
     """The cell, with those of its edges that are `none`."""
     edges = [*zip(EDGES, parse(self.architecture), strict=True)]

@@ -1,8 +1,8 @@
 """Published cells of the DARTS space and its like, as data.
 
   >>> from sdnas_jax.spaces import published
-  >>> published.CELLS['DARTS_V2'].genotype.normal[0]
-  ('sep_conv_3x3', 0)
+  >>> published.CELLS['DARTS_V2'].genotype.graphs['normal'].nodes[0]
+  (('sep_conv_3x3', 0), ('sep_conv_3x3', 1))
 
 Transcribed from the authors' repositories. A cell is written node by node, two
 operation-source pairs each: `s3-0 sk-1 | ...`.
@@ -52,9 +52,9 @@ def _cell(text):
 
 def _entry(normal, reduce, source, error=None, parameters=None, concat=None):
   outputs = concat or ((2, 3, 4, 5), (2, 3, 4, 5))
-  genotype = space.Genotype(
-    'darts', _cell(normal), outputs[0], _cell(reduce), outputs[1]
-  )
+  graphs = map(space.paired, (_cell(normal), _cell(reduce)), outputs)
+  cells = zip(('normal', 'reduce'), graphs, strict=True)
+  genotype = space.Genotype('darts', tuple(cells))
   return Published(genotype, source, error, parameters)
 
 
@@ -190,27 +190,37 @@ def find(name: str) -> space.Genotype | nasbench201.Genotype:
   return genotype
 
 
-def _check(genotype, name):
+def _check(genotype, path):
   """Refuses cells that cannot be made into a network."""
-  for kind in ('normal', 'reduce'):
-    fault = _fault(getattr(genotype, kind), getattr(genotype, f'{kind}_concat'))
-    if not fault and kind == 'reduce' and min(genotype.reduce_concat) < 2:
-      fault = 'concatenates an input, which is twice as large as its nodes'
-    if fault:
-      raise errors.BadInput(f'the {kind} cell of {name} {fault}: correct it')
+  names, count = [*genotype.graphs], len(genotype.cells)
+  if names not in (['normal', 'reduce'], [f'cell{n}' for n in range(count)]):
+    raise errors.BadInput(
+      f'{path} has the cells {", ".join(names) or "none"}: name them normal '
+      'and reduce, or, one for each cell of the network, cell0, cell1, ...'
+    )
+  halves = 'reduce', *(f'cell{n}' for n in space.reductions(count))
+  for name, graph in genotype.cells:
+    title = f'the {space.title(name)} of {path}'
+    for operation, _, node in graph.edges:
+      what = f'operation at node {node} of {title}'
+      errors.pick(what, operation, ('none', *OPERATIONS.values()))
+    for fault in _faults(graph, name in halves):
+      raise errors.BadInput(f'{title} {fault}')
 
 
-def _fault(pairs, concat):
-  """What is wrong with a cell, or ''."""
-  if not pairs or len(pairs) % 2:
-    return f'has {len(pairs)} operations, not two a node'
-  for n, (kind, source) in enumerate(pairs):
-    node = 2 + n // 2
-    if kind not in OPERATIONS.values():
-      return f'has an unknown operation {kind!r} at node {node}'
+def _faults(graph, halves):
+  """What is wrong with a cell's edges and outputs, with the fix."""
+  last, outputs = graph.inputs + len(graph.nodes) - 1, graph.outputs
+  for _, source, node in graph.edges:
     if not 0 <= source < node:
-      return f'feeds node {node} from node {source}, which is not before it'
-  last = 1 + len(pairs) // 2
-  if not concat or not all(0 <= node <= last for node in concat):
-    return f'concatenates {list(concat)}, but its nodes are 0 to {last}'
-  return ''
+      told = f'feeds node {node} from node {source}, which is not before it'
+      yield f'{told}: choose one from 0 to {node - 1}'
+  if not graph.fed:
+    yield 'has no node with inputs: give it an operation'
+  if not outputs or not 0 <= min(outputs) <= max(outputs) <= last:
+    told = f'concatenates {list(outputs)}, but its nodes are 0 to {last}'
+    yield f'{told}: choose among these'
+  if halves and min(outputs) < graph.inputs:
+    yield 'concatenates an input, which is twice as large as its nodes: drop it'
+  if not {*range(graph.inputs), *graph.fed}.intersection(outputs):
+    yield f'concatenates no node with inputs: choose among {[*graph.fed]}'

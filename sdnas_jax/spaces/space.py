@@ -5,8 +5,10 @@
 14
 """
 
+from collections.abc import Collection
 from collections.abc import Mapping
 from collections.abc import Sequence
+import dataclasses
 from typing import Any
 from typing import NamedTuple
 
@@ -18,8 +20,9 @@ Pairs = tuple[tuple[str, int], ...]  # (primitive, source node)
 class Graph(NamedTuple):
   """A discrete cell, whose nodes are counted from the first input on.
 
-  Its `inputs` are followed by `nodes`, each the sum of its pairs; the cell's
-  output concatenates the nodes numbered `outputs`.
+  Its `inputs` are followed by `nodes`, each the sum of its pairs, of which
+  there may be any number, also several from one source; the cell's output
+  concatenates the nodes numbered `outputs`.
   """
 
   inputs: int
@@ -32,8 +35,26 @@ class Graph(NamedTuple):
     targets = enumerate(self.nodes, self.inputs)
     return tuple((*pair, node) for node, pairs in targets for pair in pairs)
 
+  @property
+  def live(self) -> 'Graph':
+    """Without `none`, and without what comes from nodes that have no input."""
+    nodes, fed = [], set(range(self.inputs))
+    for node, pairs in enumerate(self.nodes, self.inputs):
+      kept = [p for p in pairs if p[0] != 'none' and p[1] in fed]
+      nodes.append(tuple(kept))
+      fed |= {node} if kept else set()
+    return self._replace(nodes=tuple(nodes))
 
-def paired(pairs: Sequence[tuple[str, int]], concat: Sequence[int]) -> Graph:
+  @property
+  def fed(self) -> tuple[int, ...]:
+    """The nodes that something live enters; the others are zero."""
+    nodes = enumerate(self.live.nodes, self.inputs)
+    return tuple(node for node, pairs in nodes if pairs)
+
+
+def paired(
+  pairs: Collection[tuple[str, int]], concat: Collection[int]
+) -> Graph:
   """A cell of DARTS's kind: two inputs, two pairs a node.
 
   Raises:
@@ -41,54 +62,104 @@ def paired(pairs: Sequence[tuple[str, int]], concat: Sequence[int]) -> Graph:
   """
   if len(pairs) % 2:
     raise ValueError(f'{len(pairs)} pairs are not two a node.')
+  pairs = _pairs(pairs)
   nodes = zip(pairs[::2], pairs[1::2], strict=True)
-  return Graph(2, tuple(nodes), tuple(concat))
+  return Graph(2, tuple(nodes), tuple(map(int, concat)))
 
 
-class Genotype(NamedTuple):
-  """A discrete architecture: two (primitive, source node) pairs a node."""
+def _pairs(pairs):
+  return tuple((str(name), int(source)) for name, source in pairs)
+
+
+@dataclasses.dataclass(frozen=True)
+class Genotype:
+  """A discrete architecture: a graph for each kind of cell, or for each cell.
+
+  The names are a space's kinds or, from the first cell on, cell0, cell1, ...
+  """
 
   space: str
-  normal: Pairs
-  normal_concat: tuple[int, ...]
-  reduce: Pairs
-  reduce_concat: tuple[int, ...]
+  cells: tuple[tuple[str, Graph], ...]  # by name
 
   @classmethod
-  def read(cls, fields: Mapping[str, Any]) -> 'Genotype':
-    """From the fields of a genotype.json; what they say is not checked.
+  def of(
+    cls,
+    space: 'Space',
+    cells: Mapping[str, Mapping[int, Collection[tuple[str, int]]]],
+    concat: Collection[int] | None = None,
+  ) -> 'Genotype':
+    """What a method has decided, node by node.
 
-    Raises:
-      ValueError, KeyError, TypeError: they are not a genotype's.
+      >>> nodes = {2: [('sep_conv_3x3', 0), ('skip_connect', 1)], 4: []}
+      >>> Genotype.of(space, {'normal': nodes, 'reduce': nodes})
+
+    Args:
+      space: that it is of.
+      cells: by their names, the (primitive, source node) pairs of the nodes.
+        A node that is missing has none; pairs that are `none` vanish.
+      concat: the nodes concatenated, by default those that are not zero.
     """
-    return cls(
-      fields['space'],
-      tuple((str(kind), int(source)) for kind, source in fields['normal']),
-      tuple(int(node) for node in fields['normal_concat']),
-      tuple((str(kind), int(source)) for kind, source in fields['reduce']),
-      tuple(int(node) for node in fields['reduce_concat']),
-    )
+    graphs = {}
+    for name, nodes in cells.items():
+      kept = (_pairs(nodes.get(node, ())) for node in space.targets)
+      kept = (tuple(p for p in pairs if p[0] != 'none') for pairs in kept)
+      graph = Graph(space.inputs, tuple(kept), ())
+      outputs = graph.fed if concat is None else tuple(concat)
+      graphs[name] = graph._replace(outputs=outputs)
+    return cls(space.name, tuple(graphs.items()))
 
   @classmethod
   def strongest(
     cls, space: 'Space', mix: Mapping[str, np.ndarray]
   ) -> 'Genotype':
     """What DARTS derives; every node is concatenated."""
-    return cls(
-      space=space.name,
-      normal=top_two(space, mix['normal']),
-      normal_concat=space.targets,
-      reduce=top_two(space, mix['reduce']),
-      reduce_concat=space.targets,
-    )
+    return cls.of(space, {k: keep(space, mix[k], 2) for k in space.kinds})
+
+  @classmethod
+  def read(cls, fields: Mapping[str, Any]) -> 'Genotype':
+    """From the `fields` of a genotype.json; what they say is not checked.
+
+    Raises:
+      ValueError, KeyError, TypeError: they are not a genotype's.
+    """
+    names = [k.removesuffix('_concat') for k in fields if k.endswith('_concat')]
+    names.sort(key=lambda name: (len(name), name))  # cell10 is behind cell9
+    graphs = [_graph(fields[name], fields[f'{name}_concat']) for name in names]
+    return cls(str(fields['space']), tuple(zip(names, graphs, strict=True)))
 
   @property
   def graphs(self) -> dict[str, Graph]:
-    """Each kind of cell."""
-    return {
-      'normal': paired(self.normal, self.normal_concat),
-      'reduce': paired(self.reduce, self.reduce_concat),
-    }
+    """The cells by name."""
+    return dict(self.cells)
+
+  @property
+  def fields(self) -> dict[str, Any]:
+    """What a genotype.json says.
+
+    Where all nodes have two pairs it is DARTS's own form, a list of pairs for
+    each cell; else each cell has such a list for each node's number.
+    """
+    usual = all(len(p) == 2 for _, cell in self.cells for p in cell.nodes)
+    fields = {'space': self.space}
+    for name, cell in self.cells:
+      by_node = {str(n): p for n, p in enumerate(cell.nodes, cell.inputs)}
+      fields[name] = sum(cell.nodes, ()) if usual else by_node
+      fields[f'{name}_concat'] = cell.outputs
+    return fields
+
+
+def _graph(nodes, concat):
+  """A cell as a genotype.json has it, in either form."""
+  if not isinstance(nodes, Mapping):
+    return paired(nodes, concat)
+  numbers = [str(node) for node in range(2, 2 + len(nodes))]
+  if set(nodes) != set(numbers):
+    raise ValueError(
+      f'the nodes {", ".join(nodes)} are not {", ".join(numbers)}: number '
+      'them so, and give one without inputs an empty list'
+    )
+  pairs = tuple(_pairs(nodes[node]) for node in numbers)
+  return Graph(2, pairs, tuple(map(int, concat)))
 
 
 class Space(NamedTuple):
@@ -130,9 +201,30 @@ class Space(NamedTuple):
     return tuple(e for e, (_, j) in enumerate(self.edges) if j == target)
 
 
+def reductions(layers: int) -> tuple[int, int]:
+  """Which of so many cells halve the resolution, one or two (DARTS)."""
+  return layers // 3, 2 * layers // 3
+
+
+def tables(
+  space: Space, cells: Sequence[str], per_cell: bool
+) -> dict[str, tuple[int, ...]]:
+  """The shape of each kind's alphas in a network of such cells.
+
+  Args:
+    space: what is searched.
+    cells: their kinds, in the network's order.
+    per_cell: whether each cell has a table of its own, on a first axis.
+  """
+  return {
+    kind: (*((cells.count(kind),) if per_cell else ()), *space.shape)
+    for kind in space.kinds
+  }
+
+
 def title(kind: str) -> str:
-  """A kind of cell in words."""
-  return kind if kind == 'cell' else f'{kind} cell'
+  """A kind of cell, or one cell, in words."""
+  return kind if kind.startswith('cell') else f'{kind} cell'
 
 
 def strongest(space: Space, mix: Mapping[str, np.ndarray]) -> Any:
@@ -141,39 +233,53 @@ def strongest(space: Space, mix: Mapping[str, np.ndarray]) -> Any:
 
 
 def hard(space: Space, genotype: Any) -> dict[str, np.ndarray]:
-  """The mixing weights that leave a genotype of the supernet: ones and zeros.
+  """The mixing weights that leave a genotype of the supernet.
 
   Returns:
-    [edges, primitives] for each kind of cell.
+    [edges, primitives] for each of its cells: how often it has the operation
+    on the edge, mostly 0 or 1.
   """
-  mix = {kind: np.zeros(space.shape, np.float32) for kind in space.kinds}
-  for kind, graph in genotype.graphs.items():
-    for name, *edge in graph.edges:
+  mix = {name: np.zeros(space.shape, np.float32) for name in genotype.graphs}
+  for name, graph in genotype.graphs.items():
+    for primitive, *edge in graph.edges:
       row = space.edges.index(tuple(edge))
-      mix[kind][row, space.primitives.index(name)] = 1
+      mix[name][row, space.primitives.index(primitive)] += 1
   return mix
 
 
-def top_two(space: Space, weights: np.ndarray) -> Pairs:
-  """Keeps the two strongest edges of every node and their best primitive.
+def keep(
+  space: Space,
+  weights: np.ndarray,
+  edges: int | None = None,
+  none: bool = False,
+) -> dict[int, Pairs]:
+  """Keeps the strongest edges of every node and their best primitive.
 
-  An edge's strength is its largest weight but that of `none`, which so counts
-  through the softmax only; ties go to the lower index (DARTS, section 2.4).
+  An edge's strength is its largest weight. Ties go to the lower index.
 
   Args:
     space: the search space.
     weights: [edges, primitives] mixing weights of one kind of cell.
+    edges: how many a node keeps; all without.
+    none: whether `none` competes, as in SNAS; else it counts through the
+      softmax only (DARTS, section 2.4).
 
   Returns:
-    (primitive, source node) pairs, two a node, the stronger first.
+    Each node's (primitive, source node) pairs, the stronger first.
   """
-  allowed = [k for k, name in enumerate(space.primitives) if name != 'none']
-  weights = np.asarray(weights)[:, allowed]
-  pairs = []
+  names = [name for name in space.primitives if none or name != 'none']
+  columns = [space.primitives.index(name) for name in names]
+  weights, nodes = np.asarray(weights)[:, columns], {}
   for node in space.targets:
-    edges = np.array(space.entering(node))
-    strength = weights[edges].max(axis=1)
-    for edge in edges[np.argsort(-strength, kind='stable')[:2]]:
-      best = allowed[int(weights[edge].argmax())]
-      pairs.append((space.primitives[best], space.edges[edge][0]))
-  return tuple(pairs)
+    entering = np.array(space.entering(node))
+    order = np.argsort(-weights[entering].max(axis=1), kind='stable')
+    nodes[node] = tuple(
+      (names[weights[edge].argmax()], space.edges[edge][0])
+      for edge in entering[order[:edges]]
+    )
+  return nodes
+
+
+def top_two(space: Space, weights: np.ndarray) -> Pairs:
+  """DARTS's choice in one list: two pairs a node, the stronger first."""
+  return sum(keep(space, weights, 2).values(), ())

@@ -1,9 +1,7 @@
 """Refuses a config that cannot work, in a sentence that names the fix."""
 
-from collections.abc import Callable
+import itertools
 import json
-import pathlib
-from typing import Any
 import zlib
 
 from ml_collections import ConfigDict
@@ -12,31 +10,55 @@ from sdnas_jax import errors
 from sdnas_jax import parallel
 from sdnas_jax.bilevel import distill
 from sdnas_jax.bilevel import optimizers
+from sdnas_jax.bilevel import rules
 from sdnas_jax.data import sources
-from sdnas_jax.methods import METHODS
 from sdnas_jax.runs import artifacts
-from sdnas_jax.spaces import published
+from sdnas_jax.spaces import space as spaces
 from sdnas_jax.spaces import SPACES
 from sdnas_jax.tasks import fields
+from sdnas_jax.tasks import stages
 
 
-def search(config: ConfigDict) -> None:
+def search(config: ConfigDict) -> list[stages.Stage]:
   """Checks what a search's config says by itself.
+
+  Returns:
+    Its stages, each with a config that is whole.
 
   Raises:
     BadInput: names the first field that is unknown, missing or out of range.
   """
+  errors.pick('space', config.get('space', ''), SPACES)
+  own = fields.OWN.get(config.space, {})
+  flat = dict(artifacts.flat(config.to_dict()))
+  given = {k: v for k, v in flat.items() if not k.startswith('options.')}
+  fields.every(given, fields.SEARCH | own)
+  plan = stages.plan(config, SPACES[config.space])
+  for stage in plan:
+    _stage(stage, fields.SEARCH | own)
+  for one, two in itertools.pairwise(plan):
+    if two.carry != 'fresh' and one.config.model != two.config.model:
+      raise errors.BadInput(
+        f"stages[{two.number}] changes the model's shape, which no weights "
+        "survive: set its carry to 'fresh'"
+      )
+  return plan
+
+
+def _stage(stage, known):
+  """The same for one stage."""
+  config, epochs = stage.config, stage.total
   choices = {
-    'space': SPACES,
-    'method': METHODS,
     'distill.metric': distill.METRICS,
-    'distill.vote': distill.VOTES,
+    'distill.teacher': distill.TEACHERS,
+    'weights.rule': rules.WEIGHTS,
+    'weights.schedule': optimizers.SCHEDULES,
+    'alphas.rule': rules.ALPHAS,
     'sharpness.of': ('alphas', 'weights'),
     'sharpness.protocol': ('probe', 'robustdarts'),
   }
-  own = fields.OWN.get(config.get('space'), {})
-  fields.networks(config, fields.SEARCH | own, choices)
-  warmup, epochs = config.distill.warmup, config.epochs
+  given = fields.networks(config, known, choices, free=('options.',))
+  warmup, points = config.distill.warmup, config.sharpness.landscape
   if config.distill.weight and warmup > epochs:
     raise errors.BadInput(
       f'distill.warmup ({warmup}) is longer than the run ({epochs} epochs): '
@@ -47,15 +69,11 @@ def search(config: ConfigDict) -> None:
       f'alphas.warmup ({config.alphas.warmup}) leaves none of the {epochs} '
       'epochs to move the alphas: lower it'
     )
-  stops, how = METHODS[config.method].stop, config.sharpness
-  if stops and not (how.every and how.of == 'alphas'):
+  if why := stage.method.refuse(SPACES[config.space], given):
+    raise errors.BadInput(f'{config.method} cannot search so: {why}')
+  if points and (points < 3 or points % 2 == 0):
     raise errors.BadInput(
-      f"{config.method} looks at the alphas' eigenvalue to stop: set "
-      '--config.sharpness.every=2 and --config.sharpness.of=alphas'
-    )
-  if how.landscape and (how.landscape < 3 or how.landscape % 2 == 0):
-    raise errors.BadInput(
-      f'sharpness.landscape ({how.landscape}) must be odd, so that its middle '
+      f'sharpness.landscape ({points}) must be odd, so that its middle '
       'is where the search ended, and at least 3; or 0 for none'
     )
 
@@ -66,103 +84,9 @@ def evaluate(config: ConfigDict) -> None:
   fields.networks(config, fields.EVALUATE, choices)
 
 
-def compare(config: ConfigDict) -> None:
-  """The same for a comparison, whose parts are checked as they are alone."""
-  given = config.to_dict()
-  if not ('search' in given and 'evaluate' in given):
-    raise errors.BadInput('a comparison needs a search and an evaluate section')
-  search(ConfigDict(given.pop('search')))
-  evaluate(ConfigDict(given.pop('evaluate')))
-  fields.every(dict(artifacts.flat(given)), fields.COMPARE)
-  errors.pick('baseline', given['baseline'], published.CELLS)
-
-
-def sharpness(config: ConfigDict) -> None:
-  """The same for a comparison of methods, each a search with some changes."""
-  given = config.to_dict()
-  if not given.get('methods') or 'search' not in given:
-    raise errors.BadInput(
-      'a comparison of sharpness needs a search section, and methods: from a '
-      'name to the fields of the search that it changes, such as '
-      "{'DARTS': {'distill': {'weight': 0.0}}}"
-    )
-  del given['search'], given['methods']
-  fields.every(dict(artifacts.flat(given)), fields.SHARPNESS)
-  for method in config.methods:
-    _named(method)
-    own = variant(config, method, 0)
-    search(own)
-    if (own.space, own.data.name) != (
-      *(config.search.space, config.search.data.name),
-    ):
-      raise errors.BadInput(
-        f'{method} searches another space or other data: set space and '
-        'data.name for all methods, in search'
-      )
-    if not own.sharpness.every:
-      raise errors.BadInput(
-        f'{method} measures nothing: set search.sharpness.every to the epochs '
-        'from one measurement to the next'
-      )
-
-
-def ablation(config: ConfigDict) -> None:
-  """The same for an ablation, a search and a training for each value."""
-  given = config.to_dict()
-  if not ('search' in given and 'evaluate' in given):
-    raise errors.BadInput('an ablation needs a search and an evaluate section')
-  evaluate(ConfigDict(given.pop('evaluate')))
-  del given['search']
-  fields.every(dict(artifacts.flat(given)), fields.ABLATION)
-  own = fields.OWN.get(config.search.get('space'), {})
-  known = (fields.SEARCH | own).keys() - {'seed', 'task'}
-  errors.pick('field', config.field, known)
-  if not config.levels:
-    raise errors.BadInput(f'levels is empty: list those of {config.field}')
-  for value in config.levels:
-    _named(f'{value}')
-    search(setting(config, value, 0))
-
-
-def setting(config: ConfigDict, value: Any, seed: int) -> ConfigDict:
-  """The config of the search with one value of an ablation's field."""
-  own = ConfigDict(config.search.to_dict())
-  try:
-    own.update_from_flattened_dict({config.field: value})
-  except TypeError as error:
-    raise errors.BadInput(
-      f'{value!r} is no value of {config.field} ({error})'
-    ) from error
-  own.seed = seed
-  return own
-
-
 def report(config: ConfigDict) -> None:
   """The same for a report."""
   fields.every(dict(artifacts.flat(config.to_dict())), fields.REPORT)
-
-
-def _named(name):
-  """Refuses what cannot be part of a folder's name."""
-  if pathlib.PurePath(name).name != name:
-    raise errors.BadInput(
-      f'{name!r} is to name a folder: choose a name without slashes'
-    )
-
-
-def variant(config: ConfigDict, method: str, seed: int) -> ConfigDict:
-  """The config of one method's search; only the first seed is portrayed."""
-  own = ConfigDict(config.search.to_dict())
-  try:
-    own.update(config.methods[method].to_dict())
-  except (TypeError, AttributeError) as error:
-    raise errors.BadInput(
-      f'methods.{method} changes a field to another type ({error})'
-    ) from error
-  own.seed = seed
-  if seed:
-    own.sharpness.landscape, own.sharpness.spectrum = 0, False
-  return own
 
 
 def sizes(config: ConfigDict, source: sources.Source, devices: int) -> int:
@@ -189,11 +113,6 @@ def sizes(config: ConfigDict, source: sources.Source, devices: int) -> int:
     )
   _shapes(config, source, devices)
   return examples
-
-
-def fit(part: ConfigDict, check: Callable[..., Any], devices: int) -> None:
-  """Refuses data that do not fit a part of a comparison, by its own check."""
-  check(part, sources.find(part.data.name, part.data.dir), devices)
 
 
 def parts(
@@ -232,6 +151,16 @@ def parts(
     )
   _shapes(config, source, devices)
   return train, held or source.tests
+
+
+def depth(config: ConfigDict, genotype: spaces.Genotype) -> None:
+  """Refuses more or fewer layers than a genotype has cells, if one a layer."""
+  cells, layers = len(genotype.cells), config.model.layers
+  if 'normal' not in genotype.graphs and cells != layers:
+    raise errors.BadInput(
+      f'{config.genotype} has {cells} cells, one a layer, but model.layers is '
+      f'{layers}: set --config.model.layers={cells}'
+    )
 
 
 def benchmark(config: ConfigDict, source: sources.Source) -> None:

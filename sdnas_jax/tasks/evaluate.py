@@ -57,7 +57,9 @@ def run(config: ConfigDict, workdir: pathlib.Path, dry_run: bool) -> None:
   sizes = check.parts(config, source, jax.device_count())
   if isinstance(genotype, cells.Genotype):
     check.benchmark(config, source)
-  setup = assemble(config, genotype, source, sizes[0])
+  else:
+    check.depth(config, genotype)
+  setup = assemble(config, genotype, source)
   if setup.net.depthwise is None and not dry_run:
     depthwise.prepare(setup.net.bf16)
   plan, shapes = _plan(config, setup, source, sizes)
@@ -74,10 +76,10 @@ def run(config: ConfigDict, workdir: pathlib.Path, dry_run: bool) -> None:
   data = feed.images(source, *sizes, config.data.holdout)
   folder.claim(workdir, config)
   if parallel.leads():
-    artifacts.write_json(workdir / 'genotype.json', genotype._asdict())
-  kept = checkpoints.manager(workdir / 'checkpoints')
+    artifacts.write_json(workdir / 'genotype.json', genotype.fields)
+  kept = checkpoints.Checkpoints(workdir / 'checkpoints')
   first = functools.partial(_first, setup, shapes, config.seed)
-  state = checkpoints.latest(kept, jax.eval_shape(first))
+  state = kept.latest(jax.eval_shape(first))
   if state is None:
     state = parallel.replicate(first())
   done = int(state.epoch)
@@ -98,16 +100,14 @@ def assemble(
   config: ConfigDict,
   genotype: spaces.Genotype | cells.Genotype,
   source: sources.Source,
-  examples: int,
 ) -> evaluate.Setup:
-  """The parts that the config names, for so many training examples."""
+  """The parts that the config names."""
   w, data = config.weights, config.data
-  steps = split.batches(examples, config.batch_size)
-  rate = w.lr, w.lr_min, config.epochs, steps
-  sgd = w.momentum, w.decay, w.clip, w.nesterov
   return evaluate.Setup(
     net=_network(config, genotype, source.classes),
-    tx=_transformation(w.schedule, rate, w.warmup, *sgd),
+    schedule=optimizers.SCHEDULES[w.schedule],
+    nesterov=w.nesterov,
+    rates={name: w[name] for name in optimizers.WEIGHTS},
     augment=augment.Augment(
       data.pad, data.flip, data.cutout, data.jitter, data.hue
     ),
@@ -132,12 +132,6 @@ def _network(config, genotype, classes):
   return derived.Derived(genotype, classes, **model, auxiliary=auxiliary)
 
 
-@functools.cache  # equal ones are one to a compiled step
-def _transformation(schedule, rate, warmup, *rest):
-  schedule = optimizers.SCHEDULES[schedule](*rate)
-  return optimizers.sgd(optimizers.warm(schedule, warmup, rate[-1]), *rest)
-
-
 def load(workdir: pathlib.Path) -> tuple[nn.Module, Tree]:
   """The network that a run trained, and its variables.
 
@@ -158,11 +152,11 @@ def load(workdir: pathlib.Path) -> tuple[nn.Module, Tree]:
   genotype = published.find(str(workdir / 'genotype.json'))
   source = sources.find(config.data.name, config.data.dir)
   sizes = check.parts(config, source, 1)
-  setup = assemble(config, genotype, source, sizes[0])
+  setup = assemble(config, genotype, source)
   _, shapes = _plan(config, setup, source, sizes)
-  kept = checkpoints.manager(workdir / 'checkpoints')
+  kept = checkpoints.Checkpoints(workdir / 'checkpoints')
   like = jax.eval_shape(functools.partial(_first, setup, shapes, config.seed))
-  state = checkpoints.latest(kept, like)
+  state = kept.latest(like)
   if state is None:
     raise errors.BadInput(f'{workdir} holds no checkpoint yet: train on')
   return setup.net, _variables(state)
@@ -215,7 +209,7 @@ def _train(config, setup, state, source, data, sizes, log, kept):
     line = _note(log, config, state, sums, seconds, rate)
     fresh = parallel.replicate((state.epoch + 1, evaluate.zero()))
     state = state._replace(epoch=fresh[0], sums=fresh[1])
-    checkpoints.save(kept, state)
+    kept.save(state, whole=True)
     return state, line
 
   steps, checks = (split.batches(n, config.batch_size) for n in sizes)
@@ -227,7 +221,7 @@ def _train(config, setup, state, source, data, sizes, log, kept):
     advance=images.advance,
     validate=images.validate,
     finish=finish,
-    save=functools.partial(checkpoints.save, kept),
+    save=functools.partial(kept.save, whole=False),
     pace=loop.Pace(config.steps_per_call),
   )
 
@@ -272,7 +266,7 @@ def _conclude(config, workdir, genotype, plan, log):
     'macs': plan['macs'],
     'epochs': config.epochs,
     'seconds': round(sum(log.column('seconds')), 1),
-    'genotype': genotype._asdict(),
+    'genotype': genotype.fields,
     'seed': config.seed,
   }
   artifacts.write_json(workdir / 'result.json', result)

@@ -40,10 +40,16 @@ COMMON = {
   'weights.decay': (float, WHOLE),
   'weights.nesterov': (bool, None),
   'weights.clip': (float, (1e-6, math.inf)),
+  'weights.schedule': (str, None),
+  'weights.warmup': (int, WHOLE),
 }
 SEARCH = COMMON | {
   'space': (str, None),
+  'data.shared': (bool, None),
   'method': (str, None),
+  'stages': (tuple, None),
+  'weights.rule': (str, None),
+  'weights.rho': (float, WHOLE),
   'model.remat': (bool, None),
   'alphas.lr': (float, WHOLE),
   'alphas.b1': (float, BELOW_ONE),
@@ -51,12 +57,14 @@ SEARCH = COMMON | {
   'alphas.decay': (float, WHOLE),
   'alphas.scale': (float, WHOLE),
   'alphas.warmup': (int, WHOLE),
+  'alphas.clip': (float, WHOLE),
+  'alphas.rule': (str, None),
   'distill.warmup': (int, WHOLE),
   'distill.weight': (float, WHOLE),
   'distill.teachers': (int, NATURAL),
   'distill.metric': (str, None),
   'distill.temperature': (float, (1e-3, math.inf)),
-  'distill.vote': (str, None),
+  'distill.teacher': (str, None),
   'distill.decay': (float, SHARE),
   'sharpness.every': (int, WHOLE),
   'sharpness.of': (str, None),
@@ -83,43 +91,38 @@ EVALUATE = COMMON | {
   'data.jitter': (float, SHARE),
   'data.hue': (float, (0.0, 0.5)),
   'model.imagenet': (bool, None),
-  'weights.schedule': (str, None),
-  'weights.warmup': (int, WHOLE),
   'weights.auxiliary': (float, WHOLE),
   'weights.smoothing': (float, BELOW_ONE),
   'weights.drop_path': (float, BELOW_ONE),
 }
-ABLATION = {
-  'task': (str, None),
-  'field': (str, None),
-  'levels': (tuple, None),
-  'seeds': (int, NATURAL),
-}
 REPORT = {'task': (str, None), 'runs': (str, None)}
-SHARPNESS = {'task': (str, None), 'seeds': (int, NATURAL)}
-COMPARE = {
-  'task': (str, None),
-  'baseline': (str, None),
-  'repeats': (int, NATURAL),
-  'randoms': (int, WHOLE),
-}
 
 
 def networks(
-  config: ConfigDict, known: Known, choices: Mapping[str, Collection[str]]
-) -> None:
+  config: ConfigDict,
+  known: Known,
+  choices: Mapping[str, Collection[str]],
+  free: tuple[str, ...] = (),
+) -> dict[str, Any]:
   """Checks all fields of a task that makes a network.
+
+  Those that begin with one of `free` are not looked at.
+
+  Returns:
+    The flat fields.
 
   Raises:
     BadInput: names the first that is unknown, missing or out of range.
   """
-  given = dict(artifacts.flat(config.to_dict()))
+  flat = dict(artifacts.flat(config.to_dict()))
+  given = {k: v for k, v in flat.items() if not k.startswith(free)}
   every(given, known)
   choices = {**choices, 'model.depthwise': ('auto', *separable.BACKENDS)}
   for name, names in choices.items():
     errors.pick(name, given[name], names)
   if config.model.depthwise == 'native':
     _native(config.model.bf16)
+  return flat
 
 
 def every(given: Mapping[str, Any], known: Known) -> None:

@@ -1,6 +1,7 @@
 """What a search measures of itself: at an epoch's end, and at its own."""
 
 from collections.abc import Callable
+from collections.abc import Mapping
 from collections.abc import Sequence
 import dataclasses
 import pathlib
@@ -8,7 +9,6 @@ from typing import Any
 
 import jax
 from jax import flatten_util
-from ml_collections import ConfigDict
 import numpy as np
 
 from sdnas_jax import compilation
@@ -17,7 +17,9 @@ from sdnas_jax import search
 from sdnas_jax import sharpness
 from sdnas_jax.analysis import landscape
 from sdnas_jax.data import split
-from sdnas_jax.report import spectrum
+from sdnas_jax.methods.method import Method
+from sdnas_jax.networks import columns
+from sdnas_jax.report import spectrum as spectra
 from sdnas_jax.report import surface
 from sdnas_jax.runs import artifacts
 from sdnas_jax.runs import loop
@@ -30,61 +32,65 @@ SAMPLES = 4  # random starts of a density
 DIRECTIONS = {'alphas': landscape.even, 'weights': landscape.filterwise}
 
 
-def probe(config: ConfigDict) -> sharpness.Probe:
-  """How the config says to measure."""
-  fields = [field.name for field in dataclasses.fields(sharpness.Probe)]
-  how = {name: config.sharpness[name] for name in fields if name != 'decay'}
+def probe(fields: Mapping[str, Any], decay: float) -> sharpness.Probe:
+  """How `config.sharpness` says to measure; `decay` is the alphas' own."""
+  names = [field.name for field in dataclasses.fields(sharpness.Probe)]
+  given = {name: fields[name] for name in names if name != 'decay'}
   # R-DARTS's code adds the alphas' own decay to their Hessian.
-  decayed = how['protocol'] == 'robustdarts' and how['of'] == 'alphas'
-  return sharpness.Probe(**how, decay=config.alphas.decay if decayed else 0.0)
+  decayed = given['protocol'] == 'robustdarts' and given['of'] == 'alphas'
+  return sharpness.Probe(**given, decay=decay if decayed else 0.0)
 
 
 def program(
-  config: ConfigDict, setup: search.Setup, valid: split.Split
+  setup: search.Setup,
+  valid: split.Split,
+  seed: np.uint32,
+  probe: sharpness.Probe,
 ) -> Callable[[search.State, spaces.Genotype], compilation.Program]:
   """From a state and its genotype to what measures them."""
 
   def made(state, genotype):
-    hard = parallel.replicate(spaces.hard(setup.net.space, genotype))
-    given = *operands(config, setup, state, valid), hard
-    return compilation.Program(_measure, (*given, bare(setup), probe(config)))
+    hard = columns.whole(setup.net, spaces.hard(setup.net.space, genotype))
+    given = operands(state), seed, valid, parallel.replicate(hard)
+    return compilation.Program(_measure, (*given, bare(setup), probe))
 
   return made
 
 
-def due(config: ConfigDict, epochs: int) -> bool:
+def due(every: int, epochs: int, last: int) -> bool:
   """Whether to measure after so many epochs; always after the last."""
-  every = config.sharpness.every
-  return bool(every) and (epochs % every == 0 or epochs == config.epochs)
+  return bool(every) and (epochs % every == 0 or epochs == last)
 
 
 def portrait(
-  config: ConfigDict,
   setup: search.Setup,
   state: search.State,
   valid: split.Split,
+  seed: int,
+  probe: sharpness.Probe,
   workdir: pathlib.Path,
+  points: int,
+  spectrum: bool,
 ) -> None:
   """Adds to a finished search the landscape and the spectrum asked for.
 
   What is there already is kept.
   """
-  given = *operands(config, setup, state, valid), bare(setup)
-  points, how = config.sharpness.landscape, probe(config)
+  given = operands(state), np.uint32(seed), valid, bare(setup)
   path = workdir / 'landscape.npz'
   if points:
     if _lacks(path):
-      found = _landscape(given, how, points)
+      found = _landscape(given, probe, points)
       if parallel.leads():
         artifacts.write_arrays(path, found)
     _draw(path, artifacts.read_arrays, surface.draw)
   path = workdir / 'spectrum.csv'
-  if config.sharpness.spectrum:
+  if spectrum:
     if _lacks(path):
-      found = _spectrum(given, how)
+      found = _spectrum(given, probe)
       if parallel.leads():
         artifacts.write_rows(path, found)
-    _draw(path, artifacts.read_rows, spectrum.draw)
+    _draw(path, artifacts.read_rows, spectra.draw)
 
 
 def _lacks(path):
@@ -99,23 +105,23 @@ def _draw(path, read, draw):
     artifacts.write(picture, draw({path.parent.name: read(path)}))
 
 
-def operands(
-  config: ConfigDict,
-  setup: search.Setup,
-  state: search.State,
-  valid: split.Split,
-) -> tuple[search.State, np.uint32, split.Split]:
-  """What all that measures takes first.
-
-  Without what is not looked at, methods share the program.
-  """
-  state = state._replace(opt=None, memory=None, sums=None)
-  return state, np.uint32(config.seed), valid
+def operands(state: search.State) -> search.State:
+  """A state without what is not looked at, so that methods share programs."""
+  return state._replace(opt=None, memory=None, sums=None, rates=None)
 
 
 def bare(setup: search.Setup) -> search.Setup:
   """A setup without what only a step needs."""
-  return dataclasses.replace(setup, tx=None, distill=None)
+  fields = 'rule', 'alpha_rule', 'schedule', 'nesterov', 'distill'
+  method = Method(relax=setup.method.relax)
+  return dataclasses.replace(setup, method=method, **dict.fromkeys(fields))
+
+
+def accuracy(
+  state: search.State, valid: split.Split, mix: Tree, setup: search.Setup
+) -> jax.Array:
+  """What `sharpness.accuracy` gives, in the order of a program's operands."""
+  return sharpness.accuracy(state, mix, valid, setup)
 
 
 def _measure(state, seed, valid, hard, setup, probe):

@@ -11,14 +11,13 @@ supernet's accuracy of a sample of the architectures, beside the truth.
 import pathlib
 
 import jax
-from ml_collections import ConfigDict
 import numpy as np
 
 from sdnas_jax import parallel
 from sdnas_jax import search
-from sdnas_jax import sharpness
 from sdnas_jax.analysis import truth
 from sdnas_jax.data import split
+from sdnas_jax.networks import columns
 from sdnas_jax.report import scatter
 from sdnas_jax.runs import artifacts
 from sdnas_jax.spaces import nasbench201 as cells
@@ -27,27 +26,29 @@ from sdnas_jax.tasks import measure
 
 
 def add(
-  config: ConfigDict,
   setup: search.Setup,
   state: search.State,
   valid: split.Split,
+  seed: int,
   workdir: pathlib.Path,
+  data: str,
+  samples: int,
+  batches: int,
 ) -> None:
-  """Adds rank.csv and rank.png to a finished search, if they are asked for.
+  """Adds rank.csv and rank.png to a finished search, if samples are asked for.
 
   What is there already is kept if the same was asked for.
   """
-  if 'rank' not in config or not config.rank.samples:
+  if not samples:
     return
-  path, data = workdir / 'rank.csv', config.data.name
-  sample = drawn(config.seed, config.rank.samples)
-  images = min(config.rank.batches * setup.batch_size, len(valid.labels))
+  path, sample = workdir / 'rank.csv', drawn(seed, samples)
+  images = min(batches * setup.batch_size, len(valid.labels))
   asked = [(f'{index}', f'{images}') for index in sample]
   there = [(row['index'], row['images']) for row in artifacts.read_rows(path)]
   if parallel.most(int(parallel.leads() and there != asked))[0]:
     found = [cells.of(cells.cell(index)) for index in sample]
     some = jax.tree.map(lambda x: x[:images], jax.device_get(valid))
-    given = config, setup, state, parallel.replicate(some)
+    given = setup, state, parallel.replicate(some)
     rows = [
       {
         'index': index,
@@ -113,15 +114,16 @@ def told(found: np.ndarray) -> str:
   return f"Kendall's tau: {', '.join(each)}"
 
 
-def _accuracies(config, setup, state, valid, genotypes):
+def _accuracies(setup, state, valid, genotypes):
   """One program serves all; only the mix changes."""
-  state, *_ = measure.operands(config, setup, state, valid)
+  state, bare = measure.operands(state), measure.bare(setup)
   calls = [
-    (state, valid, spaces.hard(cells.SPACE, genotype), measure.bare(setup))
+    (
+      state,
+      valid,
+      columns.whole(setup.net, spaces.hard(cells.SPACE, genotype)),
+      bare,
+    )
     for genotype in genotypes
   ]
-  return measure.collect(_accuracy, calls, 'rank', 'cell')
-
-
-def _accuracy(state, valid, mix, setup):
-  return sharpness.accuracy(state, mix, valid, setup)
+  return measure.collect(measure.accuracy, calls, 'rank', 'cell')

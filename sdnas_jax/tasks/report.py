@@ -1,4 +1,4 @@
-"""report.html: what a run or a comparison left in its folder, on one page."""
+"""report.html: what a run or a study left in its folder, on one page."""
 
 import functools
 import json
@@ -10,7 +10,6 @@ from ml_collections import ConfigDict
 
 from sdnas_jax import errors
 from sdnas_jax import parallel
-from sdnas_jax import sharpness
 from sdnas_jax.analysis import truth
 from sdnas_jax.report import alphas
 from sdnas_jax.report import cells
@@ -23,7 +22,7 @@ from sdnas_jax.spaces import space as spaces
 from sdnas_jax.spaces import SPACES
 from sdnas_jax.tasks import check
 from sdnas_jax.tasks import rank
-from sdnas_jax.tasks import standings
+from sdnas_jax.tasks import results
 
 STARTS = 4  # of a cell's layout: there may be a hundred to draw
 
@@ -66,7 +65,7 @@ def write(folder: pathlib.Path) -> None:
     'Losses and accuracies': _curves(config, metrics),
     'Truth': _truth(config, metrics),
     'Ranking': _ranking(folder, config),
-    'Sharpness': _sharpness(folder, metrics),
+    'Sharpness': _sharpness(folder),
     'Landscape': _picture(folder, 'landscape.png'),
     'Spectrum': _picture(folder, 'spectrum.png'),
     'Time': _time(metrics),
@@ -106,15 +105,15 @@ def _read(path: pathlib.Path) -> Any:
 
 
 def _result(folder, config):
-  """A run's numbers, or a comparison's table and figures."""
+  """A run's numbers, or a study's table and figures."""
   result = _read(folder / 'result.json')
   parts = [page.facts({k: v for k, v in result.items() if k != 'genotype'})]
   if not result and config['task'] in ('search', 'evaluate'):
     parts = ['<p>Not finished: this is the state of its last epoch.</p>']
-  found = artifacts.read_rows(folder / 'table.csv')
-  if found:
-    parts += [page.table(standings.summary(found))]
-    parts += [page.folded('what each run found', page.table(found))]
+  rows = artifacts.read_rows(folder / 'study.csv')
+  if rows:
+    parts += [page.table(results.summary(rows))]
+    parts += [page.folded('every run', page.table(rows))]
   for name in ('truth', 'comparison', 'ablation', 'eigenvalues'):
     rows = artifacts.read_rows(folder / f'{name}.csv')
     if rows:
@@ -124,7 +123,7 @@ def _result(folder, config):
 
 
 def _runs(folder):
-  """What a comparison consists of: each run's report, and its cells."""
+  """What a study consists of: each run's report, and its cells."""
   parts = []
   below = [*folder.glob('*/report.html'), *folder.glob('*/*/report.html')]
   for path in sorted(below):
@@ -167,7 +166,7 @@ def _differences(one, other):
   )
 
 
-@functools.cache  # those of the runs are those of their comparison
+@functools.cache  # those of the runs are those of their study
 def _drawn(said):
   """Pictures of the cells of a genotype, given as JSON; nothing for {}."""
   pictures, genotype = [], json.loads(said)
@@ -222,16 +221,12 @@ def _ranking(folder, config):
   return f'<p>{told}</p>{_picture(folder, "rank.png")}'
 
 
-def _sharpness(folder, metrics):
-  names = *sharpness.NAMES, 'loss_drop'
-  rows = [
-    {'method': folder.resolve().name, 'seed': 0, 'epoch': int(row['epoch'])}
-    | {name: float(row.get(name) or 'nan') for name in names}
-    for row in metrics
-    if row.get(names[0])
-  ]
+def _sharpness(folder):
+  own = {'method': folder.resolve().name, 'seed': 0}
+  rows = [own | row for row in results.measured(folder)]
   return rows and page.image(
-    spread.draw(rows, names), 'eigenvalue, sharpness, gap and loss drop'
+    spread.draw(rows, results.MEASURES),
+    'eigenvalue, sharpness, gap and loss drop',
   )
 
 

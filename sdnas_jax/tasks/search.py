@@ -1,6 +1,6 @@
 """The search task: from a config to a genotype, its picture and its record."""
 
-import functools
+import dataclasses
 import math
 import pathlib
 import time
@@ -19,11 +19,13 @@ from sdnas_jax import sharpness
 from sdnas_jax.analysis import truth
 from sdnas_jax.bilevel import distill
 from sdnas_jax.bilevel import optimizers
+from sdnas_jax.bilevel import rules
 from sdnas_jax.data import augment
 from sdnas_jax.data import sources
 from sdnas_jax.data import split
 from sdnas_jax.kernels import depthwise
-from sdnas_jax.methods import METHODS
+from sdnas_jax.methods.method import Method
+from sdnas_jax.networks import columns
 from sdnas_jax.networks import nasbench201
 from sdnas_jax.networks import sizing
 from sdnas_jax.networks import supernet
@@ -34,10 +36,12 @@ from sdnas_jax.runs import record
 from sdnas_jax.spaces import nasbench201 as cells
 from sdnas_jax.spaces import space as spaces
 from sdnas_jax.spaces import SPACES
+from sdnas_jax.tasks import between
 from sdnas_jax.tasks import check
 from sdnas_jax.tasks import measure
 from sdnas_jax.tasks import rank
 from sdnas_jax.tasks import report
+from sdnas_jax.tasks import stages
 
 Tree = Any
 # By what is found: all spaces of normal and reduction cells have one.
@@ -51,106 +55,182 @@ def run(config: ConfigDict, workdir: pathlib.Path, dry_run: bool) -> None:
   """Searches, or with `dry_run` only says what a search would take."""
   compilation.keep()
   malloc.keep()
-  check.search(config)
+  plan = check.search(config)
   check.hosts(config)
   source = sources.find(config.data.name, config.data.dir)
   examples = check.sizes(config, source, jax.device_count())
   space = SPACES[config.space]
   halves = examples // 2, examples - examples // 2
-  setup = assemble(config, space, source, halves[0])
-  if setup.net.depthwise is None and not dry_run:
-    depthwise.prepare(setup.net.bf16)
-  grouped = setup.net.clone(depthwise='grouped')  # needs nothing compiled
-  shapes = sizing.shapes(grouped, source.shape, mix_shapes(space))
+  if config.data.shared:
+    halves = examples, examples
+  stages = [begin(stage, space, source, halves[0]) for stage in plan]
+  if not config.model.bf16 and config.model.depthwise == 'auto' and not dry_run:
+    depthwise.prepare(config.model.bf16)
   if dry_run:
-    return _plan(config, setup, grouped, source, shapes, halves, workdir)
+    return _plan(stages, source, halves, workdir)
 
   folder.enter(workdir, config)
   print(f'{jax.device_count()} x {jax.devices()[0].device_kind}', end='; ')
   print(f'{source.classes} classes, {halves[0]} + {halves[1]} examples')
   if note := truth.note(config.space, config.data.name):
     print(note)
-  print(sizing.overview(sizing.parts(shapes['params'])), flush=True)
+  print(sizing.overview(sizing.parts(stages[0].shapes['params'])), flush=True)
 
   images, labels = sources.load(source, examples)
   folder.claim(workdir, config)
-  kept = checkpoints.manager(workdir / 'checkpoints')
-  first = functools.partial(
-    first_state, config, setup, space, source, shapes, halves[0]
+  ours, theirs = slice(halves[0]), slice(examples - halves[1], None)
+  train = parallel.replicate(split.Split(images[ours], labels[ours]))
+  valid = parallel.replicate(split.Split(images[theirs], labels[theirs]))
+  reach = max(stage.method.reach for stage in plan)
+  kept = checkpoints.Checkpoints(workdir / 'checkpoints', reach)
+  stage, state, log = _resume(stages, space, kept, workdir, config.data.name)
+  while True:
+    state = _search(stage, state, train, valid, log, kept)
+    following = stages[stage.number + 1 :]
+    if log.stopped is not None or not following:
+      break
+    state = following[0].enter(state)
+    stage = following[0]
+  measure.portrait(
+    *(stage.setup, state, valid, stage.seed, stage.probe, workdir),
+    points=config.sharpness.landscape,
+    spectrum=config.sharpness.spectrum,
   )
-  state = checkpoints.latest(kept, jax.eval_shape(first))
-  if state is None:
-    state = parallel.replicate(first())
-  done = int(state.epoch)
-  log = record.Record(
-    workdir, space, setup.method, config.epochs, done, config.data.name
-  )
-  cut = halves[0]
-  train = parallel.replicate(split.Split(images[:cut], labels[:cut]))
-  valid = parallel.replicate(split.Split(images[cut:], labels[cut:]))
-  stopped = parallel.most(int(log.stopped is not None))[0]
-  if done < config.epochs and not stopped:
-    if int(state.step):
-      print(f'resuming after {done} of {config.epochs} epochs', flush=True)
-    state = _search(config, setup, state, train, valid, log, kept)
-  measure.portrait(config, setup, state, valid, workdir)
-  rank.add(config, setup, state, valid, workdir)
+  if 'rank' in config:
+    rank.add(
+      *(stage.setup, state, valid, stage.seed, workdir, config.data.name),
+      **config.rank,
+    )
   if parallel.leads():
-    log.result(parameters=sizing.size(shapes['params']))
+    log.conclude(parameters=sizing.size(stage.shapes['params']))
     report.write(workdir)
     print(log.conclusion())
   print(f'peak memory {malloc.peak():.2f} GB')
 
 
-def assemble(
-  config: ConfigDict, space: spaces.Space, source: sources.Source, half: int
-) -> search.Setup:
-  """The parts that the config names."""
+@dataclasses.dataclass(frozen=True)
+class Stage:
+  """A stage of a search, ready to begin."""
+
+  number: int
+  carry: str
+  method: Method
+  setup: search.Setup
+  shapes: Tree  # of the network's variables
+  rates: dict[str, float]
+  examples: int  # of the training half
+  seed: int
+  scale: float  # of the first alphas
+  epochs: int
+  every: int  # epochs from one measurement to the next
+  probe: sharpness.Probe
+  pace: int
+
+  def first(self) -> search.State:
+    """The state before the first step, a function of the seed alone."""
+    net = self.setup.net
+    rng = np.random.default_rng((self.seed, 1))
+    return search.init(
+      self.setup,
+      sizing.variables(self.shapes, self.seed),
+      self.method.init(rng, net.space, net.tables, self.scale),
+      self.rates,
+      self.examples,
+      net.classes,
+    )
+
+  def enter(self, before: search.State) -> search.State:
+    """The first state of a later stage, from the last of the one before."""
+    first = parallel.replicate(self.first())
+    state = first._replace(mask=before.mask, own=before.own)
+    if self.carry == 'fresh':
+      return state
+    old, new = before.opt.inner_states, first.opt.inner_states
+    inner = {**new, 'alphas': old['alphas']}
+    state = state._replace(
+      params=before.params,
+      stats=before.stats,
+      memory=before.memory,
+      opt=first.opt._replace(inner_states=inner),
+    )
+    if self.carry == 'continued':
+      state = state._replace(opt=before.opt, rates=before.rates)
+    return state
+
+
+def begin(
+  stage: stages.Stage, space: spaces.Space, source: sources.Source, half: int
+) -> Stage:
+  """The parts that a stage's config names, for so many training examples."""
+  config, method = stage.config, stage.method
   w, a, data = config.weights, config.alphas, config.data
-  steps = split.batches(half, config.batch_size)
-  rate = w.lr, w.lr_min, config.epochs, steps
-  sgd = rate, w.momentum, w.decay, w.clip, w.nesterov
-  model = config.model.to_dict()
+  model = config.model.to_dict() | dict(method.model)
   if model['depthwise'] == 'auto':
     model['depthwise'] = None
-  return search.Setup(
-    net=SUPERNETS[space.genotype](space, source.classes, **model),
-    tx=_transformation(sgd, (a.lr, a.b1, a.b2, a.decay)),
-    method=METHODS[config.method],
+  net = SUPERNETS[space.genotype](space, source.classes, **model)
+  rho = {'rho': w.rho} if w.rule == 'sam' else {}
+  setup = search.Setup(
+    net=net,
+    method=method,
+    rule=jax.tree_util.Partial(rules.WEIGHTS[w.rule], **rho),
+    alpha_rule=rules.ALPHAS[a.rule],
+    schedule=optimizers.SCHEDULES[w.schedule],
+    nesterov=w.nesterov,
     distill=distill.make(**config.distill),
     augment=augment.Augment(data.pad, data.flip, data.cutout),
     mean=source.mean,
     std=source.std,
     batch_size=config.batch_size,
-    epochs=config.epochs,
+    steps=split.batches(half, config.batch_size),
+    before=stage.before,
+    epochs=stage.total,
     alpha_warmup=a.warmup,
+  )
+  rates = {f'weights.{name}': w[name] for name in optimizers.WEIGHTS}
+  rates |= {f'alphas.{name}': a[name] for name in optimizers.ALPHAS}
+  grouped = net.clone(depthwise='grouped')  # needs nothing compiled
+  return Stage(
+    number=stage.number,
+    carry=stage.carry,
+    method=method,
+    setup=setup,
+    shapes=sizing.shapes(grouped, source.shape, mix_shapes(net)),
+    rates=rates,
+    examples=half,
+    seed=config.seed,
+    scale=a.scale,
+    epochs=config.epochs,
+    every=config.sharpness.every,
+    probe=measure.probe(config.sharpness, a.decay),
+    pace=config.steps_per_call,
   )
 
 
-@functools.cache  # equal ones are one to a compiled step
-def _transformation(weights, alphas):
-  rate, *rest = weights
-  sgd = optimizers.sgd(optimizers.cosine(*rate), *rest)
-  return optimizers.split(sgd, optimizers.adam(*alphas))
-
-
-def mix_shapes(space: spaces.Space) -> dict[str, jax.ShapeDtypeStruct]:
-  """Of the supernet's mixing weights."""
+def mix_shapes(net: Any) -> dict[str, jax.ShapeDtypeStruct]:
+  """Of a supernet's mixing weights."""
   return {
-    k: jax.ShapeDtypeStruct(space.shape, jnp.float32) for k in space.kinds
+    kind: jax.ShapeDtypeStruct((*shape[:-1], columns.count(net)), jnp.float32)
+    for kind, shape in net.tables.items()
   }
 
 
-def first_state(config, setup, space, source, shapes, examples):
-  """The state before the first step, a function of the seed alone."""
-  variables = sizing.variables(shapes, config.seed)
-  rng = np.random.default_rng((config.seed, 1))
-  alphas = {
-    kind: np.float32(config.alphas.scale * rng.standard_normal(space.shape))
-    for kind in space.kinds
-  }
-  mask = {kind: np.ones(space.shape, bool) for kind in space.kinds}
-  return search.init(setup, variables, alphas, mask, examples, source.classes)
+def _resume(stages, space, kept, workdir, data):
+  """The stage and the state to go on from, and the record of what was done."""
+  place = kept.place or checkpoints.Place(0, 0, False, 0)
+  stage = stages[place.stage]
+  log = record.Record(
+    *(workdir, space, [stage.epochs for stage in stages]),
+    done=sum(s.epochs for s in stages[: place.stage]) + place.epoch,
+    revisions=place.revisions,
+    data=data,
+  )
+  state = kept.latest(jax.eval_shape(stage.first))
+  if state is None:
+    state = parallel.replicate(stage.first())
+  elif log.found and log.stopped is None and len(log.found) < sum(log.stages):
+    done = f'{len(log.found)} of {sum(log.stages)} epochs'
+    print(f'resuming after {done}', flush=True)
+  return stage, state, log
 
 
 def _advance(state, seed, train, valid, stop, setup):
@@ -158,79 +238,88 @@ def _advance(state, seed, train, valid, stop, setup):
   return search.advance(state, key, train, valid, stop, setup)
 
 
-def _validate(state, seed, valid, sums, begin, stop, setup):
-  key = jax.random.fold_in(jax.random.key(seed), state.epoch)
-  return search.validate(state, key, valid, sums, begin, stop, setup)
+def genotype(stage: Stage, state: search.State) -> spaces.Genotype:
+  """What the alphas stand for now."""
+  # From the host's copies, since other hosts do not compute this.
+  arch, now = jax.device_get((state.arch, search.clock(state, stage.setup)))
+  mix = jax.device_get(stage.method.relax(arch, now))
+  return stage.method.discretize(stage.setup.net.space, arch, mix)
 
 
-def _search(config, setup, state, train, valid, log, kept):
-  """Compiles, then runs the host loop to the last epoch."""
+def _search(stage, state, train, valid, log, kept):
+  """Compiles, then runs the host loop to the stage's last epoch."""
+  if int(state.epoch) == stage.epochs or log.stopped is not None:
+    return state
   begun = time.monotonic()
   print('compiling ...', end=' ', flush=True)
-  seed, n = np.uint32(config.seed), np.int32(0)
+  setup, seed, n = stage.setup, np.uint32(stage.seed), np.int32(0)
   zero = parallel.replicate(search.zero())
   programs = [
     compilation.Program(
       _advance, (state, seed, train, valid, n, setup), donated=(0,)
     ),
-    compilation.Program(_validate, (state, seed, valid, zero, n, n, setup)),
+    compilation.Program(search.validate, (state, valid, zero, n, n, setup)),
   ]
-  measuring = measure.program(config, setup, valid)
-  if config.sharpness.every:
-    programs.append(measuring(state, log.genotype(state)))
+  measuring = measure.program(setup, valid, seed, stage.probe)
+  if stage.every:
+    programs.append(measuring(state, genotype(stage, state)))
   # Outputs are pinned to where inputs lie, so that a state can go round.
   place = parallel.everywhere()
   go, look, *probe = compilation.build(*programs, place=place)
   print(f'{time.monotonic() - begun:.0f} s', flush=True)
 
+  def save(state, whole=False):
+    made = len(log.revisions)
+    kept.save(state, whole=whole, stage=stage.number, revisions=made)
+
   def finish(state, sums, each, seconds):
-    rate = config.batch_size / each
-    measured = {}
-    if config.sharpness.every:
+    found, measured = genotype(stage, state), {}
+    if stage.every:
       measured = dict.fromkeys(sharpness.NAMES, '')
-    if measure.due(config, int(state.epoch) + 1):
-      operands = measuring(state, log.genotype(state)).operands
-      found = probe[0](*operands)
-      measured = {name: float(getattr(found, name)) for name in measured}
-    line = ''
-    if parallel.leads():
-      line = log.epoch(state, sums, seconds, rate, measured)
+    if measure.due(stage.every, int(state.epoch) + 1, stage.epochs):
+      seen = probe[0](*measuring(state, found).operands)
+      measured = {name: float(getattr(seen, name)) for name in measured}
+    rate = setup.batch_size / each
+    line = log.epoch(stage.number, state, sums, found, seconds, rate, measured)
     fresh = parallel.replicate((state.epoch + 1, search.zero()))
     state = state._replace(epoch=fresh[0], sums=fresh[1])
-    checkpoints.save(kept, state)
-    return state, line
+    return between.revise(stage, state, valid, log, kept, save), line
 
+  if int(state.step) == 0:
+    state = between.revise(stage, state, valid, log, kept, save)
   return loop.run(
     state,
-    epochs=config.epochs,
-    steps=split.batches(len(train.labels), config.batch_size),
-    checks=split.batches(len(valid.labels), config.batch_size),
+    epochs=stage.epochs,
+    steps=setup.steps,
+    checks=split.batches(len(valid.labels), setup.batch_size),
     advance=lambda s, stop: go(s, seed, train, valid, np.int32(stop), setup),
     validate=lambda s, sums, i, j: look(
-      s, seed, valid, sums or zero, np.int32(i), np.int32(j), setup
+      s, valid, sums or zero, np.int32(i), np.int32(j), setup
     ),
     finish=finish,
-    save=functools.partial(checkpoints.save, kept),
-    # Only the leading host has the rows that a method looks at.
-    over=lambda: bool(parallel.most(int(log.stopped is not None))[0]),
-    pace=loop.Pace(config.steps_per_call),
+    save=save,
+    over=lambda: log.stopped is not None,
+    pace=loop.Pace(stage.pace),
   )
 
 
-def _plan(config, setup, net, source, shapes, halves, workdir):
+def _plan(stages, source, halves, workdir):
   """Prints and writes what a search would take, from shapes alone."""
-  print(sizing.overview(shapes['params']))
+  stage = stages[0]
+  setup, params = stage.setup, stage.shapes['params']
+  print(sizing.overview(params))
   ring = jax.eval_shape(
-    lambda: setup.distill.memory.init(halves[0], source.classes)
+    lambda: setup.distill.teacher.init(halves[0], source.classes, params)
   )
+  net = setup.net.clone(depthwise='grouped')
   folder.plan(
     workdir,
     {
-      'supernet_parameters': sizing.size(shapes['params']),
-      'macs_per_image': sizing.macs(net, source.shape, mix_shapes(net.space)),
+      'supernet_parameters': sizing.size(params),
+      'macs_per_image': sizing.macs(net, source.shape, mix_shapes(net)),
       'train_examples': halves[0],
       'valid_examples': halves[1],
-      'steps_per_epoch': split.batches(halves[0], config.batch_size),
+      'steps_per_epoch': setup.steps,
       'ring_bytes': sum(
         x.size * x.dtype.itemsize for x in jax.tree.leaves(ring)
       ),

@@ -1,5 +1,6 @@
 """The memory against a Python dict of lists, the metrics against NumPy."""
 
+import dataclasses
 from typing import NamedTuple
 
 import jax
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 
 from sdnas_jax.bilevel import distill
+from tests import toys
 
 
 def softmax(z):
@@ -23,39 +25,86 @@ def visits(rng, examples, batch):
     yield index, softmax(rng.standard_normal((batch, 3))).astype(np.float32)
 
 
-@pytest.mark.parametrize('teachers', [1, 2, 3])
-def test_window_equals_a_dict_of_lists(teachers):
-  memory, rng = distill.window(teachers), np.random.default_rng(teachers)
-  state, past = memory.init(10, 3), {n: [] for n in range(10)}
-  read, push = jax.jit(memory.read), jax.jit(memory.push)
+def follow(teacher, rng, expected, note):
+  """Compares a teacher with what is expected of each example at each visit.
+
+  Args:
+    teacher: of ten examples and three classes.
+    rng: of the visits.
+    expected: from an example to its teacher, or None if it has none.
+    note: (example, probabilities) -> None, after each visit.
+
+  Returns:
+    The teacher's memory at the end.
+  """
+  state = teacher.init(10, 3, None)
+  read = jax.jit(lambda state, index: teacher.read(state, index, None))
+  push = jax.jit(lambda state, *said: teacher.push(state, *said, None))
   for index, probs in visits(rng, 10, 4):
-    teacher, known = read(state, index)
+    taught, known = read(state, index)
     for row, n in enumerate(index):
-      said = past.get(n, [])[-teachers:]
-      assert bool(known[row]) == bool(said)
-      if said:
-        np.testing.assert_allclose(teacher[row], np.mean(said, 0), rtol=1e-6)
+      said = expected(n) if n < 10 else None
+      assert bool(known[row]) == (said is not None)
+      if said is not None:
+        np.testing.assert_allclose(taught[row], said, rtol=1e-5)
     state = push(state, index, probs)
     for n, p in zip(index, probs, strict=True):
       if n < 10:
-        past[n].append(p)
+        note(n, p)
+  return state
+
+
+@pytest.mark.parametrize('teachers', [1, 2, 3])
+def test_window_equals_a_dict_of_lists(teachers):
+  rng = np.random.default_rng(teachers)
+  past = {n: [] for n in range(10)}
+
+  def mean(n):
+    said = past[n][-teachers:]
+    return np.mean(said, 0) if said else None
+
+  def note(n, p):
+    past[n].append(p)
+
+  state = follow(distill.window(teachers), rng, mean, note)
   assert max(map(len, past.values())) > teachers  # it did wrap around
   np.testing.assert_array_equal(state.count, [len(past[n]) for n in range(10)])
 
 
-def test_average_equals_its_recursion():
-  memory, rng = distill.average(0.7), np.random.default_rng(0)
-  state, mean = memory.init(10, 3), {}
-  for index, probs in visits(rng, 10, 4):
-    teacher, known = memory.read(state, index)
-    for row, n in enumerate(index):
-      assert bool(known[row]) == (n in mean)
-      if n in mean:
-        np.testing.assert_allclose(teacher[row], mean[n], rtol=1e-5)
-    state = memory.push(state, index, probs)
-    for n, p in zip(index, probs, strict=True):
-      if n < 10:
-        mean[n] = 0.7 * mean[n] + 0.3 * p if n in mean else p
+@pytest.mark.parametrize('epochs', [1, 2, 3])
+def test_lag_is_what_was_said_so_many_records_ago(epochs):
+  """SAF: nothing is known before the record of then exists."""
+  past = {n: [] for n in range(10)}
+
+  def then(n):
+    return past[n][-epochs] if len(past[n]) >= epochs else None
+
+  def note(n, p):
+    past[n].append(p)
+
+  rng = np.random.default_rng(epochs)
+  state = follow(distill.lag(epochs), rng, then, note)
+  assert state.probs.shape == (epochs, 10, 3)
+  assert max(map(len, past.values())) > 2 * epochs
+
+
+def test_ema_equals_its_recursion():
+  mean = {}
+
+  def note(n, p):
+    mean[n] = 0.7 * mean[n] + 0.3 * p if n in mean else p
+
+  follow(distill.ema(0.7), np.random.default_rng(0), mean.get, note)
+  assert len(mean) == 10
+
+
+def test_equal_teachers_are_one_to_a_compiled_step():
+  for make, number in (
+    (distill.window, 2),
+    (distill.lag, 3),
+    (distill.ema, 0.5),
+  ):
+    assert make(number) is make(number)
 
 
 EXPECTED = {
@@ -100,35 +149,75 @@ def test_kl_takes_a_teacher_of_zeros_and_ones():
   )
 
 
-def term(**change):
-  fields = {'weight': 1.0, 'teachers': 2, 'warmup': 3, 'metric': 'kl'}
-  fields |= {'temperature': 2.0, 'vote': 'mean', 'decay': 0.5}
-  return distill.make(**{**fields, **change})
-
-
 class Batch(NamedTuple):
   index: jax.Array
   present: jax.Array
 
 
+def unseen(weights):
+  raise AssertionError('these teachers run no weights')
+
+
 def test_loss_by_hand_with_unknown_and_padded_rows():
-  made, rng = term(), np.random.default_rng(0)
+  made, rng = toys.term(warmup=3, temperature=2.0), np.random.default_rng(0)
   logits, old = rng.standard_normal((2, 4, 3)).astype(np.float32)
   index = jnp.array([0, 2, 4, 5])  # 4: never seen; 5: padding, of 5 examples
-  state = made.memory.init(5, 3)
-  state = made.memory.push(state, index[:2], made.soften(old[:2]))
+  state = made.teacher.init(5, 3, None)
+  state = made.teacher.push(state, index[:2], made.soften(old[:2]), None)
   batch = Batch(index, index < 5)
-  loss = made.loss(state, batch, logits, epoch=3)
+  loss = made.loss(state, batch, logits, epoch=3, see=unseen)
   q, p = softmax(old[:2] / 2), softmax(logits[:2] / 2)
   expected = 4 * np.sum(q * np.log(q / p)) / 3  # T^2, three rows are examples
   np.testing.assert_allclose(loss, expected, rtol=1e-5)
-  assert float(made.loss(state, batch, logits, epoch=2)) == 0
+  assert float(made.loss(state, batch, logits, epoch=2, see=unseen)) == 0
+
+
+def test_lag_softens_by_the_temperature_as_saf_and_waits_its_epochs():
+  """Du et al. 2022: KL to the softened record of E epochs ago, times T^2."""
+  made = toys.term(teacher='lag', teachers=2, temperature=3.0)
+  rng = np.random.default_rng(0)
+  said = rng.standard_normal((4, 2, 3)).astype(np.float32)
+  index = jnp.arange(2)
+  batch, state = Batch(index, index < 2), made.teacher.init(2, 3, None)
+  for epoch in range(4):
+    loss = made.loss(state, batch, said[epoch], epoch=epoch, see=unseen)
+    if epoch < 2:
+      assert float(loss) == 0
+    else:
+      q, p = softmax(said[epoch - 2] / 3), softmax(said[epoch] / 3)
+      expected = 9 * np.mean(np.sum(q * np.log(q / p), axis=-1))
+      np.testing.assert_allclose(loss, expected, rtol=1e-4)
+    state = made.teacher.push(state, index, made.soften(said[epoch]), None)
+
+
+def test_a_teacher_may_run_the_weights_it_remembers():
+  """The seam for teachers of another network: it sees what it asks for."""
+  teacher = distill.Teacher(
+    init=lambda examples, classes, weights: weights,
+    read=lambda memory, index, see: (see(memory), index < 5),
+    push=lambda memory, index, probs, weights: 0.5 * (memory + weights),
+  )
+  made = toys.term(temperature=2.0)
+  made = dataclasses.replace(made, teacher=teacher)
+  rng = np.random.default_rng(0)
+  x, w, moved = (rng.standard_normal(s) for s in ((4, 2), (2, 3), (2, 3)))
+  memory = made.teacher.init(5, 3, w)
+  memory = made.teacher.push(memory, None, None, moved)
+  index = jnp.array([0, 1, 2, 5])
+  logits = rng.standard_normal((4, 3))
+  loss = made.loss(
+    memory, Batch(index, index < 5), logits, epoch=0, see=lambda w: x @ w
+  )
+  q, p = softmax(x @ (w + moved) / 4), softmax(logits / 2)
+  each = np.sum(q * np.log(q / p), axis=-1)
+  np.testing.assert_allclose(loss, 4 * np.sum(each[:3]) / 3, rtol=1e-5)
 
 
 def test_a_weight_of_zero_remembers_nothing():
-  made = term(weight=0.0)
-  state = made.memory.init(5, 3)
+  made = toys.term(weight=0.0)
+  state = made.teacher.init(5, 3, None)
   assert jax.tree.leaves(state) == []
   index, logits = jnp.array([0]), jnp.ones((1, 3))
-  assert made.memory.push(state, index, logits) == state
-  assert float(made.loss(state, Batch(index, index == 0), logits, epoch=9)) == 0
+  assert made.teacher.push(state, index, logits, None) == state
+  batch = Batch(index, index == 0)
+  assert float(made.loss(state, batch, logits, epoch=9, see=unseen)) == 0

@@ -33,18 +33,19 @@ def test_second_order_on_a_quadratic():
   def valid_loss(w, a):
     return 0.5 * jnp.sum((w + b @ a - target) ** 2)
 
-  grad = hypergrad.second_order(
-    train_loss, valid_loss, w, a, lambda g: w - lr * g
+  problem = hypergrad.Problem(
+    w, a, train_loss, valid_loss, lambda g: w - lr * g, lr
   )
+  grad = hypergrad.second_order(problem)
   stepped = w - lr * (w - a_ @ a)
   residual = stepped + b @ a - target
   np.testing.assert_allclose(grad, (lr * a_ + b).T @ residual, rtol=1e-12)
-  plain = hypergrad.first_order(train_loss, valid_loss, w, a, None)
+  plain = hypergrad.first_order(problem)
   np.testing.assert_allclose(plain, b.T @ (w + b @ a - target), rtol=1e-12)
 
 
 def cell_losses(rng):
-  net = supernet.Supernet(toys.SPACE, toys.CLASSES, channels=2, layers=1)
+  net = supernet.Supernet(toys.SPACE, toys.CLASSES, channels=2, layers=3)
   images = jnp.asarray(rng.standard_normal((2, 5, *toys.IMAGE)))
   labels = jnp.asarray(rng.integers(0, toys.CLASSES, (2, 5)))
   zeros = {k: jnp.zeros(toys.SPACE.shape) for k in toys.SPACE.kinds}
@@ -97,10 +98,11 @@ def test_a_cell_s_hypergradient_equals_central_differences(order):
       return valid_loss(w, a)
     return valid_loss(virtual(jax.grad(train_loss)(w, a)), a)
 
+  def problem(a):
+    return hypergrad.Problem(w, a, train_loss, valid_loss, virtual, 0.5)
+
   rule = {'first': hypergrad.first_order, 'second': hypergrad.second_order}
-  grad = jax.jit(lambda a: rule[order](train_loss, valid_loss, w, a, virtual))(
-    a
-  )
+  grad = jax.jit(lambda a: rule[order](problem(a)))(a)
   rng, step = np.random.default_rng(2), 1e-5
   for _ in range(4):
     way = {k: jnp.asarray(rng.standard_normal(v.shape)) for k, v in a.items()}

@@ -11,10 +11,11 @@ import pytest
 from sdnas_jax.bilevel import optimizers
 
 
-def run(tx, group, gradients, params):
-  opt = tx.init(params)
-  for g in gradients:
-    params, opt = optimizers.update(tx, group, jnp.asarray(g), opt, params)
+def run(make, group, gradients, params):
+  """An update a gradient, by the transformation `make` gives for its number."""
+  opt = make(0).init(params)
+  for n, g in enumerate(gradients):
+    params, opt = optimizers.update(make(n), group, jnp.asarray(g), opt, params)
   return params, opt
 
 
@@ -31,16 +32,17 @@ def start():
   }
 
 
-def make():
-  schedule = optimizers.cosine(0.1, 0.01, epochs=3, steps=2)
+def make(step=0, clip=0.0):
+  """Both groups' at a step, of which an epoch has two."""
+  lr = optimizers.cosine(0.1, 0.01, epoch=step // 2, epochs=3)
   return optimizers.split(
-    optimizers.sgd(schedule, momentum=0.9, decay=0.02, clip=1.0),
-    optimizers.adam(0.01, 0.5, 0.999, decay=0.03),
+    optimizers.sgd(lr, momentum=0.9, decay=0.02, clip=1.0),
+    optimizers.adam(0.01, 0.5, 0.999, decay=0.03, clip=clip),
   )
 
 
 def test_sgd_clips_then_decays_then_has_momentum(gradients, start):
-  params, _ = run(make(), 'weights', gradients, start)
+  params, _ = run(make, 'weights', gradients, start)
   w, buffer = np.array([1.0, -2.0, 3.0]), 0.0
   for n, g in enumerate(gradients):
     g = g * min(1.0, 1.0 / np.linalg.norm(g)) + 0.02 * w
@@ -51,11 +53,9 @@ def test_sgd_clips_then_decays_then_has_momentum(gradients, start):
 
 
 def test_nesterov_s_momentum_is_pytorch_s(gradients, start):
-  tx = optimizers.sgd(0.1, momentum=0.9, decay=0.02, clip=1.0, nesterov=True)
-  params, _ = run(
-    optimizers.split(tx, optimizers.adam(0.01, 0.5, 0.999, 0.03)),
-    *('weights', gradients, start),
-  )
+  sgd = optimizers.sgd(0.1, momentum=0.9, decay=0.02, clip=1.0, nesterov=True)
+  tx = optimizers.split(sgd, optimizers.adam(0.01, 0.5, 0.999, 0.03))
+  params, _ = run(lambda n: tx, 'weights', gradients, start)
   w, buffer = np.array([1.0, -2.0, 3.0]), 0.0
   for g in gradients:
     g = g * min(1.0, 1.0 / np.linalg.norm(g)) + 0.02 * w
@@ -64,10 +64,15 @@ def test_nesterov_s_momentum_is_pytorch_s(gradients, start):
   np.testing.assert_allclose(params['weights'], w, rtol=1e-5)
 
 
-def test_adam_s_decay_enters_the_moments(gradients, start):
-  params, _ = run(make(), 'alphas', gradients, start)
+@pytest.mark.parametrize('clip', [0.0, 0.7])
+def test_adam_s_decay_enters_the_moments_and_0_clips_nothing(
+  gradients, start, clip
+):
+  own = functools.partial(make, clip=clip)
+  params, _ = run(own, 'alphas', gradients, start)
   a, m, v = np.array([0.1, 0.2, 0.3]), 0.0, 0.0
   for n, g in enumerate(gradients, start=1):
+    g = g * min(1.0, clip / np.linalg.norm(g)) if clip else g
     g = g + 0.03 * a
     m, v = 0.5 * m + 0.5 * g, 0.999 * v + 0.001 * g * g
     step = (m / (1 - 0.5**n)) / (np.sqrt(v / (1 - 0.999**n)) + 1e-8)
@@ -118,13 +123,41 @@ def test_clipping_and_its_derivative_are_optax_s(limit):
   )
 
 
-def rates(schedule, steps, epochs):
-  return [float(schedule(steps * epoch + 1)) for epoch in range(epochs)]
+def test_a_search_s_numbers_reach_their_groups(gradients, start):
+  """By the config's names, and traced, as a compiled step has them."""
+  rates = {
+    **{'weights.momentum': 0.9, 'weights.decay': 0.02, 'weights.clip': 1.0},
+    **{'alphas.lr': 0.01, 'alphas.b1': 0.5, 'alphas.b2': 0.999},
+    **{'alphas.decay': 0.03, 'alphas.clip': 0.7},
+  }
+  opt, g = make().init(start), jnp.asarray(gradients[0])
+
+  @functools.partial(jax.jit, static_argnums=0)
+  def moved(group, rates):
+    tx = optimizers.both(rates, 0.1, nesterov=False)
+    return optimizers.update(tx, group, g, opt, start)[0][group]
+
+  tx = make(clip=0.7)
+  for group in ('weights', 'alphas'):
+    by_hand, _ = optimizers.update(tx, group, g, opt, start)
+    np.testing.assert_allclose(moved(group, rates), by_hand[group], rtol=1e-5)
+    others = {name: 0.5 * value for name, value in rates.items()}
+    assert not np.allclose(moved(group, others), by_hand[group], rtol=1e-3)
+  assert moved._cache_size() == 2  # one a group
+
+
+def epochs(schedule, count, warmup=0, **numbers):
+  """The rate of each epoch."""
+  return [
+    float(
+      optimizers.warm(schedule(epoch=n, epochs=count, **numbers), n, warmup)
+    )
+    for n in range(count)
+  ]
 
 
 def test_the_linear_schedule_is_p_darts_s():
-  schedule = optimizers.linear(0.5, 0.0, epochs=250, steps=3)
-  found = rates(optimizers.warm(schedule, 5, steps=3), 3, 250)
+  found = epochs(optimizers.linear, 250, warmup=5, lr=0.5, lr_min=0.0)
   # Its code, by hand: 245 epochs down, the last step in five parts, and a
   # fifth, two fifths ... of that at first.
   assert found[:2] == pytest.approx([0.1, 0.2 * 244 / 245])
@@ -132,15 +165,21 @@ def test_the_linear_schedule_is_p_darts_s():
   assert found[244:] == pytest.approx(
     [0.5 / 245, *(0.5 * n / 245 / 5 for n in (5, 4, 3, 2, 1))]
   )
-  assert float(schedule(3 * 100)) == float(schedule(3 * 100 + 2))
 
 
 def test_a_short_linear_schedule_stays_finite_and_falls():
-  found = rates(optimizers.linear(0.5, 0.1, epochs=3, steps=2), 2, 3)
+  found = epochs(optimizers.linear, 3, lr=0.5, lr_min=0.1)
   assert found == sorted(found, reverse=True)
   assert 0.1 < found[-1] and found[0] <= 0.5
 
 
 def test_without_warmup_a_schedule_stays_itself():
-  schedule = optimizers.cosine(0.1, 0.0, epochs=4, steps=1)
-  assert optimizers.warm(schedule, 0, steps=1) is schedule
+  found = epochs(optimizers.cosine, 4, lr=0.1, lr_min=0.0)
+  assert found[0] == pytest.approx(0.1)
+  assert found[2] == pytest.approx(0.05)
+
+
+def test_the_early_cosine_is_a_pytorch_schedule_stepped_before_its_epoch():
+  early = epochs(optimizers.early_cosine, 4, lr=0.1, lr_min=0.01)
+  usual = epochs(optimizers.cosine, 4, lr=0.1, lr_min=0.01)
+  assert early == pytest.approx([*usual[1:], 0.01])

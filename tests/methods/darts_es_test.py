@@ -1,34 +1,41 @@
 """When DARTS-ES stops, by rules worked out by hand."""
 
-import numpy as np
 import pytest
 
-from sdnas_jax import errors
-from sdnas_jax.methods import darts
 from sdnas_jax.methods import darts_es
-from sdnas_jax.runs import artifacts
-from sdnas_jax.runs import loop
-from sdnas_jax.runs import record
-from sdnas_jax.spaces import darts as space
-from sdnas_jax.spaces import published
+from sdnas_jax.methods.method import History
+from sdnas_jax.methods.method import Revision
+
+DECAY = {'weights.decay': 3e-4}
 
 
 def rows(values, every=2):
   """Metrics whose eigenvalue was measured after every so many epochs."""
   return [
-    {'dominant_eigenvalue': '' if (n + 1) % every else values[n // every]}
+    {'valid_loss': 1.0}
+    | ({} if (n + 1) % every else {'dominant_eigenvalue': values[n // every]})
     for n in range(every * len(values))
   ]
 
 
-def stops(values, every=2):
+def asked(table, epochs=100, rates=DECAY, **options):
+  """What the method answers after the epochs of a table."""
+  history = History(table, [], {}, rates, epochs)
+  return darts_es(**options).revise(history, None, None)
+
+
+def stops(values, every=2, epochs=100, **options):
   """The number of epochs done when it stops, and the row it goes back to."""
   table = rows(values, every)
-  for n in range(1, len(table) + 1):
-    found = darts_es.stop(table[:n])
+  for n in range(len(table) + 1):
+    found = asked(table[:n], epochs, **options)
     if found is not None:
-      return n, found
+      assert found == Revision(stop=found.stop)
+      return n, found.stop
   return None
+
+
+JUMP = [1.0] * 14 + [3.0] + [1.0] * 5
 
 
 def test_a_flat_search_goes_on():
@@ -38,7 +45,7 @@ def test_a_flat_search_goes_on():
 def test_a_jump_stops_it_and_the_older_genotype_is_taken():
   # The 15th measurement is 3: the five last average 7/5, the older ones 1.
   # It ends after epoch 30 with what was found after epoch 18, row 17.
-  assert stops([1.0] * 14 + [3.0] + [1.0] * 5) == (30, 17)
+  assert stops(JUMP) == (30, 17)
 
 
 def test_growth_of_exactly_the_factor_is_not_enough():
@@ -46,16 +53,18 @@ def test_growth_of_exactly_the_factor_is_not_enough():
 
 
 def test_the_first_ten_epochs_are_never_gone_back_to():
-  # Measured after epoch 16 for the eighth time; six measurements back is 4.
-  early = [1.0] * 7 + [100.0] + [0.0] * 3
-  assert stops(early) == (22, 9)  # the mean stays high; 22 - 12 = 10
-  assert stops([1.0] * 9 + [100.0], every=1) is None
+  # A jump in row n shows in the means of rows n to n + 3, then in the older
+  # ones too. Six rows back of the last is row 10, the first that may be, if n
+  # is 13; with n = 12 it is row 9.
+  assert stops([1.0] * 13 + [100.0] + [0.0] * 9, every=1) == (17, 10)
+  assert stops([1.0] * 12 + [100.0] + [0.0] * 9, every=1) is None
+  assert stops([1.0] * 12 + [100.0] + [0.0] * 9, every=1, first=9) == (16, 9)
 
 
 def test_fewer_than_five_older_measurements_count_as_they_are():
-  # Every ten epochs: the seventh's older ones are the first three, 1, 2, 3.
-  assert stops([1, 2, 3, 2, 2, 2, 3.9], every=10) is None  # 2.58 to 2
-  assert stops([1, 2, 3, 2, 2, 2, 4.1], every=10) == (70, 9)  # 2.62
+  # Every eleven epochs: the seventh's older ones are the first three, 1, 2, 3.
+  assert stops([1, 2, 3, 2, 2, 2, 3.9], every=11) is None  # 2.58 to 2
+  assert stops([1, 2, 3, 2, 2, 2, 4.1], every=11) == (77, 10)  # 2.62
 
 
 def test_only_growth_of_a_positive_mean_counts():
@@ -63,57 +72,43 @@ def test_only_growth_of_a_positive_mean_counts():
   assert stops([0.0] * 14 + [1.0]) is None
 
 
-def test_a_last_epoch_that_is_out_of_step_is_left_out():
+def test_a_last_epoch_has_no_say():
+  """It is out of step, or there is nothing left to stop."""
   table = rows([1.0] * 14)
   table.append({'dominant_eigenvalue': 50.0})  # after epoch 29
-  assert darts_es.stop(table) is None
+  assert asked(table, epochs=29) is None
+  assert stops(JUMP[:15], epochs=30) is None
+  assert stops(JUMP[:15], epochs=31) == (30, 17)
 
 
-def test_the_record_ends_with_the_cells_of_then(tmp_path):
-  names = 'DARTS_V1', 'DARTS_V2'
-  one, two = (published.CELLS[name].genotype._asdict() for name in names)
-  values = [1.0] * 14 + [3.0]
-  artifacts.write_rows(tmp_path / 'metrics.csv', rows(values))
-  artifacts.write_lines(tmp_path / 'genotypes.jsonl', [one] * 18 + [two] * 12)
-  history = {'epoch': np.arange(30)}
-  artifacts.write_arrays(tmp_path / 'alphas.npz', history)
-  for done, stopped in ((30, 17), (29, None)):
-    log = record.Record(tmp_path, space.SPACE, darts_es.METHOD, 50, done)
-    assert log.stopped == stopped
-    kept = one if stopped else two
-    assert [*map(tuple, log.final['normal'])] == [*kept['normal']]
-  log = record.Record(tmp_path, space.SPACE, darts_es.METHOD, 50, 30)
-  assert 'epoch 18' in log.conclusion()
-  other = record.Record(tmp_path, space.SPACE, darts.METHOD, 50, 30)
-  assert other.stopped is None
-  (tmp_path / 'genotypes.jsonl').unlink()
-  with pytest.raises(errors.BadInput, match='lacks epochs'):
-    record.Record(tmp_path, space.SPACE, darts_es.METHOD, 50, 30)
+def test_it_decides_only_when_a_measurement_has_come():
+  table = rows(JUMP)
+  assert asked(table[:30]) == Revision(stop=17)
+  assert asked(table[:31]) is None
 
 
-def test_the_loop_ends_when_it_is_over():
-  class State:
-    step, epoch = 0, 0
+@pytest.mark.parametrize(
+  'options, found',
+  [
+    ({'window': 3}, (30, 19)),  # a mean of 5/3; 5 measurements back
+    ({'delta': 2}, (30, 21)),  # 4 measurements back
+    ({'factor': 1.4}, None),  # 7/5 is not above it
+    ({'first': 18}, (32, 19)),
+  ],
+)
+def test_its_numbers(options, found):
+  assert stops(JUMP, **options) == found
 
-    class sums:
-      diverged = 2**30
 
-  finished = []
+def test_with_all_the_decay_that_may_be_it_goes_on():
+  """As the authors' code, which compares by order: 81 times 3e-4."""
+  table = rows(JUMP)[:30]
+  assert asked(table, rates={'weights.decay': 81 * 3e-4}) is None
+  assert asked(table, rates={'weights.decay': 27 * 3e-4}) == Revision(stop=17)
 
-  def finish(state, sums, each, seconds):
-    finished.append(seconds)
-    return state, ''
 
-  loop.run(
-    State(),
-    epochs=5,
-    steps=1,
-    checks=1,
-    advance=lambda state, stop: state,
-    validate=lambda state, sums, start, stop: state.sums,
-    finish=finish,
-    save=None,
-    pace=loop.Pace(1),
-    over=lambda: len(finished) == 2,
-  )
-  assert len(finished) == 2
+def test_it_needs_the_alphas_eigenvalue():
+  refuse, right = darts_es().refuse, {'sharpness.every': 2}
+  assert refuse(None, right | {'sharpness.of': 'alphas'}) == ''
+  assert 'sharpness.of' in refuse(None, right | {'sharpness.of': 'weights'})
+  assert darts_es().needs == {'sharpness.every': 2}

@@ -24,7 +24,13 @@ ALL = (
   *(('sep_conv_3x3', 2), ('sep_conv_5x5', 1), ('dil_conv_3x3', 3)),
   *(('dil_conv_5x5', 0), ('skip_connect', 2)),
 )
-EVERY = spaces.Genotype('darts', ALL, (2, 4, 5), ALL, (3, 4, 5))
+EVERY = spaces.Genotype(
+  'darts',
+  (
+    ('normal', spaces.paired(ALL, (2, 4, 5))),
+    ('reduce', spaces.paired(ALL, (3, 4, 5))),
+  ),
+)
 
 
 def weights(module, tree):

@@ -16,6 +16,7 @@ import pytest
 from sdnas_jax.report import cells
 from sdnas_jax.spaces import nasbench201
 from sdnas_jax.spaces import space as spaces
+from sdnas_jax.spaces import SPACES
 
 CONCAT = (2, 3, 4, 5)
 NAMES = ('c_{k-2}', 'c_{k-1}', '0', '1', '2', '3', 'c_{k}')
@@ -389,6 +390,71 @@ def test_text_of_some_joined_nodes():
 def test_no_cell(show, pairs, concat, message):
   with pytest.raises(ValueError, match=message):
     show(pairs, concat)
+
+
+def many(seed):
+  """A cell whose nodes have any number of pairs, also of one source twice."""
+  rng = random.Random(seed)
+  nodes = {
+    node: [
+      (rng.choice(OPERATIONS), rng.randrange(node))
+      for _ in range(rng.choice((0, 1, 2, 3, 5)))
+    ]
+    for node in CONCAT
+  }
+  cells = {'normal': nodes}
+  return spaces.Genotype.of(SPACES['darts'], cells).graphs['normal']
+
+
+ALL = {node: [('skip_connect', n) for n in range(node)] for node in CONCAT}
+ALL = spaces.Graph(2, tuple(map(tuple, ALL.values())), CONCAT)
+TWICE = ALL._replace(nodes=tuple(2 * pairs for pairs in ALL.nodes))
+
+
+@pytest.mark.parametrize('graph', [ALL, TWICE, *map(many, range(12))])
+def test_a_cell_of_any_number_of_pairs_is_drawn_clearly(graph):
+  root, view, nodes, labels, edges = read(cells.svg(graph, 'Many'))
+  expected = [(i, op, j) for op, i, j in graph.edges]
+  expected += [(node, '', 6) for node in graph.outputs]
+  assert [edge[:3] for edge in edges] == expected
+  boxes = [*nodes, *(box for _, box in labels)]
+  for a, b in itertools.combinations(boxes, 2):
+    assert not a.touches(b)
+  assert all(view.holds(box) for box in boxes)
+  for edge in edges:
+    written = [name for name, box in labels if edge.passes(box)]
+    assert written == ([edge.operation] if edge.operation else [])
+    passed = {k for k, node in enumerate(nodes) if edge.passes(node)}
+    assert passed == {edge.source, edge.target}
+  for target in range(2, 7):
+    tips = sorted(e.points[-1].top for e in edges if e.target == target)
+    assert all(b - a > 5 for a, b in itertools.pairwise(tips))
+  dashed = root.findall('rect[@stroke-dasharray]')
+  without = {nodes[n + 2] for n, pairs in enumerate(graph.nodes) if not pairs}
+  assert {rect_box(rect) for rect in dashed} == without
+  # Not among the inputs.
+  assert all(box.left > nodes[0].right for box in without)
+
+
+def test_a_cell_without_any_edge_is_drawn():
+  graph = spaces.Graph(2, ((),) * 4, ())
+  drawn = read(cells.svg(graph, 'Empty'))
+  assert len(drawn.nodes) == 7 and not drawn.edges and not drawn.labels
+  assert cells.text(graph).splitlines() == [
+    *(f'  {n} = nothing' for n in range(4)),
+    '  c_{k} = concat()',
+  ]
+
+
+def test_a_long_sum_goes_on_in_the_next_line():
+  pairs = [('dil_conv_5x5', n) for n in (0, 1, 0, 1)]
+  graph = spaces.Graph(2, (tuple(pairs),), (2,))
+  assert cells.text(graph) == (
+    '  0 = dil_conv_5x5(c_{k-2}) + dil_conv_5x5(c_{k-1}) +'
+    ' dil_conv_5x5(c_{k-2}) +\n'
+    '      dil_conv_5x5(c_{k-1})\n'
+    '  c_{k} = concat(0)'
+  )
 
 
 def test_a_cell_of_nasbench201_is_drawn_without_its_none_edges():

@@ -19,7 +19,7 @@ from sdnas_jax.tasks import report
 
 BROWSERS = 'chromium', 'chromium-browser', 'google-chrome', 'microsoft-edge'
 CELLS = [
-  published.CELLS[name].genotype._asdict()
+  published.CELLS[name].genotype.fields
   for name in ('DARTS_V1', 'DARTS_V2', 'DARTS_V2')
 ]
 
@@ -122,7 +122,7 @@ def test_a_run_that_is_not_finished_has_a_report(folder, tmp_path):
 
 
 def test_a_comparison_leads_to_the_reports_of_its_runs(folder, tmp_path):
-  config = {'task': 'sharpness', 'seeds': 1, 'search': {'epochs': 3}}
+  config = {'task': 'study', 'seeds': 1, 'search': {'epochs': 3}}
   artifacts.claim(tmp_path, config)
   shutil.copytree(folder, tmp_path / 'DARTS-0')
   artifacts.write_rows(tmp_path / 'eigenvalues.csv', [{'gap': 0.4375}])
@@ -236,7 +236,7 @@ def test_a_search_that_went_back_begins_at_the_cells_it_took(folder, tmp_path):
   text = (own / 'report.html').read_text()
   assert 'max="3" value="1"' in text
   parent = tmp_path / 'parent'
-  artifacts.claim(parent, {'task': 'sharpness'})
+  artifacts.claim(parent, {'task': 'study'})
   shutil.move(own, parent / own.name)
   report.write(parent)
   assert './stopped%20%231-0/report.html' not in read(parent).links

@@ -1,4 +1,4 @@
-"""Landscapes, spectra, trends and heat maps: what their own objects hold."""
+"""Landscapes, spectra and heat maps: what their own objects hold."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,6 @@ from sdnas_jax.report import alphas
 from sdnas_jax.report import scatter
 from sdnas_jax.report import spectrum
 from sdnas_jax.report import surface
-from sdnas_jax.report import trend
 from sdnas_jax.spaces import darts
 
 
@@ -68,19 +67,6 @@ def test_the_bars_of_a_spectrum_sum_the_shares(drawn):
   assert heights[40] == 0.5  # 60 bins of 0.05 from -1
   assert sum(bar.get_height() for bar in other.patches) == 0.25
   assert one.get_xlim() == other.get_xlim() and 'largest 2' in one.get_title()
-
-
-def test_a_trend_holds_every_run_and_its_mean(drawn):
-  pairs = [(2, 0.5), (1, 0.25), (2, 0.75), (1, 0.75)]
-  rows = [{'value': value, 'accuracy': share} for value, share in pairs]
-  trend.draw(rows, 'distill.teachers')
-  (panel,) = drawn[0].axes
-  mean, one, two = panel.lines
-  assert mean.get_xydata().tolist() == [[1, 0.5], [2, 0.625]]
-  assert sorted(one.get_ydata()) == [0.25, 0.75]
-  assert sorted(two.get_ydata()) == [0.5, 0.75]
-  band = panel.collections[0].get_paths()[0].vertices
-  assert band[:, 1].min() == pytest.approx(0.5 - 0.5 / np.sqrt(2))
 
 
 def test_every_architecture_ranked_is_a_dot_and_its_skips_the_colour(drawn):

@@ -16,7 +16,7 @@ def rows():
 
 
 def test_means_and_bands_of_every_panel(drawn):
-  png = spread.draw(rows(), ['x', 'y'], {'begins': 2})
+  png = spread.draw(rows(), ['x', 'y'], marks={'begins': 2})
   assert png.startswith(b'\x89PNG')
   panels = drawn[-1].axes
   assert [panel.get_title() for panel in panels] == ['x', 'y']
@@ -33,3 +33,21 @@ def test_means_and_bands_of_every_panel(drawn):
 def test_one_run_has_no_band(drawn):
   spread.draw([row for row in rows() if row['seed'] == 0], ['x'])
   assert not drawn[-1].axes[0].collections
+
+
+def test_a_field_s_values_are_where_they_are(drawn):
+  pairs = [(2, 0, 0.5), (1, 0, 0.25), (2, 1, 0.75), (1, 1, 0.75)]
+  rows = [
+    {'method': 'mean', 'seed': seed, 'teachers': value, 'accuracy': share}
+    for value, seed, share in pairs
+  ]
+  spread.draw(rows, ['accuracy'], 'teachers')
+  (panel,) = drawn[-1].axes
+  one, other, mean = panel.lines
+  assert one.get_xydata().tolist() == [[2, 0.5], [1, 0.25]]
+  assert other.get_xydata().tolist() == [[2, 0.75], [1, 0.75]]
+  assert mean.get_xydata().tolist() == [[1, 0.5], [2, 0.625]]
+  band = panel.collections[0].get_paths()[0].vertices
+  assert band[:, 1].min() == pytest.approx(0.5 - 0.5 / np.sqrt(2))
+  assert panel.get_xlabel() == 'teachers'
+  assert all(tick == round(tick) for tick in panel.get_xticks())

@@ -42,13 +42,13 @@ def mixed(seed):
 
 
 def test_a_state_comes_back_to_the_bit_and_the_latest_two_are_kept(tmp_path):
-  kept = checkpoints.manager(tmp_path)
-  assert checkpoints.latest(kept, mixed(0)) is None
+  kept = checkpoints.Checkpoints(tmp_path)
+  assert kept.latest(mixed(0)) is None
   for seed in (1, 2, 3):
-    checkpoints.save(kept, mixed(seed))
-  assert sorted(path.name for path in tmp_path.iterdir()) == ['3', '4']
+    kept.save(mixed(seed), whole=True)
+  assert sorted(path.name for path in tmp_path.iterdir()) == ['2', '3']
   like = jax.eval_shape(lambda x: x, mixed(0))
-  found = checkpoints.latest(checkpoints.manager(tmp_path), like)
+  found = checkpoints.Checkpoints(tmp_path).latest(like)
   assert jax.tree.structure(found) == jax.tree.structure(like)
   for one, two in zip(*map(jax.tree.leaves, (found, mixed(3))), strict=True):
     assert one.dtype == two.dtype and one.sharding == two.sharding
@@ -66,18 +66,18 @@ def test_a_state_comes_back_to_the_bit_and_the_latest_two_are_kept(tmp_path):
   ],
 )
 def test_a_state_of_another_layout_is_refused(tmp_path, change):
-  checkpoints.save(checkpoints.manager(tmp_path), mixed(1))
+  checkpoints.Checkpoints(tmp_path).save(mixed(1), whole=True)
   like = mixed(1)
   like = like._replace(weights=change(like.weights))
   with pytest.raises(errors.BadInput, match=r'another version.*--workdir'):
-    checkpoints.latest(checkpoints.manager(tmp_path), like)
+    checkpoints.Checkpoints(tmp_path).latest(like)
 
 
 def test_a_checkpoint_without_a_layout_is_refused(tmp_path):
   with ocp.CheckpointManager(tmp_path) as other:
     other.save(1, args=ocp.args.StandardSave({'a': np.ones(3)}))
   with pytest.raises(errors.BadInput, match=r'another version.*--workdir'):
-    checkpoints.latest(checkpoints.manager(tmp_path), mixed(1))
+    checkpoints.Checkpoints(tmp_path).latest(mixed(1))
 
 
 # Of the failed save, Orbax leaves coroutines that never end.
@@ -85,19 +85,86 @@ def test_a_checkpoint_without_a_layout_is_refused(tmp_path):
 def test_a_save_that_fails_is_one_error_and_spoils_no_older_one(
   tmp_path, caplog
 ):
-  kept = checkpoints.manager(tmp_path)
-  checkpoints.save(kept, state(1))
+  kept = checkpoints.Checkpoints(tmp_path)
+  kept.save(state(1), whole=True)
   limit = resource.getrlimit(resource.RLIMIT_FSIZE)
   resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limit[1]))
   try:
     with pytest.raises(OSError, match='File too large'):
-      checkpoints.save(kept, state(2))
+      kept.save(state(2), whole=True)
   finally:
     resource.setrlimit(resource.RLIMIT_FSIZE, limit)
   assert not caplog.records
-  again = checkpoints.manager(tmp_path)
-  found = checkpoints.latest(again, state(0))
+  again = checkpoints.Checkpoints(tmp_path)
+  found = again.latest(state(0))
   jax.tree.map(np.testing.assert_array_equal, found, state(1))
-  checkpoints.save(again, state(2))
-  found = checkpoints.latest(again, state(0))
+  again.save(state(2), whole=True)
+  found = again.latest(state(0))
   jax.tree.map(np.testing.assert_array_equal, found, state(2))
+
+
+def at(epoch, seed=None):
+  """A state whose noise is its epoch's."""
+  return mixed(epoch if seed is None else seed)._replace(
+    epoch=parallel.replicate(np.int32(epoch))
+  )
+
+
+def numbers(folder):
+  return sorted(int(path.name) for path in folder.iterdir())
+
+
+def test_a_checkpoint_says_where_it_was_taken(tmp_path):
+  kept = checkpoints.Checkpoints(tmp_path)
+  assert kept.place is None
+  kept.save(at(3), whole=True, stage=1, revisions=2)
+  assert kept.place == checkpoints.Place(1, 3, True, 2)
+  kept.save(at(3), whole=False, stage=1, revisions=2)
+  again = checkpoints.Checkpoints(tmp_path)
+  assert again.place == checkpoints.Place(1, 3, False, 2)
+
+
+def test_ends_of_epochs_within_reach_are_kept(tmp_path):
+  kept = checkpoints.Checkpoints(tmp_path, reach=2)
+  for epoch in range(1, 6):
+    kept.save(at(epoch), whole=True)
+    kept.save(at(epoch, seed=99), whole=False)
+  # Saves 1, 3, 5, 7, 9 are ends of epochs 1 to 5, the others within one.
+  assert numbers(tmp_path) == [5, 7, 9, 10]
+  # Another process knows as much.
+  again = checkpoints.Checkpoints(tmp_path, reach=2)
+  again.save(at(6), whole=True)
+  assert numbers(tmp_path) == [7, 9, 10, 11]
+  # A new stage has no use for the one before.
+  again.save(at(1), whole=True, stage=1)
+  again.save(at(2), whole=True, stage=1)
+  assert numbers(tmp_path) == [12, 13]
+
+
+def test_going_back_gives_the_bits_of_then(tmp_path):
+  kept = checkpoints.Checkpoints(tmp_path, reach=3)
+  for epoch in range(1, 5):
+    kept.save(at(epoch), whole=True)
+  like = jax.eval_shape(lambda x: x, mixed(0))
+  for manager in (kept, checkpoints.Checkpoints(tmp_path, reach=3)):
+    # After the second epoch, number 1, two are done.
+    found = manager.after(0, 1, like)
+    assert int(found.epoch) == 2
+    jax.tree.map(np.testing.assert_array_equal, found, at(2))
+  # It goes on from there; what was abandoned is not taken for what is new.
+  kept.save(at(2, seed=52), whole=True, revisions=1)
+  kept.save(at(3, seed=53), whole=True, revisions=1)
+  found = kept.after(0, 2, like)
+  jax.tree.map(np.testing.assert_array_equal, found, at(3, seed=53))
+  found = kept.after(0, 1, like)
+  jax.tree.map(np.testing.assert_array_equal, found, at(2, seed=52))
+
+
+def test_what_is_no_longer_there_is_a_sentence(tmp_path):
+  kept = checkpoints.Checkpoints(tmp_path)
+  for epoch in range(1, 5):
+    kept.save(at(epoch), whole=True)
+  like = jax.eval_shape(lambda x: x, mixed(0))
+  for stage, epoch in ((0, 0), (1, 3)):
+    with pytest.raises(errors.BadInput, match=r'no longer holds.*--workdir'):
+      kept.after(stage, epoch, like)

@@ -12,37 +12,94 @@ from sdnas_jax.spaces import published
 def test_a_published_cell_goes_through_a_file(name, tmp_path):
   genotype = published.find(name)
   file = tmp_path / 'genotype.json'
-  file.write_text(json.dumps(genotype._asdict()))
+  file.write_text(json.dumps(genotype.fields))
   assert published.find(str(file)) == genotype
 
 
 def test_darts_v2_by_hand():
-  cell = published.CELLS['DARTS_V2'].genotype
-  assert cell.normal[4:] == (
-    ('sep_conv_3x3', 1),
-    ('skip_connect', 0),
-    ('skip_connect', 0),
-    ('dil_conv_3x3', 2),
+  cells = published.CELLS['DARTS_V2'].genotype.graphs
+  assert cells['normal'].nodes[2:] == (
+    (('sep_conv_3x3', 1), ('skip_connect', 0)),
+    (('skip_connect', 0), ('dil_conv_3x3', 2)),
   )
-  assert cell.reduce[:2] == (('max_pool_3x3', 0), ('max_pool_3x3', 1))
+  pools = ('max_pool_3x3', 0), ('max_pool_3x3', 1)
+  assert cells['reduce'].nodes[0] == pools
 
 
 @pytest.mark.parametrize(
   'change, says',
   [
-    ({'normal': [['sep_conv_4x4', 0], ['skip_connect', 1]]}, 'sep_conv_4x4'),
+    (
+      {'normal': [['sep_conv_4x4', 0], ['skip_connect', 1]]},
+      "operation at node 2 of the normal cell .* 'sep_conv_4x4': did you mean",
+    ),
     ({'normal': [['skip_connect', 0], ['skip_connect', 2]]}, 'from node 2'),
     ({'reduce': [['skip_connect', 0]]}, 'two a node'),
-    ({'reduce': []}, 'two a node'),
+    ({'reduce': []}, 'reduce cell .* no node with inputs: give it an oper'),
+    ({'reduce': [['none', 0], ['none', 1]] * 4}, 'no node with inputs'),
     ({'normal_concat': [2, 6]}, 'nodes are 0 to 5'),
     ({'normal_concat': []}, 'nodes are 0 to 5'),
     ({'reduce_concat': [1, 3]}, 'twice as large'),
+    (
+      {'cell0': [], 'cell0_concat': []},
+      'the cells cell0, normal, reduce: name',
+    ),
+    ({'normal': {'2': [['skip_connect', 0]], '4': []}}, 'nodes 2, 4 are not 2'),
+    ({'normal': {'0': [['skip_connect', 0]]}}, 'nodes 0 are not 2: number'),
+    ({'normal': {'2': [['skip_connect', 2]]}}, 'not before it: .* 0 to 1'),
+    (
+      {
+        'normal': {'2': [['skip_connect', 0]], '3': [], '4': []},
+        'normal_concat': [3, 4],
+      },
+      r'concatenates no node with inputs: choose among \[2\]',
+    ),
     ({'normal': 7}, 'is not a genotype'),
     ({'normal': [[1]]}, 'is not a genotype'),
   ],
 )
 def test_a_cell_that_is_none_is_refused_with_the_fault(tmp_path, change, says):
-  fields = published.CELLS['DARTS_V2'].genotype._asdict() | change
+  fields = published.CELLS['DARTS_V2'].genotype.fields | change
+  file = tmp_path / 'genotype.json'
+  file.write_text(json.dumps(fields))
+  with pytest.raises(errors.BadInput, match=says):
+    published.find(str(file))
+
+
+def cells(count, reduction):
+  """A file of so many cells: nodes of 1, 0 and 3 pairs, and one of these."""
+  nodes = {'2': [['skip_connect', 0]], '3': [], '4': [['sep_conv_3x3', 1]] * 3}
+  fields = {'space': 'darts'}
+  for n in range(count):
+    outputs = [1, 4] if n == reduction else [2, 4]
+    fields |= {f'cell{n}': nodes, f'cell{n}_concat': outputs}
+  return fields
+
+
+def test_a_file_may_have_a_graph_for_each_cell(tmp_path):
+  file = tmp_path / 'genotype.json'
+  # Cells 3 and 7 of 11 are the reductions; the others may join an input.
+  for reduction in (-1, 0, 2, 10):
+    file.write_text(json.dumps(cells(11, reduction)))
+    found = published.find(str(file))
+    assert list(found.graphs) == [f'cell{n}' for n in range(11)]
+    file.write_text(json.dumps(found.fields))
+    assert published.find(str(file)) == found
+  file.write_text(json.dumps(cells(11, 7)))
+  with pytest.raises(errors.BadInput, match=r'cell7 of .* twice as large'):
+    published.find(str(file))
+
+
+@pytest.mark.parametrize(
+  'gone, says',
+  [
+    ('cell1_concat', 'has the cells cell0, cell2: name them normal and reduce'),
+    ('cell1', 'is not a genotype'),
+  ],
+)
+def test_every_cell_must_be_there(tmp_path, gone, says):
+  fields = cells(3, -1)
+  del fields[gone]
   file = tmp_path / 'genotype.json'
   file.write_text(json.dumps(fields))
   with pytest.raises(errors.BadInput, match=says):

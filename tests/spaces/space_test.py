@@ -1,5 +1,7 @@
 """The spaces and the genotypes derived from hand-written weights."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -66,26 +68,28 @@ def test_top_two_equals_brute_force(seed):
     assert pairs[2 * node + 1] == (second[2], second[1])
 
 
-@pytest.mark.parametrize('name', ['DARTS_V2', 'AmoebaNet'])
-def test_the_graph_of_a_published_cell_is_its_pairs(name):
-  genotype = published.CELLS[name].genotype
-  for kind, graph in genotype.graphs.items():
-    pairs = getattr(genotype, kind)
-    assert graph.edges == tuple(
-      (op, source, 2 + n // 2) for n, (op, source) in enumerate(pairs)
-    )
-    assert graph.outputs == getattr(genotype, f'{kind}_concat')
-
-
 def test_hard_weights_are_one_for_each_edge_of_the_genotype():
   genotype = published.CELLS['DARTS_V2'].genotype
   hard = spaces.hard(DARTS, genotype)
+  fields = genotype.fields
   for kind in DARTS.kinds:
     ones = {tuple(at) for at in np.argwhere(hard[kind]).tolist()}
     assert ones == {
       (DARTS.edges.index((source, 2 + n // 2)), DARTS.primitives.index(op))
-      for n, (op, source) in enumerate(getattr(genotype, kind))
+      for n, (op, source) in enumerate(fields[kind])
     }
+
+
+def test_hard_weights_of_double_edges_add_up():
+  a, b = ('sep_conv_3x3', 0), ('skip_connect', 0)
+  pairs = {2: [a, b], 3: [a, a, ('skip_connect', 2)]}
+  found = spaces.Genotype.of(DARTS, {'cell0': pairs, 'cell1': {2: [b]}})
+  hard = spaces.hard(DARTS, found)
+  expected = np.zeros((2, *DARTS.shape))
+  # Edges 0 to 4 are 0-2, 1-2, 0-3, 1-3, 2-3.
+  expected[0, 0, [3, 4]], expected[0, 2, 4], expected[0, 4, 3] = 1, 2, 1
+  expected[1, 0, 3] = 1
+  np.testing.assert_array_equal([hard['cell0'], hard['cell1']], expected)
 
 
 def test_strongest_fills_both_cells():
@@ -93,6 +97,105 @@ def test_strongest_fills_both_cells():
   mix = {kind: rng.random(DARTS.shape) for kind in DARTS.kinds}
   found = spaces.strongest(DARTS, mix)
   assert found.space == 'darts'
-  assert found.normal == spaces.top_two(DARTS, mix['normal'])
-  assert found.reduce == spaces.top_two(DARTS, mix['reduce'])
-  assert found.normal_concat == found.reduce_concat == (2, 3, 4, 5)
+  assert found.fields == {
+    'space': 'darts',
+    'normal': spaces.top_two(DARTS, mix['normal']),
+    'normal_concat': (2, 3, 4, 5),
+    'reduce': spaces.top_two(DARTS, mix['reduce']),
+    'reduce_concat': (2, 3, 4, 5),
+  }
+
+
+@pytest.mark.parametrize('edges', [1, 2, 3, None])
+@pytest.mark.parametrize('none', [False, True])
+def test_keep_equals_brute_force(edges, none):
+  weights = np.random.default_rng(0).random(DARTS.shape)
+  kept = spaces.keep(DARTS, weights, edges, none)
+  assert list(kept) == [2, 3, 4, 5]
+  for node, pairs in kept.items():
+    best = [
+      max(
+        (weights[DARTS.edges.index((source, node)), k], name, source)
+        for k, name in enumerate(DARTS.primitives)
+        if none or name != 'none'
+      )
+      for source in range(node)
+    ]
+    ranked = sorted(best, reverse=True)[:edges]
+    assert pairs == tuple((name, source) for _, name, source in ranked)
+
+
+def test_a_genotype_is_of_what_was_decided_node_by_node():
+  normal = {
+    3: [('a', np.int64(0)), ('none', 1), ('b', 0)],
+    2: [('none', 0)],
+  }
+  found = spaces.Genotype.of(THREE, {'normal': normal, 'reduce': {}})
+  kept = ('a', 0), ('b', 0)
+  assert found.graphs == {
+    'normal': spaces.Graph(2, ((), kept), (3,)),
+    'reduce': spaces.Graph(2, ((), ()), ()),
+  }
+  assert hash(found) == hash(spaces.Genotype(found.space, found.cells))
+  found = spaces.Genotype.of(THREE, {'normal': normal}, THREE.targets)
+  assert found.graphs['normal'].outputs == (2, 3)
+
+
+def test_what_comes_from_a_node_without_inputs_is_not_live():
+  nodes = (
+    (('none', 0), ('none', 1)),  # 2
+    (('a', 2),),  # 3: nothing but node 2
+    (('a', 3), ('b', 1), ('none', 0), ('b', 1)),  # 4
+    (('a', 4), ('b', 3)),  # 5
+  )
+  graph = spaces.Graph(2, nodes, (2, 5))
+  expected = (), (), (('b', 1), ('b', 1)), (('a', 4),)
+  assert graph.live == spaces.Graph(2, expected, (2, 5))
+  assert graph.fed == (4, 5)
+
+
+@pytest.mark.parametrize('layers', range(1, 21))
+def test_reductions_are_at_a_third_and_two_thirds(layers):
+  found = {n for n in range(layers) if n in spaces.reductions(layers)}
+  assert found == {int(layers / 3 + 1e-9), int(2 * layers / 3 + 1e-9)}
+
+
+def test_the_file_of_two_pairs_a_node_is_darts_s_own():
+  pairs = [('a', 0), ('b', 1), ('b', 2), ('a', 0)]
+  nodes = {2: pairs[:2], 3: pairs[2:]}
+  found = spaces.Genotype.of(THREE, {'normal': nodes, 'reduce': nodes})
+  assert json.dumps(found.fields) == (
+    '{"space": "three", '
+    '"normal": [["a", 0], ["b", 1], ["b", 2], ["a", 0]], '
+    '"normal_concat": [2, 3], '
+    '"reduce": [["a", 0], ["b", 1], ["b", 2], ["a", 0]], '
+    '"reduce_concat": [2, 3]}'
+  )
+
+
+def test_the_file_of_other_graphs_is_by_node():
+  cells = {'normal': {2: [('a', 0)], 3: [('b', 2)] * 3}, 'reduce': {3: []}}
+  found = spaces.Genotype.of(THREE, cells)
+  assert json.dumps(found.fields) == (
+    '{"space": "three", '
+    '"normal": {"2": [["a", 0]], "3": [["b", 2], ["b", 2], ["b", 2]]}, '
+    '"normal_concat": [2, 3], '
+    '"reduce": {"2": [], "3": []}, "reduce_concat": []}'
+  )
+
+
+@pytest.mark.parametrize('seed', range(5))
+def test_a_genotype_goes_through_a_file(seed):
+  rng = np.random.default_rng(seed)
+  cells = {
+    f'cell{n}': {
+      node: [
+        (str(rng.choice(DARTS.primitives)), rng.integers(node))
+        for _ in range(rng.integers(5))
+      ]
+      for node in DARTS.targets
+    }
+    for n in range(11)
+  }
+  found = spaces.Genotype.of(DARTS, cells)
+  assert spaces.Genotype.read(json.loads(json.dumps(found.fields))) == found

@@ -12,13 +12,18 @@ from configs import demo
 from configs import evaluate_imagenet
 from configs import search_cifar
 from configs import search_digits
+from configs import search_nasbench201
 from sdnas_jax import errors
+from sdnas_jax import evaluate as training
 from sdnas_jax.data import sources
 from sdnas_jax.runs import artifacts
 from sdnas_jax.runs import record
 from sdnas_jax.spaces import published
+from sdnas_jax.spaces import space as spaces
+from sdnas_jax.spaces import SPACES
 from sdnas_jax.tasks import check
 from sdnas_jax.tasks import evaluate
+from sdnas_jax.tasks import study
 
 
 def config(**change):
@@ -33,11 +38,14 @@ def config(**change):
   return ConfigDict(made)
 
 
-def test_every_config_file_passes():
+def test_every_config_file_passes(tmp_path):
   files = sorted(pathlib.Path(demo.__file__).parent.glob('*.py'))
   for file in files:
     made = importlib.import_module(f'configs.{file.stem}').get_config()
-    getattr(check, made.task)(made)
+    if made.task == 'study':
+      study.plan(made, tmp_path)
+    else:
+      getattr(check, made.task)(made)
   assert len(files) >= 7
 
 
@@ -52,9 +60,12 @@ def test_the_paper_s_table_1_is_the_default():
   [
     ({'distil.weight': 1.0}, 'did you mean distill.weight'),
     ({'space': 'dart'}, 'did you mean darts'),
-    ({'method': 'nonesuch'}, 'choose one of darts'),
+    ({'method': 'nonesuch'}, 'choose one of beta_darts, darts,'),
     ({'distill.metric': 'KL'}, 'unknown distill.metric'),
-    ({'distill.vote': 'median'}, 'average, mean'),
+    ({'distill.teacher': 'median'}, 'ema, lag, window'),
+    ({'distill.teacher': 'windows'}, 'did you mean window'),
+    ({'weights.rule': 'sma'}, 'did you mean sam'),
+    ({'alphas.rule': 'a3m'}, 'unknown alphas.rule'),
     ({'distill.teachers': 0}, 'teachers must be at least 1'),
     ({'distill.temperature': 0.0}, 'temperature must be at least'),
     ({'distill.warmup': 25}, r'distill.warmup \(25\) is longer than the run'),
@@ -68,7 +79,10 @@ def test_the_paper_s_table_1_is_the_default():
     ({'weights.lr': float('inf')}, 'must be finite'),
     ({'weights.clip': 0.0}, 'weights.clip must be at least'),
     ({'alphas.warmup': 16}, 'leaves none of the 16'),
-    ({'method': 'darts_es'}, 'set --config.sharpness.every'),
+    (
+      {'method': 'darts_es', 'sharpness.of': 'weights'},
+      'darts_es cannot search so.*set --config.sharpness.of=alphas',
+    ),
     ({'sharpness.landscape': 1}, 'must be odd'),
     ({'sharpness.landscape': 10}, 'must be odd'),
   ],
@@ -76,6 +90,65 @@ def test_the_paper_s_table_1_is_the_default():
 def test_bad_fields(change, says):
   with pytest.raises(errors.BadInput, match=says):
     check.search(config(**change))
+
+
+@pytest.mark.parametrize(
+  'method, options, says',
+  [
+    ('darts', {'tau_max': 1.0}, 'darts has no options: remove options.tau_max'),
+    ('gdas', {'tau_mx': 1.0}, 'option of gdas.*did you mean tau_max'),
+    ('gdas', {'tau_max': 'hot'}, 'tau_max must be of type float'),
+    ('gdas', {'tau_min': 0.0}, 'gdas: tau_min must be above 0'),
+    ('darts_es', {'window': 2.5}, 'window must be of type int'),
+    ('sgas', {'criterion': 3}, 'sgas: criterion must be 1 or 2'),
+    ('pc_darts', {'k': 3}, r'model.channels \(4\) must be a multiple of k, 3'),
+    ('darts_ada', {'every': 0}, 'every at least 1'),
+  ],
+)
+def test_bad_options(method, options, says):
+  changed = {f'options.{name}': value for name, value in options.items()}
+  with pytest.raises(errors.BadInput, match=says):
+    check.search(config(method=method, **changed))
+
+
+def test_whole_numbers_are_numbers():
+  (stage,) = check.search(config(method='gdas', **{'options.tau_max': 5}))
+  assert stage.method.sample.keywords['tau_max'] == 5
+
+
+@pytest.mark.parametrize(
+  'method, says',
+  [
+    ('sgas', 'sgas cannot search so: it prunes edges.*take darts'),
+    ('p_darts', 'p_darts cannot search so: the depth'),
+  ],
+)
+def test_a_space_that_cannot_carry_a_method(method, says):
+  made = search_nasbench201.get_config()
+  made.method = method
+  with pytest.raises(errors.BadInput, match=says):
+    check.search(made)
+
+
+@pytest.mark.parametrize(
+  'stages, says',
+  [
+    (({'epoch': 3},), r'field of stages\[0\].*did you mean epochs'),
+    (({}, {'epochs': 'x'}), r'stages\[1\] changes epochs to another type'),
+    (({}, {'epochs': 0}), 'epochs must be at least 1'),
+    (({}, {'seed': 3}), r'stages\[1\] changes seed, which all stages share'),
+    (({'data.name': 'x'},), 'data.name, which all stages share'),
+    (({'carry': 'old'},), r'unknown carry of stages\[0\]'),
+    (({}, {'model': {'layers': 5}}), "set its carry to 'fresh'"),
+    (({}, {'method': 'dart'}), 'did you mean darts'),
+    (({}, {'options.tau': 1.0}), 'darts has no options'),
+    (({'epochs': 4},), r'distill.warmup \(8\) is longer than the run'),
+    ((3,), r'stages\[0\] must be a dict'),
+  ],
+)
+def test_bad_stages(stages, says):
+  with pytest.raises(errors.BadInput, match=says):
+    check.search(config(stages=stages))
 
 
 def test_a_warm_up_without_distillation_may_be_longer_than_the_run():
@@ -164,7 +237,7 @@ def test_what_was_written_beyond_the_epoch_resumed_from_is_dropped(tmp_path):
   rows = [{'epoch': n, 'loss': 0.5 * n} for n in range(4)]
   artifacts.write_rows(tmp_path / 'metrics.csv', rows)
   artifacts.write_lines(tmp_path / 'genotypes.jsonl', ['a', 'b', 'c', 'd'])
-  log = record.Record(tmp_path, None, None, epochs=5, done=2)
+  log = record.Record(tmp_path, None, [5], done=2)
   np.testing.assert_array_equal(log.history['normal'], [[0, 1], [2, 3]])
   assert log.table.column('loss') == [0, 0.5]
   assert log.found == ['a', 'b']
@@ -175,7 +248,7 @@ def test_the_imagenet_recipe_reaches_its_parts():
   source = sources.find('imagenet2012', '')
   train, test = check.parts(config, source, 8)
   assert (train, test) == (1_281_167, 50_000)
-  setup = evaluate.assemble(config, published.find('DARTS_V2'), source, train)
+  setup = evaluate.assemble(config, published.find('DARTS_V2'), source)
   assert setup.augment == (0, True, 0, 0.4, 0.2)
   assert (setup.net.imagenet, setup.smoothing, setup.drop_path) == (
     True,
@@ -185,9 +258,8 @@ def test_the_imagenet_recipe_reaches_its_parts():
   # The first update of a weight under a tiny gradient is its decay, times the
   # rate of the first epoch: a fifth of 0.5.
   weight = {'w': jnp.ones(1)}
-  change, _ = setup.tx.update(
-    {'w': jnp.zeros(1)}, setup.tx.init(weight), weight
-  )
+  tx = training.optimiser(setup, 0)
+  change, _ = tx.update({'w': jnp.zeros(1)}, tx.init(weight), weight)
   assert float(change['w'][0]) == pytest.approx(-0.1 * 3e-5, rel=1e-5)
 
 
@@ -214,3 +286,17 @@ def test_a_search_takes_no_stream():
   config.data.name = 'imagenet2012'
   with pytest.raises(errors.BadInput, match='cannot take'):
     check.sizes(config, sources.find('imagenet2012', ''), 1)
+
+
+@pytest.mark.parametrize('count, layers', [(3, 3), (3, 4), (1, 1), (1, 20)])
+def test_a_graph_for_each_cell_sets_the_depth(count, layers):
+  nodes = {2: [('skip_connect', 0)]}
+  cells = {f'cell{n}': nodes for n in range(count)}
+  found = spaces.Genotype.of(SPACES['darts'], cells)
+  made = ConfigDict({'genotype': 'mine.json', 'model': {'layers': layers}})
+  check.depth(made, published.CELLS['DARTS_V2'].genotype)
+  if count == layers:
+    return check.depth(made, found)
+  says = f'mine.json has {count} cells.* --config.model.layers={count}'
+  with pytest.raises(errors.BadInput, match=says):
+    check.depth(made, found)

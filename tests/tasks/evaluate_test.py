@@ -20,12 +20,19 @@ from sdnas_jax.data import split
 from sdnas_jax.tasks import evaluate as task
 from tests import launch_test
 
+# Nodes of one, two, no and three pairs, and two operations of one edge. With
+# two layers both cells are reductions.
 CELL = {
   'space': 'darts',
-  'normal': [['sep_conv_3x3', 0], ['skip_connect', 1]],
+  'normal': {'2': [['sep_conv_3x3', 0]]},
   'normal_concat': [2],
-  'reduce': [['max_pool_3x3', 0], ['skip_connect', 1]],
-  'reduce_concat': [2],
+  'reduce': {
+    '2': [['max_pool_3x3', 0]],
+    '3': [['sep_conv_3x3', 1], ['skip_connect', 1]],
+    '4': [],
+    '5': [['skip_connect', 2], ['avg_pool_3x3', 3], ['max_pool_3x3', 4]],
+  },
+  'reduce_concat': [3, 5],
 }
 # In a process that does not know this package.
 APART = """
@@ -97,7 +104,7 @@ def test_a_run_writes_all_it_promises(whole):
   assert result['genotype'] == json.loads(
     (workdir / 'genotype.json').read_text()
   )
-  assert result['genotype']['normal'] == CELL['normal']
+  assert result['genotype'] == CELL
   assert (result['epochs'], result['seed']) == (3, 0)
   assert result['seconds'] > 0 and result['macs'] > 0
   assert (workdir / 'curves.png').read_bytes().startswith(b'\x89PNG')
@@ -169,7 +176,7 @@ def test_stopped_and_resumed_is_bit_identical(
 def test_another_genotype_in_the_file_is_refused(
   whole, environment, genotype, tmp_path
 ):
-  other = {**CELL, 'normal': [['sep_conv_5x5', 0], ['skip_connect', 1]]}
+  other = {**CELL, 'normal': {'2': [['sep_conv_5x5', 0]]}}
   was = genotype.read_text()
   genotype.write_text(json.dumps(other))
   try:

@@ -13,14 +13,17 @@ from sdnas_jax.runs import artifacts
 from sdnas_jax.tasks import measure
 from tests import toys
 
+SEED = 0
 
-def config(**change):
-  made = search_digits.get_config()
-  made.batch_size = toys.setup().batch_size
-  made.sharpness.batches = 2
-  for name, value in change.items():
-    made.sharpness[name] = value
-  return made
+
+def probe(**change):
+  fields = search_digits.get_config().sharpness.to_dict()
+  return measure.probe({**fields, 'batches': 2, **change}, decay=1e-3)
+
+
+def portrait(at, workdir, points=0, spectrum=False, **change):
+  how = probe(**change)
+  measure.portrait(*at, SEED, how, workdir, points=points, spectrum=spectrum)
 
 
 @pytest.fixture(scope='module')
@@ -30,38 +33,34 @@ def at():
 
 
 def test_nothing_is_measured_unasked(at, tmp_path):
-  measure.portrait(config(), *at, tmp_path)
+  portrait(at, tmp_path)
   assert not list(tmp_path.iterdir())
 
 
 def test_the_spectrum_is_that_of_the_columns(at, tmp_path, monkeypatch):
-  monkeypatch.setattr(measure, 'BLOCK', 5)  # which does not divide the alphas
+  monkeypatch.setattr(measure, 'BLOCK', 7)  # which does not divide the alphas
   setup, state, valid = at
-  asked = config(spectrum=True)
-  measure.portrait(asked, *at, tmp_path)
+  portrait(at, tmp_path, spectrum=True)
   rows = artifacts.read_rows(tmp_path / 'spectrum.csv')
   values = [float(row['eigenvalue']) for row in rows]
   x, _ = flatten_util.ravel_pytree(state.params['alphas'])
-  key, units = jax.random.key(asked.seed), jnp.eye(x.size)
-  matrix = jax.jit(sharpness.columns)(
-    state, key, valid, units, setup, measure.probe(asked)
-  )
+  key, units = jax.random.key(SEED), jnp.eye(x.size)
+  matrix = jax.jit(sharpness.columns)(state, key, valid, units, setup, probe())
   expected = np.linalg.eigvalsh(np.asarray(matrix, np.float64))
-  assert len(values) == x.size and x.size % 5
+  assert len(values) == x.size and x.size % 7
   scale = np.abs(expected).max()
   np.testing.assert_allclose(values, expected, atol=1e-5 * scale)
   assert sum(float(row['share']) for row in rows) == pytest.approx(1)
   # What is there is kept, and what a kill prevented is drawn.
   (tmp_path / 'spectrum.csv').write_text('eigenvalue,share\n1,1\n')
   (tmp_path / 'spectrum.png').unlink()
-  measure.portrait(asked, *at, tmp_path)
+  portrait(at, tmp_path, spectrum=True)
   assert len(artifacts.read_rows(tmp_path / 'spectrum.csv')) == 1
   assert (tmp_path / 'spectrum.png').exists()
 
 
 def test_the_weights_have_a_density(at, tmp_path):
-  asked = config(spectrum=True, of='weights', products=3)
-  measure.portrait(asked, *at, tmp_path)
+  portrait(at, tmp_path, spectrum=True, of='weights', products=3)
   rows = artifacts.read_rows(tmp_path / 'spectrum.csv')
   assert len(rows) == 3 * measure.SAMPLES
   values = [float(row['eigenvalue']) for row in rows]
@@ -71,14 +70,13 @@ def test_the_weights_have_a_density(at, tmp_path):
 
 def test_the_landscape_goes_through_where_the_search_stands(at, tmp_path):
   setup, state, valid = at
-  asked = config(landscape=3)
-  measure.portrait(asked, *at, tmp_path)
+  portrait(at, tmp_path, points=3)
   found = artifacts.read_arrays(tmp_path / 'landscape.npz')
   assert found['steps'].tolist() == [-1, 0, 1]
-  how = measure.probe(asked)
-  key = jax.random.key(asked.seed)
+  how = probe()
+  key = jax.random.key(SEED)
   alphas = state.params['alphas']
-  rng = np.random.default_rng((asked.seed, 2))
+  rng = np.random.default_rng((SEED, 2))
   one, two = (landscape.even(rng, alphas) for _ in range(2))
   for of in ('alphas', 'weights'):
     for name in ('loss', 'accuracy'):
@@ -102,5 +100,27 @@ def test_the_landscape_goes_through_where_the_search_stands(at, tmp_path):
   'every, due', [(0, []), (1, [*range(1, 17)]), (5, [5, 10, 15, 16])]
 )
 def test_when_it_is_due(every, due):
-  asked = config(every=every)
-  assert [n for n in range(1, 17) if measure.due(asked, n)] == due
+  assert [n for n in range(1, 17) if measure.due(every, n, last=16)] == due
+
+
+@pytest.mark.parametrize(
+  'change, decay',
+  [
+    ({}, 0.0),
+    ({'protocol': 'robustdarts'}, 1e-3),
+    ({'protocol': 'robustdarts', 'of': 'weights'}, 0.0),
+  ],
+)
+def test_r_darts_adds_the_alphas_own_decay(change, decay):
+  assert probe(**change).decay == decay
+
+
+def test_methods_and_rules_share_what_looks_at_a_search():
+  """Another step is no other measurement."""
+  one, two = (
+    measure.bare(toys.setup(method, **change))
+    for method, change in (('darts', {}), ('gdas', {'teacher': 'ema'}))
+  )
+  assert jax.tree.structure(one) == jax.tree.structure(two)
+  other = measure.bare(toys.setup('darts_minus'))
+  assert jax.tree.structure(one) != jax.tree.structure(other)

@@ -66,7 +66,7 @@ def test_the_truth_of_every_epoch_is_the_table_s_of_its_alphas(searched):
   result = json.loads((searched / 'result.json').read_text())
   assert result['true_accuracy'] == float(rows[-1]['true_accuracy'])
   last = published.find(str(searched / 'genotype.json'))
-  assert last._asdict() == result['genotype'] == found[-1]
+  assert last.fields == result['genotype'] == found[-1]
 
 
 def test_its_report_draws_the_cell_the_alphas_and_the_truth(searched):
@@ -158,7 +158,7 @@ def test_the_recipe_of_the_benchmark(epochs):
   check.evaluate(config)
   check.benchmark(config, source)
   assert (config.epochs, config.batch_size) == (epochs, 256)
-  setup = evaluate.assemble(config, published.find('9930'), source, 50_000)
+  setup = evaluate.assemble(config, published.find('9930'), source)
   assert setup.augment == (4, True, 0, 0.0, 0.0)
   assert setup.net.genotype == cells.of(cells.cell(9930))
   with pytest.raises(ValueError, match='take 12 or 200'):

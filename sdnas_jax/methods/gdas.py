@@ -1,0 +1,78 @@
+"""GDAS: one operation an edge, sampled (Dong and Yang, CVPR 2019).
+
+The sample's weight is 1 and its derivative that of a softmax at a falling
+temperature. Operations not sampled are not computed and give no gradient, as in
+the authors' search on NASNet's cells; their form for NAS-Bench-201 adds the
+others' weights, which are 0, as numbers to an edge's output, so that they give
+one: not so here. The supernet stays DARTS's, and the clipping sees the weights
+alone. A genotype takes a node's two strongest operations, which may lie on one
+edge, as theirs does.
+"""
+
+from functools import partial
+
+import jax
+from jax import lax
+import jax.numpy as jnp
+
+from sdnas_jax.bilevel import arch as archs
+from sdnas_jax.methods.method import genotype
+from sdnas_jax.methods.method import Method
+from sdnas_jax.spaces import space as spaces
+
+
+def gdas(tau_max: float = 10.0, tau_min: float = 0.1) -> Method:
+  """At temperatures from `tau_max` to `tau_min`."""
+  if not tau_max >= tau_min > 0:
+    raise ValueError('tau_min must be above 0 and at most tau_max: correct it')
+  return Method(
+    sample=partial(sample, tau_max=tau_max, tau_min=tau_min),
+    turn='weights_first',
+    discretize=discretize,
+  )
+
+
+def sample(key, arch, now, group, tau_max, tau_min):
+  """One draw for all cells of a kind, another for each group's step."""
+  tau = temperature(now, tau_max, tau_min)
+  keys = jax.random.split(key, len(arch.mask))
+  return {
+    kind: one_hot(
+      *(arch.alphas[kind], alive), jax.random.gumbel(own, alive.shape), tau
+    )
+    for own, (kind, alive) in zip(keys, arch.mask.items(), strict=True)
+  }
+
+
+def temperature(now, tau_max, tau_min):
+  """Linear in the epoch, tau_min in the last."""
+  share = now.epoch / jnp.maximum(now.epochs - 1, 1)
+  return tau_max - (tau_max - tau_min) * share
+
+
+def one_hot(alphas, alive, gumbel, tau):
+  """h (1 + P - sg P), with h the one-hot argmax of P: equations 3 to 7."""
+  p = archs.alive((alphas + gumbel) / tau, alive)
+  h = jax.nn.one_hot(jnp.argmax(p, axis=-1), p.shape[-1], dtype=p.dtype)
+  return jnp.where(alive, h * (1 + p - lax.stop_gradient(p)), 0.0)
+
+
+def discretize(space, arch, mix):
+  """The two strongest operations of a node, on whichever edges."""
+  if space.genotype is not spaces.Genotype:
+    return spaces.strongest(space, mix)
+  return genotype(space, {k: pairs(space, mix[k]) for k in space.kinds})
+
+
+def pairs(space, p):
+  """(edge, operation) of every node's two largest weights but `none`'s."""
+  found = []
+  for node in space.targets:
+    each = [
+      (edge, o)
+      for edge in space.entering(node)
+      for o, name in enumerate(space.primitives)
+      if name != 'none'
+    ]
+    found += sorted(each, key=lambda pair: -p[pair])[:2]
+  return found

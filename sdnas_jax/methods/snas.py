@@ -1,0 +1,69 @@
+"""SNAS: both groups on one loss, through relaxed samples (Xie et al. 2019).
+
+Each edge's weights are a draw of the Concrete distribution with a falling
+temperature. One batch moves weights and alphas together, so nothing is held
+out: let `data.shared` search on all images, as the authors do. Their resource
+cost is not here. A genotype keeps the best operation of every edge, `none` as
+any.
+"""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+
+from sdnas_jax.bilevel import arch as archs
+from sdnas_jax.methods import method
+from sdnas_jax.methods.method import Method
+from sdnas_jax.spaces import space as spaces
+
+
+def snas(tau_min: float = 0.03, drop_path: float = 0.3) -> Method:
+  """From temperature 1 to `tau_min`; edges dropped by `drop_path`."""
+  if not 0 < tau_min <= 1 or not 0 <= drop_path < 1:
+    raise ValueError('tau_min must be in (0, 1], drop_path in [0, 1)')
+  return Method(
+    sample=partial(sample, tau_min=tau_min, drop_path=drop_path),
+    turn='joint',
+    init=init,
+    discretize=discretize,
+  )
+
+
+def init(rng, space, tables, scale):
+  """Logits N(1, 0.01), whatever the config's scale."""
+  arch = method.normal(rng, space, tables, 0.01)
+  return arch._replace(alphas={k: 1 + a for k, a in arch.alphas.items()})
+
+
+def sample(key, arch, now, group, tau_min, drop_path):
+  """One draw for all cells of a kind; and which edges' paths to drop."""
+  tau = temperature(now, tau_min)
+  *keys, dropping = jax.random.split(key, len(arch.mask) + 1)
+  mix = {
+    kind: concrete(
+      *(arch.alphas[kind], alive), jax.random.gumbel(own, alive.shape), tau
+    )
+    for own, (kind, alive) in zip(keys, arch.mask.items(), strict=True)
+  }
+  return mix | {'drop_path': (dropping, drop_path)}
+
+
+def temperature(now, tau_min):
+  """Linear in the epoch, tau_min in the last."""
+  line = tau_min + (1 - tau_min) * (1 - (now.epoch + 1) / now.epochs)
+  return jnp.maximum(tau_min, line)
+
+
+def concrete(log_alpha, alive, gumbel, tau):
+  """softmax((log alpha + G) / tau): equation 3."""
+  return archs.alive((log_alpha + gumbel) / tau, alive)
+
+
+def discretize(space, arch, mix):
+  """Every edge's best operation; those that are `none` vanish."""
+  if space.genotype is not spaces.Genotype:
+    return spaces.strongest(space, mix)
+  return spaces.Genotype.of(
+    space, {k: spaces.keep(space, mix[k], none=True) for k in space.kinds}
+  )

@@ -1,0 +1,94 @@
+"""What a method may change between two epochs, carried out."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from sdnas_jax import compilation
+from sdnas_jax import parallel
+from sdnas_jax import search
+from sdnas_jax.data import split
+from sdnas_jax.methods.method import Revision
+from sdnas_jax.runs import checkpoints
+from sdnas_jax.runs import record
+from sdnas_jax.tasks import measure
+
+
+def revise(
+  stage: Any,
+  state: search.State,
+  valid: split.Split,
+  log: record.Record,
+  kept: checkpoints.Checkpoints,
+  save: Callable[..., None],
+) -> search.State:
+  """Asks the method before an epoch of a stage, or after its last.
+
+  Every host asks and computes the same. What it answers is noted first, then
+  saved with the state, then what went back is forgotten: a run killed between
+  two of these asks again.
+
+  Args:
+    stage: a `search.Stage` of the tasks.
+    state: at the epoch's end, not yet saved; or the stage's first.
+    valid: the half to look at.
+    log: the run's record.
+    kept: its checkpoints.
+    save: (state, whole) -> None.
+
+  Returns:
+    The state to go on from, saved.
+  """
+  method, back = stage.method, None
+  if method.revise is not None:
+    first = log.begun(stage.number) - stage.setup.before
+    rates = {k: float(v) for k, v in state.rates.items()}
+    history = log.past(first, rates, stage.setup.epochs)
+    look = looker(stage, state, valid)
+    revision = method.revise(history, jax.device_get(state.arch), look)
+    if revision is not None:
+      log.revise(stage.number, revision)
+      back = revision.back
+      if back is not None:
+        state = kept.after(stage.number, back, like=state)
+      state = applied(state, revision)
+  if method.revise is not None or int(state.step):
+    save(state, whole=True)
+  if back is not None:
+    log.back(log.begun(stage.number) + back + 1)
+  return state
+
+
+def applied(state: search.State, revision: Revision) -> search.State:
+  """A state with a revision's architecture and rates."""
+  if revision.arch is not None:
+    alphas, mask, own = parallel.replicate(revision.arch)
+    params = {**state.params, 'alphas': alphas}
+    state = state._replace(params=params, mask=mask, own=own)
+  fresh = {
+    name: jnp.asarray(value, state.rates[name].dtype)
+    for name, value in revision.rates.items()
+  }
+  return state._replace(rates={**state.rates, **parallel.replicate(fresh)})
+
+
+def looker(
+  stage: Any, state: search.State, valid: split.Split
+) -> Callable[[Any], float]:
+  """From a mix to the accuracy on the valid half, by its batches' statistics.
+
+  Compiled when it is first called.
+  """
+  bare, operands = measure.bare(stage.setup), measure.operands(state)
+
+  def look(mix):
+    mix = parallel.replicate({k: jnp.asarray(v) for k, v in mix.items()})
+    program = compilation.Program(
+      measure.accuracy, (operands, valid, mix, bare)
+    )
+    (run,) = compilation.build(program, place=parallel.everywhere())
+    return float(run(operands, valid, mix, bare))
+
+  return look

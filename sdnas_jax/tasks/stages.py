@@ -1,0 +1,112 @@
+"""A search's stages: a list of overrides, and how the state is carried on.
+
+  config.stages = (
+    {'epochs': 25, 'model.layers': 5},
+    {'epochs': 25, 'model.layers': 11, 'carry': 'fresh'},
+  )
+
+Without any, a search has the method's own stages, or one. Schedules, warm-ups,
+the order of the data and its randomness are a stage's own.
+"""
+
+from collections.abc import Mapping
+import dataclasses
+
+from ml_collections import ConfigDict
+import numpy as np
+
+from sdnas_jax import errors
+from sdnas_jax import methods
+from sdnas_jax.methods.method import Method
+from sdnas_jax.runs import artifacts
+from sdnas_jax.spaces import space as spaces
+
+# What becomes of the state before: `fresh`, only the mask and the method's own
+# numbers stay; `kept`, the weights, their statistics, the alphas with their
+# optimiser and the memory too; `continued`, all, and the schedules go on.
+CARRIES = ('fresh', 'kept', 'continued')
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+  """A stage, with a config that is whole."""
+
+  number: int
+  carry: str
+  config: ConfigDict
+  method: Method
+  before: int = 0  # epochs that its schedules have behind them
+  total: int = 0  # epochs of its schedules
+
+
+def plan(config: ConfigDict, space: spaces.Space) -> list[Stage]:
+  """The stages of a search's config.
+
+  Raises:
+    BadInput: a stage or the method's options are not known, or do not add up.
+  """
+  given = config.get('options', ConfigDict()).to_dict()
+  method = methods.make(config.method, given)
+  overrides = tuple(config.stages) or tuple(method.stages(space)) or ({},)
+  found = []
+  for number, override in enumerate(overrides):
+    if not isinstance(override, Mapping | ConfigDict):
+      raise errors.BadInput(
+        f'stages[{number}] must be a dict of the fields it changes, not '
+        f'{override!r}'
+      )
+    changes = dict(artifacts.flat(_plain(override)))
+    carry = changes.pop('carry', 'kept')
+    errors.pick(f'carry of stages[{number}]', carry, CARRIES)
+    own = _changed(config, changes, number)
+    if number:
+      seeds = np.random.SeedSequence((config.seed, number))
+      own.seed = int(seeds.generate_state(1)[0])
+    made = methods.make(own.method, own.options.to_dict())
+    for name, value in made.needs.items():
+      if not dict(artifacts.flat(own.to_dict()))[name]:
+        own.update_from_flattened_dict({name: value})
+    found.append(Stage(number, carry, own, made))
+  return _scheduled(found)
+
+
+def _plain(override):
+  return override.to_dict() if isinstance(override, ConfigDict) else override
+
+
+def _changed(config, changes, number):
+  own = ConfigDict(config.to_dict())
+  known = dict(artifacts.flat(config.to_dict()))
+  for name in changes:
+    if not name.startswith('options.'):
+      errors.pick(f'field of stages[{number}]', name, known)
+    if name.split('.')[0] in ('seed', 'space', 'data', 'task', 'stages'):
+      raise errors.BadInput(
+        f'stages[{number}] changes {name}, which all stages share: set it once'
+      )
+  for name, value in changes.items():
+    if name.startswith('options.'):
+      own.options[name.removeprefix('options.')] = value
+      continue
+    try:
+      own.update_from_flattened_dict({name: value})
+    except (TypeError, ValueError) as error:
+      raise errors.BadInput(
+        f'stages[{number}] changes {name} to another type ({error})'
+      ) from error
+  return own
+
+
+def _scheduled(stages):
+  """With the epochs of each one's schedules, which may go on over several."""
+  found, before = [], 0
+  for n, stage in enumerate(stages):
+    before = before if stage.carry == 'continued' and n else 0
+    total = before + stage.config.epochs
+    for later in stages[n + 1 :]:
+      if later.carry != 'continued':
+        break
+      total += later.config.epochs
+    found.append(dataclasses.replace(stage, before=before, total=total))
+    before += stage.config.epochs
+  return found

@@ -1,0 +1,231 @@
+"""The supernet and the search step against quark0/darts, edge by edge."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from sdnas_jax import search
+from sdnas_jax.kernels import build
+from sdnas_jax.networks import ops
+from sdnas_jax.networks import supernet
+from sdnas_jax.spaces import SPACES
+from tests.golden import filling
+
+SPACE = SPACES['darts']
+DECAY = 3e-4
+WAYS = ['grouped', 'shifted', *(['native'] if build.available() else [])]
+
+
+@pytest.fixture(autouse=True)
+def double():
+  with jax.enable_x64(True):
+    yield
+
+
+@pytest.fixture(scope='module')
+def golden():
+  return filling.load('darts')
+
+
+@pytest.fixture(scope='module')
+def net():
+  return supernet.Supernet(SPACE, classes=10, channels=4, layers=5)
+
+
+@pytest.fixture
+def variables(net, golden):
+  return filling.fill(net, filling.parameters(golden), filling.darts)
+
+
+@pytest.fixture
+def alphas(golden):
+  return {
+    kind: jnp.asarray(golden[f'net/alpha_{kind}']) for kind in SPACE.kinds
+  }
+
+
+@pytest.fixture
+def batches(golden):
+  seed, labels = golden['meta/seed_s'], golden['net/labels']
+  return [filling.batch(b, own, seed) for b, own in enumerate(labels)]
+
+
+@pytest.mark.parametrize('stride', [1, 2])
+@pytest.mark.parametrize('how', WAYS)
+def test_each_operation_alone(golden, stride, how):
+  """Operation o on edge o, of eight edges that share their input."""
+  names, seed = SPACE.primitives, golden['meta/seed_s']
+  x = jnp.asarray(filling.last(filling.h(0, seed + 11, 2.0, (2, 4, 8, 8))))
+  x, mix = x[None], jnp.eye(len(names))
+  ctx = ops.context(x[0], True, None, how, False)
+  op = ops.MixedOp(names, 4, stride)
+  grouped = ops.context(x[0], True, None, 'grouped', False)
+  shapes = jax.eval_shape(op.init, jax.random.key(0), x, mix, grouped)
+  rng = np.random.default_rng(0)  # what the other edges hold
+  params = jax.tree.map(
+    lambda s: rng.standard_normal(s.shape), shapes['params']
+  )
+  stats = jax.tree.map(lambda s: jnp.zeros(s.shape), shapes['batch_stats'])
+  listed = [name.split('/') for name in golden[f'op/s{stride}/param_names']]
+  places, seen = [], {}
+  for name, leaf in listed:
+    edge = names.index(name)
+    place = filling.mixed(name, leaf, edge, len(names))
+    own = filling.part(params, *place)
+    t = seen[name] = seen.get(name, -1) + 1
+    shape = numbered(name, leaf, own.shape)
+    filling.put(own, filling.parameter(t, seed + stride, leaf, shape))
+    places.append((edge, place))
+
+  @jax.jit
+  def back(cotangent):
+    def out(params, x):
+      variables = {'params': params, 'batch_stats': stats}
+      return op.apply(variables, x, mix, ctx, mutable=['batch_stats'])[0]
+
+    y, pull = jax.vjp(out, params, x)
+    return y, *pull(cotangent)
+
+  y = golden[f'op/s{stride}/y']
+  r = filling.last(filling.h(stride, seed + 13, 1.0, y.shape[1:]))
+  for edge in range(len(names)):
+    got, of_params, of_x = back(jnp.zeros((len(y), *r.shape)).at[edge].set(r))
+    filling.close(got, y.transpose(0, 1, 3, 4, 2))
+    filling.close(of_x[0], filling.last(golden[f'op/s{stride}/grad_x'][edge]))
+    for (own, place), norm in zip(
+      places, golden[f'op/s{stride}/param_grad_l2'], strict=True
+    ):
+      got = np.linalg.norm(filling.part(of_params, *place))
+      assert got == pytest.approx(norm if own == edge else 0, rel=1e-9)
+
+
+def numbered(name, leaf, own):
+  """The shape that PyTorch has for a kernel of ours."""
+  if leaf.startswith('dw'):
+    return own[-1], 1, *own[:2]
+  return *own[::-1], 1, 1
+
+
+def test_the_supernet_s_logits_gradients_and_statistics(
+  golden, net, variables, alphas, batches
+):
+  batch, stats = batches[0], variables['batch_stats']
+
+  @functools.partial(jax.value_and_grad, argnums=(0, 1), has_aux=True)
+  def loss(w, a):
+    mix = jax.tree.map(jax.nn.softmax, a)
+    logits, new = net.apply(
+      {'params': w, 'batch_stats': stats},
+      batch.image,
+      mix,
+      train=True,
+      capture_intermediates=lambda part, _: isinstance(part, supernet.Cell),
+      mutable=['batch_stats', 'intermediates'],
+    )
+    return search.cross_entropy(logits, batch), (logits, new)
+
+  (value, (logits, new)), (of_w, of_a) = jax.jit(loss)(
+    variables['params'], alphas
+  )
+  filling.close(logits, golden['net/logits_train'])
+  filling.close(value, golden['net/loss'])
+  for kind in SPACE.kinds:
+    filling.close(of_a[kind], golden[f'net/grad_alpha_{kind}'])
+  cells = [new['intermediates'][f'cell{n}']['__call__'][0] for n in range(5)]
+  norms = [np.linalg.norm(cell) for cell in cells]
+  filling.close(norms, golden['net/cell_out_l2'])
+  squares = filling.sums(of_w, golden['net/param_names'], filling.darts)[:, 1]
+  filling.close(np.sqrt(squares), golden['net/param_grad_l2'])
+  filling.close(np.sqrt(squares.sum()), golden['net/param_grad_global_l2'])
+
+  # Ours hold the biased variance: of n values, (n - 1) / n of the release's.
+  for name, count, expected in zip(
+    golden['net/bn_names'],
+    golden['net/bn_count'],
+    golden['net/bn_sums'],
+    strict=True,
+  ):
+    path, row = filling.darts(name)
+    mean, var = (
+      np.ravel(filling.part(new['batch_stats'], f'{path}/{of}', row))
+      for of in ('mean', 'var')
+    )
+    unbiased = 0.9 + (var - 0.9) * count / (count - 1)
+    got = mean.sum(), (mean**2).sum(), unbiased.sum()
+    np.testing.assert_allclose(got, expected, rtol=1e-9, atol=1e-12)
+  kept = {'params': variables['params'], 'batch_stats': new['batch_stats']}
+  logits = jax.jit(net.apply)(
+    kept, batch.image, jax.tree.map(jax.nn.softmax, alphas)
+  )
+  filling.close(logits, golden['net/logits_eval_biased'])
+  assert np.abs(logits - golden['net/logits_eval']).max() > 1e-6
+
+
+@pytest.mark.parametrize(
+  'run, method, clip',
+  [
+    ('first', 'darts', 'clip'),
+    ('first_clipped', 'darts', 'small_clip'),
+    ('exact', 'darts2', 'clip'),
+  ],
+)
+def test_three_steps(
+  golden, net, variables, alphas, batches, run, method, clip
+):
+  limit = float(golden[f'steps/{clip}'])
+  parts = filling.setup(net, method)
+  state = filling.state(parts, variables, alphas, DECAY, limit)
+  told = {
+    name.removeprefix(f'steps/{run}/'): value
+    for name, value in golden.items()
+    if name.startswith(f'steps/{run}/')
+  }
+  # Theirs clips by the norm + 1e-6, ours by the norm.
+  slack = 1e-9 if clip == 'clip' else 20 * 1e-6 / told['weight_grad_l2'].min()
+  each = told['weights'].ndim == 3  # the parameters after each step
+  loss = 0.0
+  for t in range(3):
+    before, (train, valid) = state, batches[1 + 2 * t : 3 + 2 * t]
+    state = filling.step(before, filling.KEY, train, valid, parts)
+    filling.close((state.sums.loss - loss) / 4, told['loss'][t], slack)
+    loss = state.sums.loss
+    for kind, a in state.params['alphas'].items():
+      filling.close(a, told[f'alpha_{kind}'][t], slack)
+      seen = filling.seen(before, state)[kind]
+      if t == 0:
+        hypergradients(golden, method, kind, seen)
+      if f'grad_alpha_{kind}' in told:
+        filling.close(seen, told[f'grad_alpha_{kind}'][t])
+    names, weights = golden['net/param_names'], state.params['weights']
+    sums = filling.sums(weights, names, filling.darts)
+    filling.close(sums.sum(0), told['weights_total'][t], slack)
+    if each or t == 2:
+      filling.close(
+        sums, told['weights'][t] if each else told['weights'], slack
+      )
+  mix = jax.tree.map(jax.nn.softmax, state.params['alphas'])
+  logits, _ = jax.jit(functools.partial(search.forward, net))(
+    weights, state.stats, batches[0], mix
+  )
+  filling.close(logits, told['logits_train'], slack)
+  # Only the weight step moves ours, as the page has it in `exact`.
+  mean = np.ravel(state.stats['stem']['Norm_0']['mean'])
+  if run == 'exact':
+    filling.close(mean, told['stem_running_mean'])
+  else:
+    assert np.abs(mean - told['stem_running_mean']).max() > 1e-4
+
+
+def hypergradients(golden, method, kind, found):
+  """At the first state."""
+  if method == 'darts':
+    filling.close(found, golden[f'arch/first_{kind}'])
+    return
+  filling.close(found, golden[f'arch/exact_{kind}'])
+  filling.close(found, golden[f'arch/difference_r1e-6_{kind}'], 1e-7)
+  # The release's own difference, of a longer step, crosses kinks.
+  theirs = golden[f'arch/difference_{kind}'] - found
+  assert np.linalg.norm(theirs) > 1e-2 * np.linalg.norm(found)

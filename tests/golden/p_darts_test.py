@@ -1,0 +1,123 @@
+"""P-DARTS's stages, masks, dropout and skip limit against chenxin061/pdarts."""
+
+import numpy as np
+import pytest
+
+from sdnas_jax import methods
+from sdnas_jax.networks import sizing
+from sdnas_jax.networks import supernet
+from sdnas_jax.spaces import SPACES
+from tests.golden import filling
+from tests.golden import given
+
+GOLDEN = filling.load('p_darts')
+SPACE = SPACES['darts']
+STAGES = methods.make('p_darts', {}).stages(SPACE)
+KINDS = SPACE.kinds
+
+
+def method(stage, **more):
+  """Of a stage, by its options."""
+  options = {
+    name.removeprefix('options.'): value
+    for name, value in STAGES[stage - 1].items()
+    if name.startswith('options.')
+  }
+  return methods.make('p_darts', options | more)
+
+
+def architecture(stage):
+  """At a stage's end: all operations, of which the dropped ones are dead."""
+  alphas, mask = {}, {}
+  for kind in KINDS:
+    own = GOLDEN[f'stage{stage}/alpha_{kind}']
+    before = GOLDEN.get(f'stage{stage - 1}/kept_{kind}')
+    mask[kind] = np.ones(SPACE.shape, bool) if before is None else before
+    alphas[kind] = np.full(SPACE.shape, 9.0)  # what is dead has no say
+    alphas[kind][mask[kind]] = own.ravel()
+  return given.arch(alphas, mask)
+
+
+@pytest.mark.parametrize('stage', [1, 2, 3])
+def test_what_a_stage_leaves(stage):
+  arch, epochs = architecture(stage), STAGES[stage - 1]['epochs']
+  own = method(stage)
+  assert epochs == GOLDEN['dropout/rate'].shape[1]
+  assert own.revise(given.past([{}] * (epochs - 1), epochs), arch, None) is None
+  revision = own.revise(given.past([{}] * epochs, epochs), arch, None)
+  for kind in KINDS:
+    told = GOLDEN[f'stage{stage}/kept_{kind}']
+    np.testing.assert_array_equal(revision.arch.mask[kind], told)
+
+
+@pytest.mark.parametrize('stage', [1, 2, 3])
+def test_dropout_and_when_alphas_move(stage):
+  told = GOLDEN['dropout/rate'][stage - 1]
+  epochs = np.arange(len(told))
+  mix = method(stage).sample(
+    None, architecture(stage), given.now(epochs, len(told)), 'weights'
+  )
+  np.testing.assert_allclose(mix['skip_dropout'][1], told, rtol=1e-12)
+  moves = epochs >= STAGES[stage - 1]['alphas.warmup']
+  np.testing.assert_array_equal(
+    moves, GOLDEN['dropout/alpha_trained'][stage - 1]
+  )
+
+
+@pytest.mark.parametrize('stage', [1, 2, 3])
+def test_sizes(stage):
+  """A stage's depth; and the parameters of what is alive in it."""
+  layers = STAGES[stage - 1]['model.layers']
+  assert layers == GOLDEN['count/cells'][stage - 1]
+  mask = architecture(stage).mask
+  net = supernet.Supernet(SPACE, classes=10, layers=layers)
+  mix = {kind: np.ones(SPACE.shape, np.float32) for kind in KINDS}
+  params = sizing.shapes(net, (32, 32, 3), mix)['params']
+  total, dropped = sizing.size(params), 0
+  for cell, kind in enumerate(net.cells):
+    reduction = kind == 'reduce'
+    channels = params[f'cell{cell}']['preprocess1']['Pointwise_0']['kernel']
+    for edge, op in zip(*np.nonzero(~mask[kind]), strict=True):
+      stride = 2 if reduction and SPACE.edges[edge][0] < SPACE.inputs else 1
+      name, width = SPACE.primitives[op], channels.shape[-1]
+      dropped += numbers(name, width, stride)
+  assert total - dropped == GOLDEN['count/weights'][stage - 1]
+  alphas = sum(GOLDEN[f'stage{stage}/alpha_{kind}'].size for kind in KINDS)
+  logged = GOLDEN['count/weights_plus_alpha_as_logged'][stage - 1]
+  assert total - dropped + alphas == logged
+
+
+def numbers(name, channels, stride):
+  """The parameters of an operation."""
+  if name == 'skip_connect':
+    return channels**2 * (stride == 2)
+  if name[-3:] in ('3x3', '5x5') and 'conv' in name:
+    once = channels * int(name[-1]) ** 2 + channels**2
+    return 2 * once if name.startswith('sep') else once
+  return 0
+
+
+def genotype(arch, skips):
+  """Of the third stage, as the search derives it."""
+  own = method(3, skips=skips)
+  mix = {k: np.asarray(p) for k, p in own.relax(arch, None).items()}
+  return own.discretize(SPACE, arch, mix).graphs
+
+
+def test_genotypes_by_their_limit_of_skips():
+  arch, skip = architecture(3), SPACE.primitives.index('skip_connect')
+  for n, most in enumerate(GOLDEN['final/M']):
+    found = genotype(arch, int(most))
+    normal = given.numbers(SPACE, found['normal'])
+    np.testing.assert_array_equal(
+      normal, GOLDEN['final/genotype_normal_by_M'][n]
+    )
+    assert np.sum(normal[:, 0] == skip) == GOLDEN['final/num_skip'][n]
+    np.testing.assert_array_equal(
+      given.numbers(SPACE, found['reduce']), GOLDEN['final/genotype_reduce']
+    )
+  found = genotype(arch, len(SPACE.edges))
+  np.testing.assert_array_equal(
+    given.numbers(SPACE, found['normal']),
+    GOLDEN['final/genotype_normal_unrestricted'],
+  )

@@ -1,0 +1,167 @@
+"""What every method keeps, on both spaces, with distillation and without."""
+
+import dataclasses
+import functools
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from sdnas_jax import methods
+from sdnas_jax import parallel
+from sdnas_jax import search
+from sdnas_jax.data import split
+from sdnas_jax.networks import columns
+from sdnas_jax.networks import nasbench201
+from sdnas_jax.networks import sizing
+from sdnas_jax.runs import checkpoints
+from sdnas_jax.runs import record
+from sdnas_jax.spaces import published
+from sdnas_jax.spaces import space as spaces
+from sdnas_jax.spaces import SPACES
+from tests import toys
+
+OPTIONS = {'pc_darts': {'k': 2}}  # of two channels
+FIELDS = {
+  **{'model.channels': 2, 'sharpness.every': 2, 'sharpness.of': 'alphas'},
+}
+NETS = {
+  'darts': lambda model: toys.setup().net.clone(**model),
+  'nasbench201': lambda model: nasbench201.Supernet(
+    SPACES['nasbench201'], toys.CLASSES, channels=2, layers=1, **model
+  ),
+}
+SIDE = {'darts': 6, 'nasbench201': 8}
+STEPS, EXAMPLES = 2, 12  # an epoch: batches of 8
+CASES = [
+  (name, space)
+  for name in sorted(methods.METHODS)
+  for space in NETS
+  if not methods.make(name, OPTIONS.get(name, {})).refuse(SPACES[space], FIELDS)
+]
+run = jax.jit(search.advance, out_shardings=parallel.everywhere())
+KEY = jax.random.key(0)
+
+
+@functools.cache
+def setup(name, space):
+  method = methods.make(name, OPTIONS.get(name, {}))
+  parts = toys.setup(method)
+  return dataclasses.replace(
+    parts, net=NETS[space](dict(method.model)), steps=STEPS, epochs=2
+  )
+
+
+@functools.cache
+def halves(space):
+  rng, side = np.random.default_rng(0), SIDE[space]
+
+  def half():
+    images = rng.integers(0, 256, (EXAMPLES, side, side, 2), np.uint8)
+    labels = rng.integers(0, toys.CLASSES, EXAMPLES).astype(np.int32)
+    return split.Split(jnp.asarray(images), jnp.asarray(labels))
+
+  return half(), half()
+
+
+def begin(parts, space):
+  net = parts.net
+  mix = {
+    kind: jnp.zeros((*shape[:-1], columns.count(net)))
+    for kind, shape in net.tables.items()
+  }
+  image = SIDE[space], SIDE[space], 2
+  variables = sizing.variables(sizing.shapes(net, image, mix), 0)
+  rng = np.random.default_rng(0)
+  arch = parts.method.init(rng, net.space, net.tables, 0.5)
+  return search.init(parts, variables, arch, toys.RATES, EXAMPLES, toys.CLASSES)
+
+
+def weigh(parts, weight):
+  term = dataclasses.replace(parts.distill, weight=weight)
+  return dataclasses.replace(parts, distill=term)
+
+
+def epochs(state, space, parts, first, last):
+  for epoch in range(first, last):
+    fresh = parallel.replicate((np.int32(epoch), search.zero()))
+    state = state._replace(epoch=fresh[0], sums=fresh[1])
+    state = run(state, KEY, *halves(space), STEPS * (epoch + 1), parts)
+  return state
+
+
+def moved(before, after):
+  pairs = zip(*map(jax.tree.leaves, (before, after)), strict=True)
+  return any(not np.array_equal(a, b) for a, b in pairs)
+
+
+@pytest.mark.parametrize('name, space', CASES)
+def test_two_epochs(name, space, tmp_path):
+  parts, compiled = setup(name, space), run._cache_size()
+  first = parallel.replicate(begin(parts, space))
+  for weight in (0.0, 1.0):
+    end = epochs(first, space, weigh(parts, weight), 0, 2)
+    assert int(end.step) == 2 * STEPS and int(end.sums.rows) == EXAMPLES
+    assert int(end.sums.diverged) == search.NEVER
+    for leaf in jax.tree.leaves((end.params, end.stats)):
+      assert np.isfinite(leaf).all()
+    for group in ('weights', 'alphas'):
+      assert moved(first.params[group], end.params[group])
+  assert run._cache_size() - compiled <= 1
+  # A run that was stopped after its first epoch and came back.
+  half = epochs(first, space, parts, 0, 1)
+  checkpoints.Checkpoints(tmp_path).save(half, whole=True)
+  like = jax.eval_shape(lambda: begin(parts, space))
+  back = checkpoints.Checkpoints(tmp_path).latest(like)
+  again = epochs(back, space, parts, 1, 2)
+  whole = epochs(first, space, parts, 0, 2)
+  jax.tree.map(np.testing.assert_array_equal, again, whole)
+
+
+@pytest.mark.parametrize('name, space', CASES)
+def test_what_is_dead_has_no_weight_and_is_not_found(name, space):
+  parts = setup(name, space)
+  method, own = parts.method, parts.net.space
+  rng = np.random.default_rng(1)
+  arch = method.init(rng, own, parts.net.tables, 1.0)
+  dead = {k: (rng.random(m.shape) < 0.4) & m for k, m in arch.mask.items()}
+  for mask in dead.values():
+    mask[:, -1] = False  # one is always alive ...
+    mask[0] = True  # ... but for one edge
+  arch = arch._replace(mask={k: arch.mask[k] & ~dead[k] for k in dead})
+  now = search.archs.Now(jnp.asarray(0), jnp.asarray(1), jnp.asarray(2))
+  mix = method.relax(arch, now)
+  seen = [mix, method.draw(KEY, arch, now, 'weights')]
+  seen += [method.draw(KEY, arch, now, 'alphas')]
+  for drawn in seen:
+    for kind, mask in arch.mask.items():
+      p = np.asarray(drawn[kind])[..., : mask.shape[-1]]
+      assert np.isfinite(p).all() and not p[~mask].any()
+      assert (p[1:].sum(axis=-1) > 0).all()
+  found = method.discretize(own, arch, jax.device_get(mix))
+  assert published.read(json.loads(json.dumps(found.fields))) == found
+  for kind, graph in found.graphs.items():
+    for primitive, *edge in graph.edges:
+      row = own.edges.index(tuple(edge))
+      assert row and (
+        arch.mask[kind][row, own.primitives.index(primitive)]
+        or own.genotype is not spaces.Genotype
+      )
+
+
+def test_no_row_that_a_method_sees_has_a_truth():
+  """Of a search on NAS-Bench-201's space, whose metrics have it."""
+  row = {name: '0.5' for name in record.KNOWN} | {'epoch': '0'}
+  row |= {'true_accuracy': '0.9', 'true_accuracy_cifar100': '0.7'}
+  row |= {'seconds': '1.0', 'dominant_eigenvalue': ''}
+  log = object.__new__(record.Record)
+  log.table = type('Table', (), {'rows': [row]})
+  log.found, log.history = [], {'epoch': np.arange(1), 'cell': np.ones((1, 2))}
+  seen = log.past(0, {'weights.decay': 1.0}, 5)
+  assert 'valid_accuracy' in seen.metrics[0]
+  for name in seen.metrics[0]:
+    assert not name.startswith('true') and name in record.KNOWN
+  assert 'dominant_eigenvalue' not in seen.metrics[0]
+  assert list(seen.alphas) == ['cell']
