@@ -61,7 +61,7 @@ def measure(values: dict[str, int], rounds: int) -> dict[str, float]:
   context = multiprocessing.get_context('spawn')
   pipe = search_step.serve(context, search_step.ours, point)
   compiled = pipe.recv()
-  times = [search_step.ask(pipe, 1) for _ in range(rounds + 1)]
+  times = [search_step.ask(pipe, 1)[0] for _ in range(rounds + 1)]
   peak, planned = search_step.ask(pipe, None)
   figures = statistics.median(times[1:]), peak, planned, sum(compiled.values())
   return dict(zip(COLUMNS, figures, strict=True))

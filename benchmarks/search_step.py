@@ -5,13 +5,16 @@
   python benchmarks/search_step.py --against='method="darts2"'
   python benchmarks/search_step.py --against='method="gdas"'
   python benchmarks/search_step.py --layers=1 --set='space="nasbench201"'
+  python benchmarks/search_step.py --layers=3 --alive 1 4
 
-The first and the last print images a second, peak memory and compile time, cold
-and warm. The second also runs the same step in plain PyTorch (`pip install
-torch`), the two after it the same search with another setting, in turns. All
-end in one line of JSON. Each side is a process of its own, so that each has its
-own memory. A figure is a median over rounds, `ratio` that of the other side to
-ours within a round; on a shared machine only ratios of one run mean anything.
+The first and the fifth print images a second, peak memory and compile time,
+cold and warm. The others also run, in turns, the same step in plain PyTorch
+(`pip install torch`), the same search with another setting, and the same with
+one and with four operations left on each edge, the rest masked. All end in one
+line of JSON. Each side is a process of its own, so that each has its own
+memory. A figure is a median over rounds, a `ratio` that of the other side to
+ours within a round, `cpu` is the processor's time of all threads. On a shared
+machine only ratios of one run mean anything, those of `cpu` the most.
 """
 
 import argparse
@@ -38,6 +41,7 @@ class Point(NamedTuple):
   examples: int = 0  # of each half; 0: eight batches
   devices: int = 0  # virtual ones; 0: those that there are
   again: bool = True  # also time compiling from the cache
+  alive: int = 0  # operations left on each edge, at random; 0: all
 
 
 def assemble(point):
@@ -61,6 +65,13 @@ def assemble(point):
   half = point.examples or 8 * config.batch_size
   stage = task.begin(stages.plan(config, space)[0], space, source, half)
   rng = np.random.default_rng(0)
+  first = stage.first()
+  if point.alive:
+    mask = {
+      kind: rng.permuted(np.indices(m.shape)[1] < point.alive, axis=1)
+      for kind, m in first.mask.items()
+    }
+    first = first._replace(mask=mask)
   halves = [
     parallel.replicate(
       split.Split(
@@ -70,7 +81,7 @@ def assemble(point):
     )
     for _ in range(2)
   ]
-  return parallel.replicate(stage.first()), halves, stage.setup
+  return parallel.replicate(first), halves, stage.setup
 
 
 def ours(pipe, point):
@@ -116,11 +127,11 @@ def ours(pipe, point):
   stop = 0
   while (steps := pipe.recv()) is not None:
     stop += steps
-    begun = time.perf_counter()
+    begun = clocks()
     state = jax.block_until_ready(
       go(state, key, *halves, np.int32(stop), setup)
     )
-    pipe.send((time.perf_counter() - begun) / steps)
+    pipe.send((clocks() - begun) / steps)
   each = planned.argument_size_in_bytes + planned.temp_size_in_bytes
   pipe.send((peak(), jax.device_count() * each / 2**30))
 
@@ -133,11 +144,18 @@ def torch(pipe, args):
   search = torch_supernet.Search(args.batch, args.channels, args.layers)
   pipe.send({})
   while (steps := pipe.recv()) is not None:
-    begun = time.perf_counter()
+    begun = clocks()
     for _ in range(steps):
       search.step()
-    pipe.send((time.perf_counter() - begun) / steps)
+    pipe.send((clocks() - begun) / steps)
   pipe.send((peak(), None))
+
+
+def clocks():
+  """The time, and what the process's threads had of the processor; seconds."""
+  import numpy as np
+
+  return np.array([time.perf_counter(), time.process_time()])
 
 
 def peak():
@@ -205,7 +223,15 @@ def arguments():
     action='append',
     default=[],
     metavar='FIELD=JSON',
-    help="of the space's search config, on both sides",
+    help="of the space's search config, on all sides",
+  )
+  parser.add_argument(
+    '--alive',
+    type=int,
+    nargs='+',
+    default=[],
+    metavar='N',
+    help='also with N operations left on each edge',
   )
   args = parser.parse_args()
   if args.against == 'torch' and 'space' in dict(args.set):
@@ -223,32 +249,39 @@ def main():
   compiled = pipes['ours'].recv()
   for name, value in compiled.items():
     print(f'{name:<14} {value:8.1f} s', flush=True)
-  other = 'torch' if args.against == 'torch' else 'other'
+  others = {}
   if args.against == 'torch':
-    pipes[other] = serve(context, torch, args)
+    others['torch'] = torch, args
   elif args.against:
     field, value = args.against
-    point = Point(override | {field: value}, again=False)
-    pipes[other] = serve(context, ours, point)
-  if args.against:
-    pipes[other].recv()
+    others['other'] = ours, Point(override | {field: value}, again=False)
+  for n in args.alive:
+    others[f'alive{n}'] = ours, Point(override, again=False, alive=n)
+  for name, side in others.items():
+    pipes[name] = serve(context, *side)
+    pipes[name].recv()
   times = {name: [] for name in pipes}
   for n in range(args.rounds + 1):  # the first warms up
     for name, pipe in pipes.items():
-      seconds = ask(pipe, args.steps)
+      seconds, cpu = ask(pipe, args.steps)
       if n:
-        times[name].append(seconds)
-        print(f'{name:<14} {seconds:8.3f} s a step', flush=True)
+        times[name].append((seconds, cpu))
+        print(
+          f'{name:<14} {seconds:8.3f} s a step, {cpu:.3f} s cpu', flush=True
+        )
   result = {}
   for name, pipe in pipes.items():
-    median, (memory, _) = statistics.median(times[name]), ask(pipe, None)
+    median, cpu = map(statistics.median, zip(*times[name], strict=True))
+    memory, _ = ask(pipe, None)
     rate = args.batch / median
     print(f'{name:<14} {median:8.3f} s, {rate:.1f} im/s, peak {memory:.2f} GB')
-    result |= {f'{name}_s': median, f'{name}_gb': memory}
-  if args.against:
-    pairs = zip(times[other], times['ours'], strict=True)
-    result['ratio'] = statistics.median(a / b for a, b in pairs)
-    result['memory_ratio'] = result['ours_gb'] / result[f'{other}_gb']
+    result |= {f'{name}_s': median, f'{name}_cpu': cpu, f'{name}_gb': memory}
+  for name in others:
+    for k, kind in enumerate(('ratio', 'cpu_ratio')):
+      pairs = zip(times[name], times['ours'], strict=True)
+      ratio = statistics.median(a[k] / b[k] for a, b in pairs)
+      result[f'{name}_{kind}'] = ratio
+    result[f'{name}_memory_ratio'] = result['ours_gb'] / result[f'{name}_gb']
   print(json.dumps({k: round(v, 3) for k, v in (result | compiled).items()}))
 
 

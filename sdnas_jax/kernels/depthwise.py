@@ -1,7 +1,8 @@
 """Depthwise convolution of many edges at once, differentiable to any order.
 
   >>> x, kernel = jnp.ones((1, 2, 8, 8, 3)), jnp.ones((4, 5, 5, 3))
-  >>> depthwise.convolve(x, [kernel], [1], stride=2, backend='grouped').shape
+  >>> geo = depthwise.geometry(x, [kernel], dilations=[1], stride=2)
+  >>> depthwise.grouped(x, (kernel,), geo).shape
   (4, 2, 4, 4, 3)
 
 XLA's own `grouped` convolution serves accelerators. Its CPU backend runs that
@@ -14,10 +15,8 @@ three partial derivatives of one trilinear form,
 each the others' derivative.
 """
 
-from collections.abc import Callable
 from collections.abc import Sequence
 import functools
-import itertools
 from typing import NamedTuple
 
 import jax
@@ -46,40 +45,13 @@ class Geometry(NamedTuple):
     return -(-self.height // self.stride), -(-self.width // self.stride)
 
 
-def convolve(
-  x: jax.Array,
-  kernels: Sequence[jax.Array],
-  dilations: Sequence[int],
-  stride: int,
-  backend: str,
-) -> jax.Array:
-  """Depthwise convolutions, zero-padded to keep the size at stride 1.
-
-  Args:
-    x: [edges or 1, batch, height, width, channels]: every edge's own input, or
-      one that all share.
-    kernels: each [its edges, size, size, channels], size odd; `edges` is the
-      sum of theirs.
-    dilations: of each kernel's taps.
-    stride: of the output positions.
-    backend: one of `BACKENDS`.
-
-  Returns:
-    [edges, batch, ceil(height / stride), ceil(width / stride), channels].
-  """
-  if backend == 'shifted':
-    kernels, dilations = merge(kernels, dilations)
-  geo = geometry(x, kernels, dilations, stride)
-  return BACKENDS[backend](x, tuple(kernels), geo)
-
-
 def geometry(
   x: jax.Array,
   kernels: Sequence[jax.Array],
   dilations: Sequence[int],
   stride: int,
 ) -> Geometry:
-  """Of these operands."""
+  """Of a convolution of these; see `separable.convolve`."""
   edges, sizes = zip(*(kernel.shape[:2] for kernel in kernels), strict=True)
   return Geometry(
     len(x) == 1, *x.shape[2:4], edges, sizes, tuple(dilations), stride
@@ -99,65 +71,6 @@ def prepare(bf16: bool) -> None:
     build.begin()
 
 
-def merge(
-  kernels: Sequence[jax.Array], dilations: Sequence[int]
-) -> tuple[list[jax.Array], list[int]]:
-  """Joins neighbours of one dilation, the smaller framed by zero taps.
-
-  One loop over 25 taps costs less than two over 9 and 25: to compile, and, on
-  small images, to run.
-  """
-  merged, kept = [], []
-  for dilation, group in itertools.groupby(
-    zip(dilations, kernels, strict=True), key=lambda pair: pair[0]
-  ):
-    group = [kernel for _, kernel in group]
-    size = max(kernel.shape[1] for kernel in group)
-    frames = [((size - kernel.shape[1]) // 2,) * 2 for kernel in group]
-    merged.append(
-      jnp.concatenate(
-        [
-          jnp.pad(kernel, ((0, 0), frame, frame, (0, 0)))
-          for kernel, frame in zip(group, frames, strict=True)
-        ]
-      )
-    )
-    kept.append(dilation)
-  return merged, kept
-
-
-def trilinear(
-  forward: Callable[[jax.Array, Kernels, Geometry], jax.Array],
-  input_gradient: Callable[[jax.Array, Kernels, Geometry], jax.Array],
-  kernel_gradient: Callable[[jax.Array, jax.Array, Geometry], Kernels],
-) -> Callable[[jax.Array, Kernels, Geometry], jax.Array]:
-  """Makes dT/dg differentiable, given it and dT/dx of (g, k), dT/dk of (x, g).
-
-  No derivative is taken of the functions themselves.
-  """
-  conv, back, grad = (
-    jax.custom_vjp(f, nondiff_argnums=(2,))
-    for f in (forward, input_gradient, kernel_gradient)
-  )
-
-  def keep(f):
-    return lambda a, b, geo: (f(a, b, geo), (a, b))
-
-  conv.defvjp(
-    keep(conv),
-    lambda geo, xk, g: (back(g, xk[1], geo), grad(xk[0], g, geo)),
-  )
-  back.defvjp(
-    keep(back),
-    lambda geo, gk, x: (conv(x, gk[1], geo), grad(x, gk[0], geo)),
-  )
-  grad.defvjp(
-    keep(grad),
-    lambda geo, xg, k: (back(xg[1], k, geo), conv(xg[0], k, geo)),
-  )
-  return conv
-
-
 def parts(x: jax.Array, geo: Geometry) -> list[jax.Array]:
   """Each kernel's own edges of what has one for each, or what all share."""
   if len(x) != sum(geo.edges):
@@ -166,7 +79,11 @@ def parts(x: jax.Array, geo: Geometry) -> list[jax.Array]:
 
 
 def grouped(x: jax.Array, kernels: Kernels, geo: Geometry) -> jax.Array:
-  """As XLA's grouped convolution, one call for each kernel's edges."""
+  """As XLA's grouped convolution, one call for each kernel's edges.
+
+  From x [edges or 1, batch, height, width, channels], zero-padded, to [edges,
+  batch, ceil(height / stride), ceil(width / stride), channels].
+  """
 
   def one(x, kernel, dilation):
     pad = dilation * (len(kernel) - 1) // 2
@@ -207,7 +124,10 @@ def _window(x, size, dilation, geo):
   return window
 
 
-def _shifted(x, kernels, geo):
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def shifted(x: jax.Array, kernels: Kernels, geo: Geometry) -> jax.Array:
+  """As a loop over the kernel's taps; takes and gives what `grouped` does."""
+
   def one(own, kernel, size, dilation):
     window = _window(own, size, dilation, geo)
 
@@ -223,6 +143,7 @@ def _shifted(x, kernels, geo):
   return jnp.concatenate(list(map(one, *own)))
 
 
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def _shifted_input(g, kernels, geo):
   """The convolution of the spread-out g with the flipped kernels."""
   spread = [
@@ -233,10 +154,11 @@ def _shifted_input(g, kernels, geo):
     g, jnp.zeros((), g.dtype), ((0, 0, 0), (0, 0, 0), *spread, (0,) * 3)
   )
   flipped = tuple(kernel[:, ::-1, ::-1] for kernel in kernels)
-  x = _shifted(g, flipped, geo._replace(shared=False, stride=1))
+  x = shifted(g, flipped, geo._replace(shared=False, stride=1))
   return sum(x)[None] if geo.shared else x
 
 
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def _shifted_kernels(x, g, geo):
   def one(own, g, size, dilation):
     window = _window(own, size, dilation, geo)
@@ -249,7 +171,30 @@ def _shifted_kernels(x, g, geo):
   return tuple(map(one, *own))
 
 
-BACKENDS = {
-  'grouped': grouped,
-  'shifted': trilinear(_shifted, _shifted_input, _shifted_kernels),
-}
+def _keep(f):
+  """Calls f and keeps its operands, for its derivative."""
+  return lambda a, b, geo: (f(a, b, geo), (a, b))
+
+
+shifted.defvjp(
+  _keep(shifted),
+  lambda geo, xk, g: (
+    _shifted_input(g, xk[1], geo),
+    _shifted_kernels(xk[0], g, geo),
+  ),
+)
+_shifted_input.defvjp(
+  _keep(_shifted_input),
+  lambda geo, gk, x: (
+    shifted(x, gk[1], geo),
+    _shifted_kernels(x, gk[0], geo),
+  ),
+)
+_shifted_kernels.defvjp(
+  _keep(_shifted_kernels),
+  lambda geo, xg, k: (
+    _shifted_input(xg[1], k, geo),
+    shifted(xg[0], k, geo),
+  ),
+)
+BACKENDS = {'grouped': grouped, 'shifted': shifted}

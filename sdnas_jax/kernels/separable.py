@@ -36,8 +36,10 @@ def convolve(
   """pointwise(depthwise(relu(x))), on every edge.
 
   Args:
-    x: [edges or 1, batch, height, width, channels].
-    kernels: as for `depthwise.convolve`, which also says more of the others.
+    x: [edges or 1, batch, height, width, channels]: every edge's own input, or
+      one that all share. Zeros around it keep its size at stride 1.
+    kernels: depthwise, each [its edges, size, size, channels], size odd;
+      `edges` is the sum of theirs.
     pointwise: [edges, channels, features].
     dilations: of each kernel's taps.
     stride: of the depthwise convolution.
@@ -54,7 +56,7 @@ def convolve(
     return fused(x, ((tuple(kernels), pointwise),), alive, geo, True)
   if backend == 'dense':
     return dense(jax.nn.relu(x), kernels, pointwise, geo)
-  y = depthwise.convolve(jax.nn.relu(x), kernels, dilations, stride, backend)
+  y = depthwise.BACKENDS[backend](jax.nn.relu(x), tuple(kernels), geo)
   return jnp.einsum('nbhwc,ncd->nbhwd', y, pointwise)
 
 

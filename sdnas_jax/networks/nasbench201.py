@@ -44,14 +44,11 @@ class Conv(nn.Module):
   def __call__(
     self, x: jax.Array, ctx: ops.Context, alive: jax.Array | None = None
   ) -> jax.Array:
-    """From [1, batch, ...] to [edges, batch, ..., features].
-
-    Zero where `alive` [edges] is false.
-    """
+    """From [1, batch, ...] to [edges, batch, ..., features]; zero if dead."""
     shape = self.edges, self.size, self.size, x.shape[-1], self.features
     kernel = self.param('kernel', ops.uniform, shape)
     kernel = ops.keep(alive, kernel).astype(x.dtype)
-    y = convolution.each(x[0], kernel, self.stride, ctx.native, alive)
+    y = convolution.convolve(x[0], kernel, self.stride, ctx.native, alive)
     if self.bias:
       shape = self.edges, 1, 1, 1, self.features
       bias = self.param('bias', nn.initializers.zeros, shape)

@@ -140,11 +140,7 @@ class Norm(nn.Module):
   ) -> jax.Array:
     """Normalises; with weights p [stack, edges], mixes a stack instead.
 
-    Args:
-      x: [edges, ...]; to be mixed, [stack * edges, ...], or [stack, ...] where
-        all edges share them.
-      ctx: of the pass.
-      p: where it is zero, a normalised x is not computed.
+    Then x is [stack * edges, ...], or [stack, ...] where all edges share it.
     """
     shape = x.shape[0], 1, 1, 1, x.shape[-1]
     mean = self.variable('batch_stats', 'mean', jnp.zeros, shape)
@@ -161,11 +157,10 @@ class Norm(nn.Module):
       )
       counts = not self.is_initializing()
       if counts and self.is_mutable_collection('batch_stats'):
-        for running, new in zip((mean, var), batch, strict=True):
-          old = running.value
-          moved = self.momentum * old + (1 - self.momentum) * new
-          alike = jnp.expand_dims(rows, (1, 2, 3, 4))
-          running.value = jnp.where(alike, moved, old)
+        rows = jnp.expand_dims(rows, (1, 2, 3, 4))
+        for old, new in zip((mean, var), batch, strict=True):
+          moved = self.momentum * old.value + (1 - self.momentum) * new
+          old.value = jnp.where(rows, moved, old.value)
     else:
       scale = lax.rsqrt(var.value + self.epsilon)
       y = mixture.mix(p, x, mean.value, scale, alive, ctx.native)
@@ -202,8 +197,7 @@ class Pointwise(nn.Module):
   @nn.compact
   def __call__(self, x: jax.Array, alive: jax.Array | None = None) -> jax.Array:
     shape = self.edges, x.shape[-1], self.features
-    kernel = self.param('kernel', uniform, shape)
-    kernel = keep(alive, kernel).astype(x.dtype)
+    kernel = keep(alive, self.param('kernel', uniform, shape)).astype(x.dtype)
     if x.shape[0] == self.edges:
       return jnp.einsum('nbhwc,ncd->nbhwd', x, kernel)
     return jnp.einsum('bhwc,ncd->nbhwd', x[0], kernel)
@@ -218,10 +212,10 @@ class Stem(nn.Module):
   def __call__(self, x: jax.Array, ctx: Context) -> jax.Array:
     """From [batch, height, width, channels] to [1, batch, ..., features]."""
     shape = 1, 3, 3, x.shape[-1], self.features
-    kernel = self.param('kernel', uniform, shape)
+    kernel = self.param('kernel', uniform, shape).astype(x.dtype)
     # With three channels, a product costs little anywhere.
-    x = convolution.convolve(x, kernel[0].astype(x.dtype), 1, product=True)
-    return Norm(affine=True)(x[None], ctx)
+    x = convolution.convolve(x, kernel, 1, product=True)
+    return Norm(affine=True)(x, ctx)
 
 
 class Classifier(nn.Module):

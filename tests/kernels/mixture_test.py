@@ -8,6 +8,7 @@ import pytest
 from sdnas_jax.kernels import mixture
 
 EDGES, STACK = 3, 2
+ALIVE = np.ones((STACK, EDGES), bool)
 
 
 @pytest.fixture(autouse=True)
@@ -52,7 +53,9 @@ def test_blend_and_derivatives_of_both_orders(outputs, native):
 
     return f(p, z), first(p, z), jax.grad(curved, (0, 1))(p, z)
 
-  ours = all_of(lambda p, z: mixture.blend(p, None, z, share, 1e-5, native)[0])
+  ours = all_of(
+    lambda p, z: mixture.blend(p, None, z, share, ALIVE, 1e-5, native)[0]
+  )
   theirs = all_of(lambda p, z: plain(p, z, share))
   jax.tree.map(
     lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-9),
@@ -80,7 +83,7 @@ def test_an_affine_normalisation_and_derivatives_of_both_orders(native):
 
   jax.tree.map(
     lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-9),
-    both(lambda *at: mixture.blend(*at, share, 1e-5, native)[0]),
+    both(lambda *at: mixture.blend(*at, share, ALIVE[:1], 1e-5, native)[0]),
     both(affine),
   )
 
@@ -95,12 +98,38 @@ def test_sums_equal_numpy_s(outputs, channels):
   ).reshape(-1, EDGES, *g.shape[1:])
   product = np.sum(each * g, (2, 3, 4)).reshape(-1, channels)
   for native in (True, False):
-    got = mixture.moments(jnp.asarray(z), jnp.asarray(share), native)
-    more = mixture.products(jnp.asarray(g), jnp.asarray(z), STACK, native)
+    got = mixture.moments(
+      *map(jnp.asarray, (z, share)), np.ones(outputs, bool), native
+    )
+    more = mixture.products(jnp.asarray(g), jnp.asarray(z), ALIVE, native)
     for a, b in zip(
       (*got, *more), (mean, square, g.sum((1, 2, 3)), product), strict=True
     ):
       np.testing.assert_allclose(a.squeeze((1, 2, 3)), b, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize('outputs', [STACK, STACK * EDGES])
+def test_sums_over_what_is_not_alive_are_zero_and_not_taken(outputs):
+  _, z, g, share = map(np.array, case(outputs))
+  alive = np.array([[1, 0, 0], [0, 0, 1]], bool)
+  if outputs == STACK:
+    alive[1] = False  # a z that serves no edge
+  rows = alive.reshape(outputs, -1).any(1)
+  z[~rows] = np.nan
+  g[1] = np.nan
+  of = np.nan_to_num
+  each = np.broadcast_to(z.reshape(STACK, -1, *z.shape[1:]), (STACK, *g.shape))
+  expected = [
+    *(np.sum(share * of(z) ** n, (1, 2, 3)) for n in (1, 2)),
+    np.sum(of(g), (1, 2, 3)) * alive.any(0)[:, None],
+    (np.sum(of(each * g), (2, 3, 4)) * alive[..., None]).reshape(-1, 7),
+  ]
+  got = (
+    *mixture.moments(jnp.asarray(z), jnp.asarray(share), rows, True),
+    *mixture.products(jnp.asarray(g), jnp.asarray(z), alive, True),
+  )
+  for a, b in zip(got, expected, strict=True):
+    np.testing.assert_allclose(a.squeeze((1, 2, 3)), b, rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize('native', [True, False])

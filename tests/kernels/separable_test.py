@@ -1,5 +1,7 @@
 """The fused convolutions against XLA's own, one after the other."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -45,9 +47,9 @@ def close(a, b):
 def test_fused_equals_composed(stride, size, channels, features, shared):
   operands = case(shared, size, channels, features)
 
-  def both(how):
+  def both(backend):
     def loss(*operands):
-      z = separable.convolve(*operands, DILATIONS, stride, how)
+      z = separable.convolve(*operands, DILATIONS, stride, backend)
       return jnp.sum(jnp.sin(z)), z
 
     grads = jax.value_and_grad(loss, (0, 1, 2), has_aux=True)
@@ -62,8 +64,8 @@ def test_dense_equals_composed(stride, shared):
   operands = case(shared, (7, 5), 3, 5)
   close(
     *(
-      separable.convolve(*operands, DILATIONS, stride, how)
-      for how in ('dense', 'grouped')
+      separable.convolve(*operands, DILATIONS, stride, backend)
+      for backend in ('dense', 'grouped')
     )
   )
 
@@ -76,9 +78,9 @@ def test_dense_equals_composed(stride, shared):
 def test_higher_derivatives_too(stride, shared, order, channels, features):
   operands = case(shared, (5, 4), channels, features, batch=2)
 
-  def derivative(how):
+  def derivative(backend):
     def loss(*operands):
-      z = separable.convolve(*operands, DILATIONS, stride, how)
+      z = separable.convolve(*operands, DILATIONS, stride, backend)
       return jnp.sum(jnp.sin(z / 9))
 
     def curved(loss):
@@ -93,6 +95,48 @@ def test_higher_derivatives_too(stride, shared, order, channels, features):
     return jax.jit(jax.grad(loss, (0, 1, 2)))(*operands)
 
   close(derivative('native'), derivative('grouped'))
+
+
+@pytest.mark.parametrize('stride', [1, 2])
+@pytest.mark.parametrize('shared', [True, False])
+@pytest.mark.parametrize('alive', [(1, 0, 0, 1), (0, 0, 0, 0)])
+def test_what_is_not_alive_is_zero_and_not_read(alive, shared, stride):
+  x, kernels, w = case(shared, (5, 4), 3, 4, batch=2)
+  alive = jnp.array(alive, bool)
+
+  def living(x):
+    return jnp.where(jnp.expand_dims(alive, range(1, x.ndim)), x, 0)
+
+  def all_of(f, x, kernels, w):
+    def loss(*operands):
+      return jnp.sum(jnp.sin(f(*operands)))
+
+    first = jax.grad(loss, (0, 1, 2))
+
+    def curved(*operands):
+      return sum(jnp.sum(jnp.cos(g)) for g in jax.tree.leaves(first(*operands)))
+
+    operands = x, kernels, w
+    second = jax.grad(curved, (0, 1, 2))
+    return f(*operands), first(*operands), second(*operands)
+
+  def plain(x, kernels, w):
+    z = separable.convolve(x, kernels, w, DILATIONS, stride, 'grouped')
+    return living(z)
+
+  def skipped(x, kernels, w):
+    return separable.convolve(x, kernels, w, DILATIONS, stride, 'native', alive)
+
+  def lost(x):
+    mask = jnp.expand_dims(alive, range(1, x.ndim))
+    return jnp.where(mask, x, jnp.nan)
+
+  x, xs = (x, x) if shared else (living(x), lost(x))
+  expected = jax.jit(functools.partial(all_of, plain))(x, kernels, w)
+  pairs = zip(kernels, alive, strict=True)
+  poisoned = [kernel if own else kernel + jnp.nan for kernel, own in pairs]
+  got = jax.jit(functools.partial(all_of, skipped))(xs, poisoned, lost(w))
+  close(got, expected)
 
 
 def test_a_lost_value_stays_lost():

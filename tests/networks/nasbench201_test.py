@@ -119,15 +119,15 @@ def convolved(x, kernel):
   )
 
 
-@pytest.mark.parametrize('how', ['grouped', 'native'])
+@pytest.mark.parametrize('backend', ['grouped', 'native'])
 @pytest.mark.parametrize('affine', [False, True])
-def test_the_mixed_operation_is_the_sum_of_each_edge_s(affine, how):
+def test_the_mixed_operation_is_the_sum_of_each_edge_s(affine, backend):
   with jax.enable_x64(True):
     rng = np.random.default_rng(0)
     x = jnp.asarray(rng.standard_normal((1, 3, 5, 4, 2)))
     mix = jnp.asarray(rng.random((2, 5)))
     share = jnp.full((1, 3, 1, 1, 1), 1 / 3)
-    ctx = ops.Context(True, share, how)
+    ctx = ops.Context(True, share, backend)
     op = nasbench201.MixedOp(SPACE.primitives, affine)
     shapes = jax.eval_shape(op.init, jax.random.key(0), x, mix, ctx)['params']
     params = jax.tree.map(lambda s: rng.standard_normal(s.shape), shapes)
