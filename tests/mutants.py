@@ -95,11 +95,11 @@ MUTANTS = (
     STEP,
   ),
   Mutant(
-    'the alphas move after the weights',
+    'the weights learn under the alphas of before',
     'search.py',
     'mix = method.relax(keys[1], params[',
     'mix = method.relax(keys[1], state.params[',
-    STEP,
+    'tests/search_test.py -k without_distillation',
   ),
   Mutant(
     'the virtual step does not depend on the alphas',

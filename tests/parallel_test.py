@@ -15,29 +15,25 @@ import jax, numpy as np
 from sdnas_jax import parallel, search, sharpness
 from tests import toys
 
-out = {}
-for method in ('darts', 'darts2'):
-  parts = toys.setup(method, batch_size=8)
-  data = [parallel.replicate(half) for half in toys.halves()]
-  state = toys.state(parts)
-  run = jax.jit(search.advance, out_shardings=parallel.everywhere())
-  state = run(state, jax.random.key(0), *data, np.int32(1), parts)
-  trace = state.opt.inner_states['weights'].inner_state[2].trace
-  moments = state.opt.inner_states['alphas'].inner_state[1].mu, trace
-  for n, leaf in enumerate(jax.tree.leaves(moments)):
-    out[f'{method}{n}'] = leaf
-  out[method] = state.sums.loss
-  out[f'{method}_ring'] = state.memory.probs
-  sums = jax.jit(search.validate)(state, jax.random.key(1), data[1],
-                                  search.zero(), 0, 3, parts)
-  out[f'{method}_valid'] = sums.loss
-  if method == 'darts':
-    probe = sharpness.Probe('alphas', 'probe', 2, 4, 0.05, 1, 0.0)
-    hard = {k: np.zeros(toys.SPACE.shape) for k in toys.SPACE.kinds}
-    found = jax.jit(sharpness.measure, out_shardings=parallel.everywhere())(
-      state, jax.random.key(0), data[1], hard, parts, probe)
-    out['eigenvalue'] = found.dominant_eigenvalue
-    out['sharpness'] = found.sharpness
+parts = toys.setup('darts2', batch_size=8)
+data = [parallel.replicate(half) for half in toys.halves()]
+state = toys.state(parts)
+run = jax.jit(search.advance, out_shardings=parallel.everywhere())
+state = run(state, jax.random.key(0), *data, np.int32(1), parts)
+trace = state.opt.inner_states['weights'].inner_state[2].trace
+moments = state.opt.inner_states['alphas'].inner_state[1].mu, trace
+out = {f'gradient{n}': x for n, x in enumerate(jax.tree.leaves(moments))}
+out['loss'] = state.sums.loss
+out['ring'] = state.memory.probs
+sums = jax.jit(search.validate)(state, jax.random.key(1), data[1],
+                                search.zero(), 0, 3, parts)
+out['valid'] = sums.loss
+probe = sharpness.Probe('alphas', 'probe', 2, 4, 0.05, 1, 0.0)
+hard = {k: np.zeros(toys.SPACE.shape) for k in toys.SPACE.kinds}
+found = jax.jit(sharpness.measure, out_shardings=parallel.everywhere())(
+  state, jax.random.key(0), data[1], hard, parts, probe)
+out['eigenvalue'] = found.dominant_eigenvalue
+out['sharpness'] = found.sharpness
 print(jax.device_count(), 'devices')
 np.savez(sys.argv[1], **out)
 """

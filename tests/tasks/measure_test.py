@@ -25,7 +25,7 @@ def config(**change):
 
 @pytest.fixture(scope='module')
 def at():
-  parts, (_, valid) = toys.setup(), toys.halves()
+  parts, (_, valid) = toys.setup(layers=1), toys.halves()
   return parts, toys.state(parts), valid
 
 
