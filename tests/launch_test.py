@@ -1,4 +1,7 @@
-"""The real `launch.py`, in subprocesses, on a tiny search of the digits."""
+"""The real `launch.py` on a tiny search of the digits.
+
+In subprocesses where the process itself counts, otherwise by its `main`.
+"""
 
 import csv
 import json
@@ -10,8 +13,12 @@ import subprocess
 import sys
 import time
 
+from absl.testing import flagsaver
 import numpy as np
 import pytest
+
+import launch as command
+from sdnas_jax import parallel
 
 ROOT = pathlib.Path(__file__).parent.parent
 TINY = (
@@ -40,6 +47,22 @@ def launch(environment, workdir, *flags):
     text=True,
     timeout=400,
   )
+
+
+@pytest.fixture
+def here(monkeypatch, capsys):
+  """Calls `main` in this process; returns its code, stdout and stderr."""
+
+  def call(*flags):
+    argv = ['launch.py', *flags]
+    monkeypatch.setattr(sys, 'argv', argv)  # where config_flags looks
+    monkeypatch.setattr(parallel, 'start', lambda: None)  # JAX runs already
+    monkeypatch.chdir(ROOT)
+    with flagsaver.flagsaver():
+      code = command.main(argv)
+    return code, *capsys.readouterr()
+
+  return call
 
 
 def start(environment, workdir):
@@ -120,13 +143,13 @@ def test_a_run_writes_all_it_promises(whole):
   assert 'Total: ' in done.stdout and str(workdir) in done.stdout
 
 
-def test_a_finished_run_says_so_and_changes_nothing(whole, environment):
+def test_a_finished_run_says_so_and_changes_nothing(whole, here):
   workdir, _ = whole
   before = (workdir / 'metrics.csv').read_bytes()
-  again = launch(environment, workdir)
-  assert again.returncode == 0, again.stderr
+  code, out, error = here(*TINY, f'--workdir={workdir}')
+  assert code == 0, error
   assert (workdir / 'metrics.csv').read_bytes() == before
-  assert 'normal cell' in again.stdout
+  assert 'normal cell' in out
 
 
 def test_killed_and_resumed_is_bit_identical(whole, environment, tmp_path):
@@ -157,12 +180,13 @@ def test_a_signal_saves_within_the_epoch(whole, environment, tmp_path, number):
 
 
 def test_a_lost_loss_stops_the_run_and_keeps_the_last_checkpoint(
-  environment, tmp_path
+  here, tmp_path
 ):
-  done = launch(environment, tmp_path, '--config.weights.lr=1e38')
-  assert done.returncode == 1
-  assert re.search(r'not finite|no longer finite at step \d', done.stderr)
-  assert 'Traceback' not in done.stderr
+  flags = f'--workdir={tmp_path}', '--config.weights.lr=1e38'
+  code, _, error = here(*TINY, *flags)
+  assert code == 1
+  assert re.search(r'not finite|no longer finite at step \d', error)
+  assert 'Traceback' not in error
 
 
 @pytest.mark.parametrize(
@@ -176,11 +200,11 @@ def test_a_lost_loss_stops_the_run_and_keeps_the_last_checkpoint(
     ('--config.distill.warmup=4', 'longer than the run'),
   ],
 )
-def test_bad_input_on_the_command_line(environment, tmp_path, flag, says):
-  done = launch(environment, tmp_path / 'new', flag)
-  assert done.returncode == 2
-  assert re.search(says, done.stderr), done.stderr
-  assert len(done.stderr.splitlines()) == 1
+def test_bad_input_on_the_command_line(here, tmp_path, flag, says):
+  code, _, error = here(*TINY, f'--workdir={tmp_path / "new"}', flag)
+  assert code == 2
+  assert re.search(says, error), error
+  assert len(error.splitlines()) == 1
   assert not (tmp_path / 'new').exists()
 
 
@@ -193,22 +217,13 @@ def test_a_folder_with_another_run_is_left_alone(whole, environment):
   assert {p: p.stat().st_mtime_ns for p in workdir.rglob('*')} == before
 
 
-def test_dry_run_of_the_paper_s_search_needs_no_data(environment, tmp_path):
-  done = subprocess.run(
-    [
-      sys.executable,
-      'launch.py',
-      '--config=configs/search_cifar.py',
-      '--dry_run',
-      f'--workdir={tmp_path}',
-    ],
-    cwd=ROOT,
-    env={**environment, 'TFDS_DATA_DIR': '/nowhere'},
-    capture_output=True,
-    text=True,
-    timeout=300,
-  )
-  assert done.returncode == 0, done.stderr
+def test_dry_run_of_the_paper_s_search_needs_no_data(
+  here, tmp_path, monkeypatch
+):
+  monkeypatch.setenv('TFDS_DATA_DIR', '/nowhere')
+  config = '--config=configs/search_cifar.py'
+  code, _, error = here(config, '--dry_run', f'--workdir={tmp_path}')
+  assert code == 0, error
   plan = json.loads((tmp_path / 'plan.json').read_text())
   assert plan['supernet_parameters'] == 1930618
   assert plan['macs_per_image'] == 300255744

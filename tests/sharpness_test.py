@@ -23,9 +23,7 @@ from sdnas_jax.spaces import space as spaces
 from sdnas_jax.spaces import SPACES
 from tests import toys
 
-ALL = spaces.Space(
-  name='all', primitives=SPACES['darts'].primitives, nodes=1, inputs=2
-)
+ALL = spaces.Space(name='all', primitives=SPACES['darts'].primitives, nodes=2)
 KEY = jax.random.key(5)
 WAY = 'native' if build.available() else 'shifted'
 

@@ -57,57 +57,10 @@ def batches(golden):
 @pytest.mark.parametrize('stride', [1, 2])
 @pytest.mark.parametrize('how', WAYS)
 def test_each_operation_alone(golden, stride, how):
-  """Operation o on edge o, of eight edges that share their input."""
-  names, seed = SPACE.primitives, golden['meta/seed_s']
-  x = jnp.asarray(filling.last(filling.h(0, seed + 11, 2.0, (2, 4, 8, 8))))
-  x, mix = x[None], jnp.eye(len(names))
-  ctx = ops.context(x[0], True, None, how, False)
-  op = ops.MixedOp(names, 4, stride)
-  grouped = ops.context(x[0], True, None, 'grouped', False)
-  shapes = jax.eval_shape(op.init, jax.random.key(0), x, mix, grouped)
-  rng = np.random.default_rng(0)  # what the other edges hold
-  params = jax.tree.map(
-    lambda s: rng.standard_normal(s.shape), shapes['params']
-  )
-  stats = jax.tree.map(lambda s: jnp.zeros(s.shape), shapes['batch_stats'])
-  listed = [name.split('/') for name in golden[f'op/s{stride}/param_names']]
-  places, seen = [], {}
-  for name, leaf in listed:
-    edge = names.index(name)
-    place = filling.mixed(name, leaf, edge, len(names))
-    own = filling.part(params, *place)
-    t = seen[name] = seen.get(name, -1) + 1
-    shape = numbered(name, leaf, own.shape)
-    filling.put(own, filling.parameter(t, seed + stride, leaf, shape))
-    places.append((edge, place))
-
-  @jax.jit
-  def back(cotangent):
-    def out(params, x):
-      variables = {'params': params, 'batch_stats': stats}
-      return op.apply(variables, x, mix, ctx, mutable=['batch_stats'])[0]
-
-    y, pull = jax.vjp(out, params, x)
-    return y, *pull(cotangent)
-
-  y = golden[f'op/s{stride}/y']
-  r = filling.last(filling.h(stride, seed + 13, 1.0, y.shape[1:]))
-  for edge in range(len(names)):
-    got, of_params, of_x = back(jnp.zeros((len(y), *r.shape)).at[edge].set(r))
-    filling.close(got, y.transpose(0, 1, 3, 4, 2))
-    filling.close(of_x[0], filling.last(golden[f'op/s{stride}/grad_x'][edge]))
-    for (own, place), norm in zip(
-      places, golden[f'op/s{stride}/param_grad_l2'], strict=True
-    ):
-      got = np.linalg.norm(filling.part(of_params, *place))
-      assert got == pytest.approx(norm if own == edge else 0, rel=1e-9)
-
-
-def numbered(name, leaf, own):
-  """The shape that PyTorch has for a kernel of ours."""
-  if leaf.startswith('dw'):
-    return own[-1], 1, *own[:2]
-  return *own[::-1], 1, 1
+  op = ops.MixedOp(SPACE.primitives, 4, stride)
+  seed = golden['meta/seed_s'] + stride
+  page = f'op/s{stride}'
+  filling.alone(golden, page, op, filling.mixed, seed, stride, how)
 
 
 def test_the_supernet_s_logits_gradients_and_statistics(

@@ -24,6 +24,8 @@ from sdnas_jax.networks import sizing
 from sdnas_jax.spaces import SPACES
 from tests import toys
 
+KEY = jax.random.key(0)  # nothing here is random
+ROUNDING = 1e-9  # of what is 0, as a bias's gradient before a normalisation
 LR, MOMENTUM = 0.025, 0.9
 ALPHAS_RATE, BETA, ALPHAS_DECAY = 3e-4, 0.5, 1e-3
 AMPLITUDES = {4: 2.0, 2: 0.2, 1: 0.5}  # of a parameter, by its axes
@@ -171,6 +173,62 @@ def convolution(operation, leaf, edge, edges):
   return f'{operation}/{leaf}', edge
 
 
+def layout(leaf, own):
+  """PyTorch's shape of a parameter whose view has this one."""
+  if leaf.startswith('dw'):
+    return own[-1], 1, *own[:2]
+  if leaf.startswith('b'):  # a bias, or of a normalisation
+    return own[-1:]
+  return (*own[::-1], 1, 1)[:4]
+
+
+def alone(golden, page, op, place, seed, number, how=None):
+  """Operation o on edge o, of edges that share their input, is the page's.
+
+  In values and all gradients; the other operations of an edge hold noise.
+  """
+  images = jnp.asarray(
+    last(h(0, golden['meta/seed_s'] + 11, 2.0, (2, 4, 8, 8)))
+  )
+  ctx = ops.context(images, True, None, how, False)
+  plain = ops.context(images, True, None, 'grouped', False)
+  x, mix = images[None], jnp.eye(len(op.primitives))
+  shapes = jax.eval_shape(op.init, KEY, x, mix, plain)
+  rng = np.random.default_rng(0)
+  params = jax.tree.map(
+    lambda s: rng.standard_normal(s.shape), shapes['params']
+  )
+  stats = jax.tree.map(lambda s: jnp.zeros(s.shape), shapes['batch_stats'])
+  places, counts = [], dict.fromkeys(op.primitives, 0)
+  for full in golden[f'{page}/param_names']:
+    name, leaf = full.split('/')
+    edge = op.primitives.index(name)
+    own = part(params, *place(name, leaf, edge, len(mix)))
+    shape = layout(leaf, own.shape)
+    put(own, parameter(counts[name], seed, leaf, shape))
+    counts[name] += 1
+    places.append((edge, place(name, leaf, edge, len(mix))))
+
+  @jax.jit
+  def back(cotangent):
+    def out(params, x):
+      variables = {'params': params, 'batch_stats': stats}
+      return op.apply(variables, x, mix, ctx, mutable=['batch_stats'])[0]
+
+    y, pull = jax.vjp(out, params, x)
+    return y, *pull(cotangent)
+
+  y, norms = golden[f'{page}/y'], golden[f'{page}/param_grad_l2']
+  r = last(h(number, golden['meta/seed_s'] + 13, 1.0, y.shape[1:]))
+  for n, expected in enumerate(golden[f'{page}/grad_x']):
+    got, of_params, of_x = back(jnp.zeros((len(y), *r.shape)).at[n].set(r))
+    close(got, y.transpose(0, 1, 3, 4, 2))
+    close(of_x[0], last(expected))
+    size = [np.linalg.norm(part(of_params, *where)) for _, where in places]
+    own = [edge == n for edge, _ in places]
+    np.testing.assert_allclose(size, norms * own, rtol=1e-9, atol=ROUNDING)
+
+
 @functools.cache  # equal parts compile once
 def setup(net, method='darts', nesterov=False, turn='alternate'):
   """A search's parts."""
@@ -183,7 +241,6 @@ def setup(net, method='darts', nesterov=False, turn='alternate'):
 
 
 step = jax.jit(search.step)
-KEY = jax.random.key(0)  # nothing here is random
 
 
 def weights(state, train, valid, parts):

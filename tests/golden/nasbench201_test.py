@@ -10,14 +10,11 @@ import pytest
 from sdnas_jax import search
 from sdnas_jax import totals
 from sdnas_jax.networks import nasbench201
-from sdnas_jax.networks import ops
 from sdnas_jax.spaces import SPACES
 from tests.golden import filling
 
 SPACE = SPACES['nasbench201']
 DECAY = 5e-4
-# Gradients of biases in front of a normalisation are 0 but for rounding.
-ROUNDING = 1e-9
 
 
 @pytest.fixture(autouse=True)
@@ -54,51 +51,9 @@ def batches(golden):
 
 @pytest.mark.parametrize('form, shift', [('search', 1), ('evaluation', 2)])
 def test_each_operation_alone(golden, form, shift):
-  """Operation o on edge o, of five edges that share their input."""
-  names, seed = SPACE.primitives, golden['meta/seed_s']
-  x = jnp.asarray(filling.last(filling.h(0, seed + 11, 2.0, (2, 4, 8, 8))))
-  ctx = ops.context(x, True, None, None, False)
-  x, mix = x[None], jnp.eye(len(names))
-  op = nasbench201.MixedOp(names, affine=form == 'evaluation')
-  grouped = ops.context(x[0], True, None, 'grouped', False)
-  shapes = jax.eval_shape(op.init, jax.random.key(0), x, mix, grouped)
-  rng = np.random.default_rng(0)  # what the other edges hold
-  params = jax.tree.map(
-    lambda s: rng.standard_normal(s.shape), shapes['params']
-  )
-  stats = jax.tree.map(lambda s: jnp.zeros(s.shape), shapes['batch_stats'])
-  places, counts = [], {}
-  for full in golden[f'op/{form}/param_names']:
-    name, leaf = full.split('/')
-    edge = names.index(name)
-    place = filling.convolution(name, leaf, edge, len(names))
-    own = filling.part(params, *place)
-    t = counts[name] = counts.get(name, -1) + 1
-    shape = own.shape[::-1] if leaf == 'kernel' else own.shape[-1:]
-    filling.put(own, filling.parameter(t, seed + shift, leaf, shape))
-    places.append((edge, place))
-
-  @jax.jit
-  def back(cotangent):
-    def out(params, x):
-      variables = {'params': params, 'batch_stats': stats}
-      return op.apply(variables, x, mix, ctx, mutable=['batch_stats'])[0]
-
-    y, pull = jax.vjp(out, params, x)
-    return y, *pull(cotangent)
-
-  y = golden[f'op/{form}/y']
-  r = filling.last(filling.h(1, seed + 13, 1.0, y.shape[1:]))
-  for edge in range(len(names)):
-    got, of_params, of_x = back(jnp.zeros((len(y), *r.shape)).at[edge].set(r))
-    filling.close(got, y.transpose(0, 1, 3, 4, 2))
-    filling.close(of_x[0], filling.last(golden[f'op/{form}/grad_x'][edge]))
-    for (own, place), norm in zip(
-      places, golden[f'op/{form}/param_grad_l2'], strict=True
-    ):
-      got = np.linalg.norm(filling.part(of_params, *place))
-      expected = norm if own == edge else 0
-      assert got == pytest.approx(expected, rel=1e-9, abs=ROUNDING)
+  op = nasbench201.MixedOp(SPACE.primitives, affine=form == 'evaluation')
+  seed = golden['meta/seed_s'] + shift
+  filling.alone(golden, f'op/{form}', op, filling.convolution, seed, 1)
 
 
 def test_the_supernet_s_logits_gradients_and_statistics(
@@ -121,7 +76,10 @@ def test_the_supernet_s_logits_gradients_and_statistics(
   names = golden['net/param_names']
   squares = filling.sums(of_w, names, filling.nasbench201)[:, 1]
   np.testing.assert_allclose(
-    np.sqrt(squares), golden['net/param_grad_l2'], rtol=1e-9, atol=ROUNDING
+    np.sqrt(squares),
+    golden['net/param_grad_l2'],
+    rtol=1e-9,
+    atol=filling.ROUNDING,
   )
   filling.close(np.sqrt(squares.sum()), golden['net/param_grad_global_l2'])
 

@@ -38,7 +38,7 @@ from sdnas_jax.kernels import mixture, depthwise, separable
 from tests import toys
 
 def numbers():
-  parts = toys.setup()
+  parts = toys.setup(layers=1)
   state = toys.state(parts)
   images = np.random.default_rng(0).random((4, *toys.IMAGE), np.float32)
   mix = jax.tree.map(jax.nn.softmax, state.params['alphas'])

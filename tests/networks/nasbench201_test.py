@@ -230,8 +230,7 @@ def test_untracked_a_validation_uses_its_own_batch():
   )
 
 
-def test_a_cell_s_derivatives_of_both_orders():
-  """Recomputed or not; reverse over reverse against a finite difference."""
+def test_recomputed_cells_change_no_derivative():
   with jax.enable_x64(True):
     rng = np.random.default_rng(0)
     images = jnp.asarray(rng.standard_normal((1, 3, 4, 4, 2)))
@@ -243,7 +242,6 @@ def test_a_cell_s_derivatives_of_both_orders():
     shapes = jax.eval_shape(init, jax.random.key(0), images, mix)['params']
     params = jax.tree.map(lambda s: rng.standard_normal(s.shape), shapes)
     x, unravel = flatten_util.ravel_pytree((params, mix, images))
-    v = jnp.asarray(rng.standard_normal(x.size))
 
     def loss(kind, x):
       params, mix, images = unravel(x)
@@ -256,7 +254,3 @@ def test_a_cell_s_derivatives_of_both_orders():
       for kind in (nasbench201.MixedCell, nasbench201.Recomputed)
     )
     np.testing.assert_allclose(again(x), plain(x), rtol=1e-9, atol=1e-12)
-    product = jax.jit(jax.grad(lambda x: jnp.vdot(plain(x), v)))(x)
-    h = 1e-6
-    numeric = (plain(x + h * v) - plain(x - h * v)) / (2 * h)
-    np.testing.assert_allclose(product, numeric, rtol=1e-4, atol=1e-4)

@@ -94,9 +94,9 @@ def test_padding_changes_no_logit():
   )
 
 
-def gradient(rng, **change):
+def gradient(rng, layers=2, **change):
   """Logits and a gradient of a small supernet."""
-  net = supernet.Supernet(toys.SPACE, 3, channels=4, layers=2, **change)
+  net = supernet.Supernet(toys.SPACE, 3, channels=4, layers=layers, **change)
   mix = {
     k: jnp.asarray(rng.random(toys.SPACE.shape), jnp.float32)
     for k in toys.SPACE.kinds
@@ -129,7 +129,7 @@ def test_recomputed_cells_change_nothing():
 
 def test_bfloat16_stays_close_and_its_statistics_are_float32():
   (ours, (logits, stats)), (theirs, (expected, _)) = (
-    gradient(np.random.default_rng(0), bf16=bf16, depthwise='grouped')
+    gradient(np.random.default_rng(0), 1, bf16=bf16, depthwise='grouped')
     for bf16 in (True, False)
   )
   assert logits.dtype == jnp.float32

@@ -33,6 +33,7 @@ def double():
 @pytest.fixture
 def theirs():
   """Three cells in float64, with alphas far from equal."""
+  torch.set_num_threads(1)  # else its threads spin beside XLA's
   torch.set_default_dtype(torch.float64)
   made = torch_supernet.Search(BATCH, CHANNELS, LAYERS, CLASSES)
   torch.set_default_dtype(torch.float32)

@@ -28,7 +28,7 @@ def portrait(at, workdir, points=0, spectrum=False, **change):
 
 @pytest.fixture(scope='module')
 def at():
-  parts, (_, valid) = toys.setup(), toys.halves()
+  parts, (_, valid) = toys.setup(layers=1), toys.halves()
   return parts, toys.state(parts), valid
 
 
