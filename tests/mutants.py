@@ -37,8 +37,8 @@ MUTANTS = (
   Mutant(
     'every cell is of kind reduce',
     'networks/supernet.py',
-    "kind = 'reduce' if reduction else 'normal'",
-    "kind = 'reduce'",
+    'own = mix[kind]',
+    "own = mix['reduce']",
     SUPERNET,
   ),
   Mutant(
@@ -50,9 +50,9 @@ MUTANTS = (
   ),
   Mutant(
     'the second reduction is a cell late',
-    'networks/supernet.py',
-    '2 * self.layers // 3)',
-    '2 * self.layers // 3 + 1)',
+    'spaces/space.py',
+    'layers // 3, 2 * layers // 3',
+    'layers // 3, 2 * layers // 3 + 1',
     SUPERNET,
   ),
   Mutant(
@@ -89,23 +89,27 @@ MUTANTS = (
     'the alphas learn from the training half',
     'search.py',
     """state.stats, valid, mix)
-    return cross_entropy(logits, valid)""",
+    return totals.cross_entropy(logits, valid)""",
     """state.stats, train, mix)
-    return cross_entropy(logits, train)""",
+    return totals.cross_entropy(logits, train)""",
     STEP,
   ),
   Mutant(
     'the weights learn under the alphas of before',
     'search.py',
-    'mix = method.relax(keys[1], params[',
-    'mix = method.relax(keys[1], state.params[',
+    """    state = move_alphas(state, *given, valid)
+    state, seen = move_weights(state, *given)
+""",
+    """    state, seen = move_weights(state, *given)
+    state = move_alphas(state, *given, valid)
+""",
     'tests/search_test.py -k without_distillation',
   ),
   Mutant(
     'the virtual step does not depend on the alphas',
     'bilevel/hypergrad.py',
-    'virtual(jax.grad(train_loss)(w, a))',
-    'virtual(jax.lax.stop_gradient(jax.grad(train_loss)(w, a)))',
+    'problem.virtual(grads)',
+    'problem.virtual(jax.lax.stop_gradient(grads))',
     'tests/bilevel/hypergrad_test.py -k quadratic',
   ),
   Mutant(
@@ -151,8 +155,8 @@ MUTANTS = (
   Mutant(
     'a teacher is an epoch late',
     'bilevel/distill.py',
-    'slot = _count(ring, index) % teachers\n',
-    'slot = (_count(ring, index) + 1) % teachers\n',
+    'slot = _count(ring, index) % len(ring.probs)\n',
+    'slot = (_count(ring, index) + 1) % len(ring.probs)\n',
     'tests/bilevel/distill_test.py',
   ),
   Mutant(
@@ -172,7 +176,7 @@ MUTANTS = (
   Mutant(
     'none may be chosen',
     'spaces/space.py',
-    "if name != 'none'",
+    "if none or name != 'none'",
     'if name',
     'tests/spaces/space_test.py',
   ),
