@@ -18,9 +18,11 @@ from sdnas_jax import methods
 from sdnas_jax import search
 from sdnas_jax.bilevel import arch as archs
 from sdnas_jax.data import split
+from sdnas_jax.networks import columns
 from sdnas_jax.networks import nasbench201 as cells
 from sdnas_jax.networks import ops
 from sdnas_jax.networks import sizing
+from sdnas_jax.networks import supernet
 from sdnas_jax.spaces import SPACES
 from tests import toys
 
@@ -87,6 +89,15 @@ def parameters(golden):
     yield name, parameter(t, golden['meta/seed_s'], name, shape)
 
 
+def even(golden):
+  """The same of a page whose parameters have one amplitude, 0.5."""
+  names, shapes = golden['net/param_readable'], golden['net/param_shapes']
+  for t, (name, shape) in enumerate(zip(names, shapes, strict=True)):
+    shape = tuple(map(int, shape.split('x')))
+    x = h(t, golden['meta/seed_s'], 0.5, shape)
+    yield name, 1 + x if name.endswith('_scale') else x
+
+
 def part(tree, path, row):
   """A view of what a name stands for."""
   for name in path.split('/'):
@@ -99,15 +110,20 @@ def put(own, x):
   own[...] = x.transpose(AXES[x.ndim]).reshape(own.shape)
 
 
-def fill(net, values, place):
-  """A network's variables with (name, values) of each parameter."""
-  mix = {kind: jnp.zeros(net.space.shape) for kind in net.space.kinds}
+def fill(net, values, place, rest=np.nan):
+  """A network's variables with (name, values) of each parameter.
+
+  Without `rest`, which all others have, there must be none.
+  """
+  shape = len(net.space.edges), columns.count(net)
+  mix = {kind: jnp.zeros(shape) for kind in net.space.kinds}
   variables = sizing.variables(sizing.shapes(net, (16, 16, 3), mix), 0)
   params = jax.tree.map(lambda x: np.full(x.shape, np.nan), variables['params'])
   for name, x in values:
     own = part(params, *place(name))
     assert np.isnan(own).all()
     put(own, x)
+  params = jax.tree.map(lambda x: np.where(np.isnan(x), rest, x), params)
   assert all(np.isfinite(x).all() for x in jax.tree.leaves(params))
   stats = jax.tree.map(np.float64, variables['batch_stats'])
   return jax.tree.map(jnp.asarray, {'params': params, 'batch_stats': stats})
@@ -128,8 +144,19 @@ def darts(name):
   return f'{first}/from{source}/{path}', row
 
 
+def beside(name):
+  """The same where a mix has columns besides the primitives'."""
+  path, row = darts(name)
+  first, *middle = path.split('/')
+  if middle[0].startswith('from') and middle[1] != 'auxiliary':
+    middle.insert(1, 'mixed')
+  return '/'.join([first, *middle]), row
+
+
 def mixed(operation, leaf, edge, edges):
   """The same within `ops.MixedOp`, of one of so many edges."""
+  if operation == 'auxiliary':
+    return f'auxiliary/{LAYER[leaf]}', edge
   if operation in ops.POOLS:
     return 'pools', ops.POOLS.index(operation)
   if operation == 'skip_connect':
@@ -169,6 +196,20 @@ def convolution(operation, leaf, edge, edges):
     stacked = edge + edges * list(cells.CONVOLUTIONS).index(operation)
     return LAYER[leaf], stacked
   return f'{operation}/{leaf}', edge
+
+
+def watched(net, variables, batch, mix):
+  """Logits and the cells' outputs, in training."""
+  logits, seen = net.apply(
+    variables,
+    batch.image,
+    mix,
+    train=True,
+    capture_intermediates=lambda part, _: isinstance(part, supernet.Cell),
+    mutable=['batch_stats', 'intermediates'],
+  )
+  cells = seen['intermediates']
+  return logits, [cells[f'cell{n}']['__call__'][0] for n in range(net.layers)]
 
 
 @functools.cache  # equal parts compile once
@@ -222,6 +263,17 @@ def sums(params, names, place):
   """[names, 2] sum, and sum of squares, of each parameter."""
   own = [part(params, *place(name)) for name in names]
   return np.array([[x.sum(), (x**2).sum()] for x in map(np.asarray, own)])
+
+
+def alike(golden, value, logits, cells):
+  """Compares a network's loss, logits and cells with a page's."""
+  close(value, golden['net/loss'])
+  close(logits, golden['net/logits'])
+  for out, shape in zip(cells, golden['net/cell_out_shape'], strict=True):
+    assert out.shape == (1, *shape[[0, 2, 3, 1]])
+  close([np.linalg.norm(out) for out in cells], golden['net/cell_out_l2'])
+  means = np.concatenate([out.mean(axis=(0, 1, 2, 3)) for out in cells])
+  close(means, golden['net/cell_out_channel_mean'])
 
 
 def close(got, expected, tolerance=1e-9):
