@@ -79,11 +79,12 @@ def shifted(mix, by):
 def renormalised(p, alive):
   """Rows clipped to [0, 1] and divided by their sums, or one-hot where it is 0.
 
-  Which may leave the box, as in the authors' code.
+  Which may leave the box, as in the authors' code. What is clipped to 0 keeps
+  the least weight there is, for the attack must see what more would do.
   """
   best = jnp.argmax(jnp.where(alive, p, -jnp.inf), axis=-1)
   p = jnp.where(alive, jnp.clip(p, 0, 1), 0)
   total = jnp.sum(p, axis=-1, keepdims=True)
   p = jnp.where(total == 0, jax.nn.one_hot(best, p.shape[-1]), p)
-  p = jnp.where(alive, p, 0)
-  return p / jnp.where(total == 0, 1, total)
+  p = p / jnp.where(total == 0, 1, total)
+  return jnp.where(alive, jnp.maximum(p, jnp.finfo(p.dtype).tiny), 0)

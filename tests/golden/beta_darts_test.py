@@ -1,5 +1,7 @@
 """beta-DARTS's penalty and alpha steps against Sunshine-Ye/Beta-DARTS."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,6 +12,7 @@ from sdnas_jax import methods
 from sdnas_jax.bilevel import optimizers
 from tests.golden import filling
 from tests.golden import given
+from tests.golden import tabular
 
 GOLDEN = filling.load('beta_darts')
 METHOD = methods.make('beta_darts', {})
@@ -79,3 +82,20 @@ def test_five_steps():
     alphas = optax.apply_updates(alphas, updates)
     told = GOLDEN['steps_alpha_after'][t]
     np.testing.assert_allclose(alphas, told, rtol=1e-10, atol=1e-12)
+
+
+def test_a_step_of_a_network():
+  case = tabular.Case(GOLDEN)
+  epoch = int(case.told['epoch'])
+
+  def run(state, train, valid, parts):
+    parts = dataclasses.replace(parts, epochs=EPOCHS, steps=1)
+    begun = state._replace(step=jnp.asarray(epoch), epoch=jnp.asarray(epoch))
+    after = filling.step(begun, filling.KEY, train, valid, parts)
+    told = case.told['outer_grad_with_penalty_without_wd']
+    found = filling.seen(begun, after)['cell']
+    np.testing.assert_allclose(found, told, rtol=1e-7, atol=1e-10)
+    return after, METHOD.relax(after.arch, None)
+
+  used = case.check(METHOD, run)
+  np.testing.assert_allclose(used['cell'], case.told['weights_used'], rtol=1e-9)

@@ -220,4 +220,5 @@ def test_the_loop():
     close(w, GOLDEN['loop_W'][t])
     close(a, GOLDEN['loop_alpha'][t])
   *_, (w, _) = steps(np.full(len(own), LIMIT))
-  differ(w, GOLDEN['loop_W'][-1])
+  if not np.allclose(scale, np.minimum(1, LIMIT / own)):
+    differ(w, GOLDEN['loop_W'][-1])

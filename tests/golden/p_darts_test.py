@@ -1,9 +1,16 @@
 """P-DARTS's stages, masks, dropout and skip limit against chenxin061/pdarts."""
 
+import functools
+
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from sdnas_jax import methods
+from sdnas_jax import search
+from sdnas_jax.bilevel import optimizers
+from sdnas_jax.networks import ops
 from sdnas_jax.networks import sizing
 from sdnas_jax.networks import supernet
 from sdnas_jax.spaces import SPACES
@@ -121,3 +128,89 @@ def test_genotypes_by_their_limit_of_skips():
     given.numbers(SPACE, found['normal']),
     GOLDEN['final/genotype_normal_unrestricted'],
   )
+
+
+def close(found, expected):
+  np.testing.assert_allclose(found, expected, rtol=0, atol=1e-9)
+
+
+def test_skips_are_dropped_elementwise(monkeypatch):
+  told = {
+    name.removeprefix('skipdrop/'): x
+    for name, x in GOLDEN.items()
+    if name.startswith('skipdrop/')
+  }
+  columns = np.array([SPACE.primitives.index(op) for op in told['ops']])
+  x = jnp.asarray(filling.last(told['x']))[None]
+  op, r = ops.MixedOp(SPACE.primitives, x.shape[-1], 1), filling.last(told['r'])
+  mask = np.isin(np.arange(len(SPACE.primitives)), columns)[None]
+  ctx = ops.context(x[0], True, None, 'grouped', False)
+  shapes = jax.eval_shape(op.init, jax.random.key(0), x, mask * 1.0, ctx)
+  params, stats = (
+    jax.tree.map(lambda s: np.ones(s.shape), shapes[of])
+    for of in ('params', 'batch_stats')
+  )
+  for name, values in told.items():
+    if name.startswith('param/'):
+      _, operation, layer = name.split('/')
+      place = filling.mixed(operation, layer, 0, 1)
+      filling.put(filling.part(params, *place), values)
+  kept = jnp.asarray(filling.last(told['keep_mask']))[None]
+
+  def bernoulli(key, share, shape):
+    assert share == 1 - told['rate'] and shape == kept.shape
+    return kept
+
+  monkeypatch.setattr(jax.random, 'bernoulli', bernoulli)
+
+  def loss(logits):
+    alphas = jnp.zeros(mask.shape).at[0, columns].set(logits)
+    arch = given.arch({'normal': alphas}, {'normal': mask})
+    key, now = jax.random.key(0), given.now(0, 1)
+    mix = method(1).sample(key, arch, now, 'alphas')
+    mix['skip_dropout'] = key, told['rate']
+    variables = {'params': params, 'batch_stats': stats}
+    y, _ = op.apply(
+      *(variables, x, mix['normal'], ctx.dropping(mix)), mutable=['batch_stats']
+    )
+    return jnp.sum(r * y[0]), (y[0], mix['normal'][0, columns])
+
+  logits = jnp.asarray(told['logits'])
+  (_, (y, p)), grads = jax.value_and_grad(loss, has_aux=True)(logits)
+  close(p, told['p'])
+  close(y, filling.last(told['y']))
+  close(grads, told['grad_logits'])
+
+
+def test_a_masked_supernet_is_the_pruned_one():
+  net = supernet.Supernet(SPACE, 10, channels=4, layers=5)
+  variables = filling.fill(net, filling.even(GOLDEN), filling.darts, rest=0.1)
+  batch = filling.ready(GOLDEN['net/x'], GOLDEN['net/labels'])
+  masks = {kind: GOLDEN[f'stage1/kept_{kind}'] for kind in KINDS}
+  own = method(2)
+
+  @jax.jit
+  @functools.partial(jax.value_and_grad, argnums=(0, 1), has_aux=True)
+  def loss(w, alphas):
+    tables = {
+      k: jnp.zeros(SPACE.shape).at[np.nonzero(masks[k])].set(alphas[k].ravel())
+      for k in KINDS
+    }
+    mix = own.relax(given.arch(tables, masks), None)
+    filled = variables | {'params': w}
+    logits, cells = filling.watched(net, filled, batch, mix)
+    return search.cross_entropy(logits, batch), (logits, cells)
+
+  alphas = {k: jnp.asarray(GOLDEN[f'net/alpha_{k}']) for k in KINDS}
+  (value, (logits, cells)), (of_w, of_alphas) = loss(
+    variables['params'], alphas
+  )
+  filling.alike(GOLDEN, value, logits, cells)
+  for kind in KINDS:
+    close(of_alphas[kind], GOLDEN[f'net/grad_alpha_{kind}'])
+  names = GOLDEN['net/param_readable']
+  squares = filling.sums(of_w, names, filling.darts)[:, 1]
+  close(np.sqrt(squares), GOLDEN['net/param_grad_l2'])
+  # Nothing that was dropped has a gradient.
+  total = optimizers.norm(of_w)
+  filling.close(total, GOLDEN['net/param_grad_global_l2'])

@@ -1,19 +1,31 @@
 """SDARTS's perturbations and schedules against xiangning-chen/SmoothDARTS."""
 
+import dataclasses
+import functools
 import sys
+from unittest import mock
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from sdnas_jax import methods
+from sdnas_jax import search
 from sdnas_jax.bilevel import optimizers
 from sdnas_jax.methods.sdarts import radius
 from sdnas_jax.methods.sdarts import renormalised
+from sdnas_jax.networks import nasbench201
+from sdnas_jax.networks import ops
+from sdnas_jax.networks import sizing
+from sdnas_jax.networks import supernet
+from sdnas_jax.spaces import space as spaces
 from sdnas_jax.spaces import SPACES
 from tests.golden import filling
 from tests.golden import given
+from tests.golden import pytorch
+from tests.golden import tabular
 
 GOLDEN = filling.load('sdarts')
 DARTS = SPACES['darts']
@@ -141,3 +153,145 @@ def test_the_genotype():
     found = given.numbers(DARTS, graph)
     found[:, 0] = [columns.index(o) for o in found[:, 0]]
     np.testing.assert_array_equal(found, GOLDEN[f'genotype_{kind}'])
+
+
+SEVEN = DARTS.primitives[1:]
+MINI = {
+  name.removeprefix('mini_'): x
+  for name, x in GOLDEN.items()
+  if name.startswith('mini_')
+}
+
+
+class Mini(nn.Module):
+  """The page's: a stem, two mixed operations and a classifier."""
+
+  space = spaces.Space('mini', SEVEN, nodes=1, inputs=1)
+  partial, auxiliary = 1, False
+
+  @nn.compact
+  def __call__(self, images, mix, train=False, present=None):
+    ctx = ops.context(images, train, present, 'grouped', False)
+    x = ops.Stem(4, name='stem')(images, ctx)
+    for kind, stride in (('normal', 1), ('reduce', 2)):
+      op = ops.MixedOp(SEVEN, x.shape[-1], stride, name=kind)
+      x = op(x, mix[kind], ctx)
+    return ops.Classifier(10, name='classifier')(x)
+
+
+def place(name):
+  """Where we keep a part of it."""
+  if name in pytorch.WHOLE:
+    return filling.darts(pytorch.WHOLE[name])
+  kind, rest = name.split('.', 1)
+  path, row = filling.mixed(*pytorch.operation(rest, SEVEN), 0, 1)
+  return f'{kind}/{path}', row
+
+
+def unbiased(before, after, images):
+  """Theirs of the variance is, which the attack sees in the next step."""
+
+  def one(path, old, new):
+    if path[-1].key == 'mean':
+      return new
+    count = images[..., 0].size // (4 if path[0].key == 'reduce' else 1)
+    return 0.9 * old + (new - 0.9 * old) * count / (count - 1)
+
+  return jax.tree.map_with_path(one, before, after)
+
+
+@jax.jit
+def step(state, train, valid, noise, parts):
+  """A search's step under that noise, and the mix that the weights saw."""
+  used = []
+
+  def perturb(*args):
+    used.append(parts.method.perturb(*args))
+    return used[0]
+
+  method = dataclasses.replace(parts.method, perturb=perturb)
+  own = dataclasses.replace(parts, method=method)
+  with mock.patch.object(MODULE, 'noise', lambda *_: noise):
+    return search.step(state, filling.KEY, train, valid, own), used[0]
+
+
+def test_sizes():
+  for name, net in (
+    ('darts7', supernet.Supernet(DARTS, 10)),
+    ('nb201', nasbench201.Supernet(SPACES['nasbench201'], 10)),
+  ):
+    mix = {k: np.ones(net.space.shape, np.float32) for k in net.space.kinds}
+    params = sizing.shapes(net, (32, 32, 3), mix)['params']
+    # Theirs have no biases where the normalisation cancels them.
+    cancelled = sum(
+      x.size
+      for path, x in jax.tree_util.tree_leaves_with_path(params)
+      if path[-1].key == 'bias' and 'nor_conv' in str(path)
+    )
+    told = GOLDEN[f'param_count_{name}_supernet_c10']
+    assert sizing.size(params) - cancelled == told
+
+
+@pytest.mark.parametrize('case', ['none', 'rs', 'advnowrite'])
+def test_two_steps_of_a_network(case):
+  """Alpha steps write no running statistics here, as in `advnowrite`."""
+  net, told = (
+    Mini(),
+    {
+      name.removeprefix(f'{case}_'): x
+      for name, x in MINI.items()
+      if name.startswith(f'{case}_')
+    },
+  )
+  values = [*pytorch.sines(MINI['param_names'])]
+  variables = filling.fill(net, values, place)
+  name = {'none': 'darts', 'rs': 'sdarts_rs', 'advnowrite': 'sdarts_adv'}[case]
+  eps = {} if case == 'none' else dict.fromkeys(('first', 'last'), 'eps')
+  method = methods.make(name, {k: float(MINI[v]) for k, v in eps.items()})
+  parts = dataclasses.replace(filling.setup(net), method=method)
+  alphas = {k: jnp.asarray(MINI[f'alpha_{k}_init']) for k in net.space.kinds}
+  assert MINI['lr'] == filling.LR
+  state = filling.state(parts, variables, alphas, 3e-4, 0.0)
+  for t, norm in enumerate(told['grad_norm']):
+    limit = tabular.limit(MINI['grad_clip'], norm, norm)
+    state = state._replace(rates=state.rates | {'weights.clip': limit})
+    noise = told['noise'][t][:, None] if case != 'none' else np.zeros((2, 1, 7))
+    train, valid = (
+      filling.ready(MINI[f'{half}_x'][t], MINI[f'{half}_y'][t])
+      for half in ('train', 'valid')
+    )
+    noise = dict(zip(net.space.kinds, jnp.asarray(noise), strict=True))
+    before = state.stats
+    state, used = step(state, train, valid, noise, parts)
+    state = state._replace(stats=unbiased(before, state.stats, train.image))
+    for n, kind in enumerate(net.space.kinds):
+      for found, of in (
+        (used[kind], 'weights_used'),
+        (state.params['alphas'][kind], 'alpha_after'),
+      ):
+        filling.close(found[0], told[of][t, n])
+    mean = np.ravel(state.stats['stem']['Norm_0']['mean'])
+    written = np.abs(mean - told['stem_running_mean'][t]).max()
+    assert (written < 1e-9) == (case == 'advnowrite')
+  found = [
+    pytorch.flat(filling.part(state.params['weights'], *place(name)), x.shape)
+    for name, x in values
+  ]
+  np.testing.assert_allclose(
+    np.concatenate(found), told['params_after'], rtol=1e-8, atol=1e-10
+  )
+  if case == 'advnowrite':
+    differs = MINI['adv_weights_used'][-1] - told['weights_used'][-1]
+    assert np.abs(differs).max() > 1e-3
+
+
+def test_a_step_in_nas_bench_201_s_space():
+  shared = {name: MINI[name] for name in ('lr', 'grad_clip')}
+  case = tabular.Case(GOLDEN, **shared)
+  method = bounds('sdarts_rs', MINI['eps'])
+  noise = {'cell': jnp.asarray(case.told['noise'])}
+  run = functools.partial(step, noise=noise)
+  used = case.check(method, run)
+  np.testing.assert_allclose(
+    used['cell'], case.told['weights_used'], rtol=1e-9, atol=1e-12
+  )

@@ -82,7 +82,7 @@ def test_decisions(run):
 
 @pytest.mark.parametrize('run', RUNS[:2])
 def test_scores(run):
-  memory = 4 if 'crit2' in run else None
+  memory = 'crit2' in run and methods.options('sgas')['history']
   for e, (_, _, tables) in enumerate(search(run)):
     for kind in SPACE.kinds:
       p = softmax(tables[kind][-1])

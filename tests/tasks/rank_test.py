@@ -34,7 +34,9 @@ def ended(tmp_path_factory):
   at_once, never = (tmp_path_factory.mktemp('runs') / n for n in ('a', 'b'))
   given, add = [], rank.add
   with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(rank, 'add', lambda *at: given.append(at) or add(*at))
+    patch.setattr(
+      rank, 'add', lambda *at, **how: given.append(at) or add(*at, **how)
+    )
     search.run(config(3), at_once, dry_run=False)
     search.run(config(0), never, dry_run=False)
   return at_once, never, given[0]
@@ -54,7 +56,7 @@ def by_hand(apply, variables, setup, images, labels, index):
 
 
 def test_the_rows_are_the_sample_each_by_hand_and_the_table_s(ended, tmp_path):
-  _, _, (_, setup, state, valid, _) = ended
+  _, _, (setup, state, valid, seed, _, data) = ended
   # Barely trained, it takes all images for one class; this one does not.
   w = dict(state.params['weights'])
   kernel = np.array(w['classifier']['kernel'])
@@ -62,7 +64,7 @@ def test_the_rows_are_the_sample_each_by_hand_and_the_table_s(ended, tmp_path):
   w['classifier'] = {'kernel': kernel, 'bias': np.zeros(10, np.float32)}
   params = {**state.params, 'weights': parallel.replicate(w)}
   ranked = state._replace(params=params)
-  rank.add(config(8), setup, ranked, valid, tmp_path)
+  rank.add(*(setup, ranked, valid, seed, tmp_path, data), samples=8, batches=16)
   rows = artifacts.read_rows(tmp_path / 'rank.csv')
 
   images, labels = map(np.asarray, valid)
