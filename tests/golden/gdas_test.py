@@ -196,15 +196,16 @@ def steps(limits):
     'params': {'kernel': jnp.asarray(GOLDEN['loop_W0'])},
     'batch_stats': {'none': jnp.zeros(())},
   }
-  parts = filling.setup(Model(), 'gdas', True, 'weights_first')
+  parts = filling.setup(Model(), nesterov=True)
+  method = methods.make('gdas', {})
   alphas = {'cell': jnp.asarray(GOLDEN['loop_alpha0'])}
   state = filling.state(parts, variables, alphas, 5e-4, LIMIT)
   for t, limit in enumerate(limits):
     weights, alphas = GOLDEN['loop_gumbel'][t]
     gumbel = {'weights': weights, 'alphas': alphas}
     drawn = functools.partial(sample, gumbel=gumbel, tau=GOLDEN['loop_tau'][t])
-    method = dataclasses.replace(parts.method, sample=drawn)
-    own = dataclasses.replace(parts, method=method)
+    own = dataclasses.replace(method, sample=drawn)
+    own = dataclasses.replace(parts, method=own)
     rates = state.rates | {'weights.clip': jnp.asarray(limit)}
     halves = batch('train', t), batch('valid', t)
     state = filling.step(state._replace(rates=rates), filling.KEY, *halves, own)
