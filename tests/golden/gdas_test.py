@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from configs import search_gdas
 from sdnas_jax import methods
 from sdnas_jax.bilevel import arch as archs
 from sdnas_jax.bilevel import optimizers
@@ -125,8 +126,9 @@ def test_the_temperature(name):
   'name', [name for name in GOLDEN if name.startswith('sched_lr')]
 )
 def test_the_learning_rate(name):
-  epochs = len(GOLDEN[name])
-  found = optimizers.cosine(filling.LR, 0.001, np.arange(epochs), epochs)
+  epochs, weights = len(GOLDEN[name]), search_gdas.get_config().weights
+  schedule = optimizers.SCHEDULES[weights.schedule]
+  found = schedule(weights.lr, weights.lr_min, np.arange(epochs), epochs)
   close(found, GOLDEN[name])
 
 
