@@ -29,13 +29,16 @@ def sgas(
 
   def revise(past, arch, look):
     since = len(past.metrics) - 1 - warmup
-    if since < 0 or since % interval:
+    # Where a stage begins, what the one before has ended with is asked again.
+    due = 1 + since // interval
+    late = [k for k, m in arch.mask.items() if undecided(m, due)]
+    if since < 0 or since % interval or not late:
       return None
     mask = dict(arch.mask)
-    for kind, alive in mask.items():
+    for kind in late:
       before = past.alphas[kind][-1 - history : -1] if criterion == 2 else None
-      own = score(softmax(arch.alphas[kind]), before)
-      mask[kind] = decided(arch.alphas[kind], alive, own, arch.own['targets'])
+      alphas, own = arch.alphas[kind], score(softmax(arch.alphas[kind]), before)
+      mask[kind] = decided(alphas, mask[kind], own, arch.own['targets'])
     return Revision(arch=arch._replace(mask=mask))
 
   return Method(
@@ -55,6 +58,12 @@ def init(rng, space, tables, scale):
   """DARTS's, and where edges lead."""
   arch = method.normal(rng, space, tables, scale)
   return arch._replace(own={'targets': method.targets(space)})
+
+
+def undecided(alive, due):
+  """Whether there are edges to decide, and fewer decisions than are due."""
+  count = alive.sum(axis=-1)
+  return np.any(count > 1) and np.sum(count == 1) < due
 
 
 def rest(key, before, after, now):
@@ -107,10 +116,8 @@ def normalised(x):
 
 
 def decided(alphas, alive, own, targets):
-  """The mask after one more decision; the same if there is none to make."""
+  """The mask after one more decision."""
   alive, waiting = alive.copy(), alive.sum(axis=-1) > 1
-  if not waiting.any():
-    return alive
   edge = int(np.argmax(np.where(waiting, own, -np.inf)))
   alive[edge] = np.arange(alive.shape[1]) == 1 + alphas[edge, 1:].argmax()
   entering = targets == targets[edge]

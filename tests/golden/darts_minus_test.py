@@ -1,5 +1,6 @@
 """DARTS-'s schedules, mixed operations and supernet against the release."""
 
+import dataclasses
 import functools
 import json
 
@@ -119,19 +120,30 @@ def test_a_mixed_operation(stride):
   if stride == 1:
     value = GOLDEN[f'{case}_beta_e19_value']
     close(outs['beta_e19'] - outs['beta0'], value * x[0])
-  running(case, after['beta_e19'], y.size // y.shape[-1])
+  stats = running(case, after['beta_e19'], y.size // y.shape[-1])
+  mix = relaxed({'normal': alphas[None]}, epoch('beta_e19'))['normal']
+  y = op.apply(
+    {'params': params, 'batch_stats': stats},
+    *(x, mix, dataclasses.replace(ctx, train=False)),
+  )
+  told = GOLDEN[f'{case}_beta_e19_out_eval_after']
+  close(y[0], filling.last(told))
 
 
 def running(case, stats, count):
-  """Theirs of the variance is unbiased."""
+  """Compares the running statistics and returns theirs."""
   names = json.loads(str(GOLDEN[f'{case}_running_names']))
   told = GOLDEN[f'{case}_running_after']
+  theirs = jax.tree.map(np.array, stats)
   for name, expected in zip(names, told, strict=True):
     own, of = place(name), name.rsplit('_', 1)[1]
-    found = np.ravel(filling.part(stats, f'{own[0]}/{of}', own[1]))
-    if of == 'var':
-      found = 0.9 + (found - 0.9) * count / (count - 1)
-    close(found, expected)
+    found = filling.part(theirs, f'{own[0]}/{of}', own[1])
+    biased = found.ravel().copy()
+    found[...] = expected
+    if of == 'var':  # theirs is unbiased
+      biased = 0.9 + (biased - 0.9) * count / (count - 1)
+    close(biased, expected)
+  return theirs
 
 
 def place(name):

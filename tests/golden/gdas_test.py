@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from configs import search_gdas
 from sdnas_jax import methods
 from sdnas_jax.bilevel import arch as archs
 from sdnas_jax.bilevel import optimizers
@@ -125,8 +126,9 @@ def test_the_temperature(name):
   'name', [name for name in GOLDEN if name.startswith('sched_lr')]
 )
 def test_the_learning_rate(name):
-  epochs = len(GOLDEN[name])
-  found = optimizers.cosine(filling.LR, 0.001, np.arange(epochs), epochs)
+  epochs, weights = len(GOLDEN[name]), search_gdas.get_config().weights
+  schedule = optimizers.SCHEDULES[weights.schedule]
+  found = schedule(weights.lr, weights.lr_min, np.arange(epochs), epochs)
   close(found, GOLDEN[name])
 
 
@@ -196,15 +198,16 @@ def steps(limits):
     'params': {'kernel': jnp.asarray(GOLDEN['loop_W0'])},
     'batch_stats': {'none': jnp.zeros(())},
   }
-  parts = filling.setup(Model(), 'gdas', True, 'weights_first')
+  parts = filling.setup(Model(), nesterov=True)
+  method = methods.make('gdas', {})
   alphas = {'cell': jnp.asarray(GOLDEN['loop_alpha0'])}
   state = filling.state(parts, variables, alphas, 5e-4, LIMIT)
   for t, limit in enumerate(limits):
     weights, alphas = GOLDEN['loop_gumbel'][t]
     gumbel = {'weights': weights, 'alphas': alphas}
     drawn = functools.partial(sample, gumbel=gumbel, tau=GOLDEN['loop_tau'][t])
-    method = dataclasses.replace(parts.method, sample=drawn)
-    own = dataclasses.replace(parts, method=method)
+    own = dataclasses.replace(method, sample=drawn)
+    own = dataclasses.replace(parts, method=own)
     rates = state.rates | {'weights.clip': jnp.asarray(limit)}
     halves = batch('train', t), batch('valid', t)
     state = filling.step(state._replace(rates=rates), filling.KEY, *halves, own)

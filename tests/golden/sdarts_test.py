@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from configs import search_sdarts
 from sdnas_jax import methods
 from sdnas_jax import search
 from sdnas_jax.bilevel import optimizers
@@ -131,9 +132,11 @@ def test_schedules(space):
   found = radius(given.now(e, epochs), **ends)
   np.testing.assert_allclose(found, sizes, rtol=1e-12)
   rates = GOLDEN[f'lr_schedule_torch_ge_1_1_{space}']
-  found = optimizers.early_cosine(filling.LR, 0.001, e, epochs)
+  weights = search_sdarts.get_config().weights
+  ends = weights.lr, weights.lr_min, e, epochs
+  found = optimizers.SCHEDULES[weights.schedule](*ends)
   np.testing.assert_allclose(found, rates, rtol=1e-12)
-  usual = optimizers.cosine(filling.LR, 0.001, e, epochs)
+  usual = optimizers.cosine(*ends)
   assert np.abs(usual - rates).max() > 1e-4
 
 

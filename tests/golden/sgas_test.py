@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from configs import search_sgas
 from sdnas_jax import methods
 from sdnas_jax.bilevel import optimizers
 from sdnas_jax.methods.sgas import certainty
@@ -46,7 +47,10 @@ def search(run):
     tables = {k: np.stack([a[k] for a in seen]) for k in SPACE.kinds}
     past = given.past([{}] * (e + 1), epochs, tables)
     revision = method.revise(past, arch, None)
-    arch = arch if revision is None else revision.arch
+    if revision is not None:
+      arch = revision.arch
+      # So it is asked where the batch grows, since a stage begins there.
+      assert method.revise(past, arch, None) is None
     yield method, arch, tables
 
 
@@ -103,8 +107,21 @@ def test_scores(run):
 def test_the_learning_rate_is_an_epoch_early(run):
   epochs = int(GOLDEN[f'{run}_num_epochs'])
   e, told = np.arange(epochs), GOLDEN[f'{run}_lr_by_epoch']
-  ends = filling.LR, told[-1]
-  found = optimizers.early_cosine(*ends, e, epochs)
+  weights = search_sgas.get_config().weights
+  ends = weights.lr, weights.lr_min
+  found = optimizers.SCHEDULES[weights.schedule](*ends, e, epochs)
   np.testing.assert_allclose(found, told, rtol=1e-12)
   usual = optimizers.cosine(*ends, e, epochs)
   assert np.abs(usual - told).max() > 1e-4
+
+
+@pytest.mark.parametrize('run', RUNS[:2])
+def test_the_batch_grows_after_a_decision(run):
+  config = search_sgas.get_config()
+  found = [
+    size
+    for stage in config.stages
+    for size in [stage.get('batch_size', config.batch_size)] * stage['epochs']
+  ]
+  for told in GOLDEN[f'{run}_batch_size_by_epoch'].T:
+    np.testing.assert_array_equal(found, told)

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from configs import search_snas
 from sdnas_jax import methods
 from sdnas_jax.bilevel import optimizers
 from sdnas_jax.methods.snas import temperature
@@ -108,9 +109,11 @@ def test_the_temperature():
 
 
 def test_the_learning_rate():
-  told = GOLDEN['sched_lr_w_E150']
-  epochs = np.arange(len(told))
-  close(optimizers.cosine(filling.LR, 0.001, epochs, len(told)), told)
+  told, config = GOLDEN['sched_lr_w_E150'], search_snas.get_config()
+  assert config.epochs == len(told)
+  weights, epochs = config.weights, np.arange(len(told))
+  schedule = optimizers.SCHEDULES[weights.schedule]
+  close(schedule(weights.lr, weights.lr_min, epochs, len(told)), told)
 
 
 @pytest.mark.parametrize('n', range(len(CASES)), ids=CASES)
