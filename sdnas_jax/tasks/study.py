@@ -235,7 +235,7 @@ def _given(one):
     return False
   if parallel.leads():
     artifacts.folder(one.path)
-    found = one.cell and one.cell._asdict()
+    found = one.cell and one.cell.fields
     if one.among:
       best = results.best(one.among)
       print(f'{best.path.name} has the lowest error in validation')
