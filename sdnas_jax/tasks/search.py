@@ -285,7 +285,7 @@ def _search(stage, state, train, valid, log, kept):
     state = state._replace(epoch=fresh[0], sums=fresh[1])
     return between.revise(stage, state, valid, log, kept, save), line
 
-  if int(state.step) == 0:
+  if kept.place is None or kept.place.stage < stage.number:
     state = between.revise(stage, state, valid, log, kept, save)
   return loop.run(
     state,
