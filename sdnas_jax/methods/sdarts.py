@@ -16,6 +16,8 @@ import jax.numpy as jnp
 from sdnas_jax.methods import method
 from sdnas_jax.methods.method import Method
 
+LEAST = 1e-30  # an operation's weight; at 0 it would be dead
+
 
 def sdarts_rs(first: float = 0.03, last: float = 0.3) -> Method:
   """Uniform noise, in a box of half the width `first` to `last`."""
@@ -80,11 +82,11 @@ def renormalised(p, alive):
   """Rows clipped to [0, 1] and divided by their sums, or one-hot where it is 0.
 
   Which may leave the box, as in the authors' code. What is clipped to 0 keeps
-  the least weight there is, for the attack must see what more would do.
+  `LEAST`, for at 0 the attack would not see what more of it does.
   """
   best = jnp.argmax(jnp.where(alive, p, -jnp.inf), axis=-1)
   p = jnp.where(alive, jnp.clip(p, 0, 1), 0)
   total = jnp.sum(p, axis=-1, keepdims=True)
   p = jnp.where(total == 0, jax.nn.one_hot(best, p.shape[-1]), p)
   p = p / jnp.where(total == 0, 1, total)
-  return jnp.where(alive, jnp.maximum(p, jnp.finfo(p.dtype).tiny), 0)
+  return jnp.where(alive, jnp.maximum(p, LEAST), 0)

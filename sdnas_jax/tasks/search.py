@@ -85,13 +85,12 @@ def run(config: ConfigDict, workdir: pathlib.Path, dry_run: bool) -> None:
   reach = max(stage.method.reach for stage in plan)
   kept = checkpoints.Checkpoints(workdir / 'checkpoints', reach)
   stage, state, log = _resume(stages, space, kept, workdir, config.data.name)
-  fresh = kept.place is None
   while True:
-    state = _search(stage, state, train, valid, log, kept, fresh)
+    state = _search(stage, state, train, valid, log, kept)
     following = stages[stage.number + 1 :]
     if log.stopped is not None or not following:
       break
-    stage, fresh = following[0], True
+    stage = following[0]
     state = stage.enter(state)
   measure.portrait(
     *(stage.setup, state, valid, stage.seed, stage.probe, workdir),
@@ -248,7 +247,7 @@ def genotype(stage: Stage, state: search.State) -> spaces.Genotype:
   return stage.method.discretize(stage.setup.net.space, arch, mix)
 
 
-def _search(stage, state, train, valid, log, kept, fresh):
+def _search(stage, state, train, valid, log, kept):
   """Compiles, then runs the host loop to the stage's last epoch."""
   if int(state.epoch) == stage.epochs or log.stopped is not None:
     return state
@@ -287,7 +286,7 @@ def _search(stage, state, train, valid, log, kept, fresh):
     state = state._replace(epoch=fresh[0], sums=fresh[1])
     return between.revise(stage, state, valid, log, kept, save), line
 
-  if fresh:
+  if kept.place is None or kept.place.stage < stage.number:
     state = between.revise(stage, state, valid, log, kept, save)
   return loop.run(
     state,

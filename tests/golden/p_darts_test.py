@@ -73,21 +73,23 @@ def test_dropout_and_when_alphas_move(stage):
 
 @pytest.mark.parametrize('stage', [1, 2, 3])
 def test_sizes(stage):
-  """A stage's depth; and the parameters of what is alive in it."""
+  """A stage's depth; its skips to drop, and the parameters alive in it."""
   layers = STAGES[stage - 1]['model.layers']
   assert layers == GOLDEN['count/cells'][stage - 1]
   mask = architecture(stage).mask
   net = supernet.Supernet(SPACE, classes=10, layers=layers)
   mix = {kind: np.ones(SPACE.shape, np.float32) for kind in KINDS}
   params = sizing.shapes(net, (32, 32, 3), mix)['params']
-  total, dropped = sizing.size(params), 0
+  total, dropped, skips = sizing.size(params), 0, 0
   for cell, kind in enumerate(net.cells):
-    reduction = kind == 'reduce'
-    channels = params[f'cell{cell}']['preprocess1']['Pointwise_0']['kernel']
-    for edge, op in zip(*np.nonzero(~mask[kind]), strict=True):
-      stride = 2 if reduction and SPACE.edges[edge][0] < SPACE.inputs else 1
-      name, width = SPACE.primitives[op], channels.shape[-1]
-      dropped += numbers(name, width, stride)
+    first = params[f'cell{cell}']['preprocess1']['Pointwise_0']['kernel']
+    for edge, op in np.ndindex(*SPACE.shape):
+      halves = kind == 'reduce' and SPACE.edges[edge][0] < SPACE.inputs
+      name, alive = SPACE.primitives[op], mask[kind][edge, op]
+      skips += name == 'skip_connect' and alive and not halves
+      if not alive:
+        dropped += numbers(name, first.shape[-1], 2 if halves else 1)
+  assert skips == GOLDEN['dropout/number_of_dropout_edges'][stage - 1]
   assert total - dropped == GOLDEN['count/weights'][stage - 1]
   alphas = sum(GOLDEN[f'stage{stage}/alpha_{kind}'].size for kind in KINDS)
   logged = GOLDEN['count/weights_plus_alpha_as_logged'][stage - 1]
