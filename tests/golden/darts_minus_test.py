@@ -11,6 +11,7 @@ import pytest
 
 from sdnas_jax import methods
 from sdnas_jax import search
+from sdnas_jax import totals
 from sdnas_jax.methods.darts_minus import DECAYS
 from sdnas_jax.networks import columns
 from sdnas_jax.networks import ops
@@ -170,7 +171,7 @@ def test_the_supernet():
     mix = relaxed(alphas, epoch)
     w, stats = variables['params'], variables['batch_stats']
     logits, _ = search.forward(net, w, stats, batch, mix)
-    return search.cross_entropy(logits, batch), logits
+    return totals.cross_entropy(logits, batch), logits
 
   for beta in BETAS:
     (value, logits), grads = loss(alphas, epoch(beta))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from sdnas_jax import methods
-from sdnas_jax import search
+from sdnas_jax import totals
 from sdnas_jax.bilevel import optimizers
 from sdnas_jax.networks import ops
 from sdnas_jax.networks import sizing
@@ -201,7 +201,7 @@ def test_a_masked_supernet_is_the_pruned_one():
     mix = own.relax(given.arch(tables, masks), None)
     filled = variables | {'params': w}
     logits, cells = filling.watched(net, filled, batch, mix)
-    return search.cross_entropy(logits, batch), (logits, cells)
+    return totals.cross_entropy(logits, batch), (logits, cells)
 
   alphas = {k: jnp.asarray(GOLDEN[f'net/alpha_{k}']) for k in KINDS}
   (value, (logits, cells)), (of_w, of_alphas) = loss(

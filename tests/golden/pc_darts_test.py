@@ -12,7 +12,7 @@ import optax
 import pytest
 
 from sdnas_jax import methods
-from sdnas_jax import search
+from sdnas_jax import totals
 from sdnas_jax.bilevel import optimizers
 from sdnas_jax.methods.pc_darts import edge_weights
 from sdnas_jax.networks import columns
@@ -156,7 +156,7 @@ def test_the_supernet_and_three_steps_of_its_architecture():
     mix = METHOD.relax(first._replace(alphas=alphas), None)
     filled = variables | {'params': w}
     logits, cells = filling.watched(net, filled, batch, mix)
-    return search.cross_entropy(logits, batch), (logits, cells)
+    return totals.cross_entropy(logits, batch), (logits, cells)
 
   w, alphas = variables['params'], first.alphas
   (value, (logits, cells)), (of_w, grads) = loss(w, alphas)
