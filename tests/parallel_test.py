@@ -52,7 +52,7 @@ def run(devices, path):
     env={**os.environ, 'XLA_FLAGS': f'{os.environ["XLA_FLAGS"]} {flags}'},
     capture_output=True,
     text=True,
-    timeout=400,
+    timeout=900,
   )
   assert f'{devices} devices' in done.stdout, done.stderr
   return np.load(path)
