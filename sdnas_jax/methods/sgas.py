@@ -138,5 +138,6 @@ def discretize(space, arch, mix):
       for node in space.targets
       for edges in [np.array(space.entering(node))]
       for e in np.sort(edges[np.argsort(-chosen[edges], kind='stable')[:EDGES]])
+      if alive[e].any()
     ]
   return method.genotype(space, found)

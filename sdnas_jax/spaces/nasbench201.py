@@ -51,7 +51,8 @@ class Genotype(NamedTuple):
     cls, space: spaces.Space, mix: Mapping[str, np.ndarray]
   ) -> 'Genotype':
     """Every edge's strongest operation, `none` as any; ties: the first one."""
-    return of(tuple(space.primitives[k] for k in mix[KIND].argmax(axis=1)))
+    own = mix[KIND][:, : len(space.primitives)]
+    return of(tuple(space.primitives[k] for k in own.argmax(axis=1)))
 
   @property
   def fields(self) -> dict[str, str]:

@@ -250,7 +250,8 @@ def keep(
 ) -> dict[int, Pairs]:
   """Keeps the strongest edges of every node and their best primitive.
 
-  An edge's strength is its largest weight. Ties go to the lower index.
+  An edge's strength is its largest weight. Ties go to the lower index, and an
+  edge without any weight is gone.
 
   Args:
     space: the search space.
@@ -271,6 +272,7 @@ def keep(
     nodes[node] = tuple(
       (names[weights[edge].argmax()], space.edges[edge][0])
       for edge in entering[order[:most]]
+      if weights[edge].any()
     )
   return nodes
 
