@@ -10,7 +10,6 @@ b'PNG'
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from matplotlib import figure
 from matplotlib import ticker
 import numpy as np
 
@@ -36,10 +35,7 @@ def draw(panels: Mapping[int, Panel], best: float, dataset: str) -> bytes:
     A PNG.
   """
   size = 0.6 + 4.6 * len(panels), 3.6
-  picture = figure.Figure(size, dpi=130, layout='constrained')
-  row = picture.subplots(
-    1, len(panels), sharex=True, sharey=True, squeeze=False
-  )[0]
+  picture, row = figures.panels(len(panels), *size, sharex=True, sharey=True)
   for axes, (epochs, panel) in zip(row, panels.items(), strict=True):
     _draw(axes, epochs, panel, best)
   low = min(
