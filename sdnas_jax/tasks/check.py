@@ -84,6 +84,11 @@ def evaluate(config: ConfigDict) -> None:
   fields.networks(config, fields.EVALUATE, choices)
 
 
+def report(config: ConfigDict) -> None:
+  """The same for a report."""
+  fields.every(dict(artifacts.flat(config.to_dict())), fields.REPORT)
+
+
 def sizes(config: ConfigDict, source: sources.Source, devices: int) -> int:
   """Checks a search's config against the data and the devices.
 

@@ -162,13 +162,11 @@ def collect(
   what: str,
   unit: str,
 ) -> list[Tree]:
-  """The function's values for all operands, on the host, with progress.
+  """The function's values for all calls, on the host, with progress.
 
   Args:
     function: of a module, to be compiled.
     calls: operands, of which the first has a `step`.
-    what: is measured.
-    unit: a call's.
 
   Raises:
     Interrupted: after a signal.

@@ -20,7 +20,6 @@ from sdnas_jax.spaces import published
 from sdnas_jax.spaces import space as spaces
 from sdnas_jax.spaces import SPACES
 from sdnas_jax.tasks import check
-from sdnas_jax.tasks import fields
 from sdnas_jax.tasks import rank
 from sdnas_jax.tasks import results
 
@@ -30,7 +29,7 @@ STARTS = 4  # of a cell's layout: there may be a hundred to draw
 def run(config: ConfigDict, workdir: pathlib.Path, dry_run: bool) -> None:
   """Writes the report of each folder that `config.runs` names, by commas."""
   del workdir  # A report lies beside what it shows.
-  fields.every(dict(artifacts.flat(config.to_dict())), fields.REPORT)
+  check.report(config)
   check.hosts(config)
   if not config.runs:
     raise errors.BadInput(
