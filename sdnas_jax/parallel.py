@@ -104,6 +104,11 @@ def replicate(tree: Tree) -> Tree:
   return jax.tree.map(put, tree)
 
 
+def key(seed: int) -> jax.Array:
+  """The random key of a seed, on every device."""
+  return jax.jit(jax.random.key, out_shardings=everywhere())(np.uint32(seed))
+
+
 def spread(tree: Tree) -> Tree:
   """Joins every host's own rows of a batch to global arrays."""
   return jax.tree.map(

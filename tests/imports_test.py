@@ -14,7 +14,7 @@ ALLOWED = {
   'tf': set(),
   'compilation': set(),
   'malloc': set(),
-  'analysis': {'errors', 'report', 'spaces'},
+  'analysis': {'errors', 'spaces'},
   'bilevel': set(),
   'data': {'errors', 'parallel', 'tf'},
   'kernels': {'compilation', 'parallel'},

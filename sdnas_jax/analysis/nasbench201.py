@@ -93,10 +93,7 @@ def column(dataset: str, epochs: int, split: str) -> np.ndarray:
 
 
 def query(which: int | str | space.Cell) -> Record:
-  """What the table says of a cell.
-
-  Args:
-    which: its index, its architecture string, or its operations.
+  """What the table says of a cell: index, architecture string or operations.
 
   Raises:
     BadInput: there is no such cell.

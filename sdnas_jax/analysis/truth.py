@@ -46,10 +46,7 @@ def row(
 ) -> dict[str, float]:
   """The test accuracy, in [0, 1], after 200 epochs; {} if no table knows it.
 
-  Args:
-    genotype: what a search found.
-    data: the data set that it searches; for one that the table lacks, the truth
-      is that of cifar10.
+  For a data set that the table lacks, the truth is that of cifar10.
   """
   if not isinstance(genotype, nasbench201.Genotype):
     return {}

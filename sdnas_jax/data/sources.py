@@ -65,16 +65,12 @@ def imagenet16(classes: int, examples: int, tests: int, folder: str) -> Source:
   takes the labels 1 to `classes` of the downsampled ImageNet's files; TFDS's
   builder reads the same files, and its labels are theirs less 1.
   """
-  mean, std = (122.68, 116.66, 104.01), (63.22, 61.26, 65.09)
+  mean = tuple(x / 255 for x in (122.68, 116.66, 104.01))
+  std = tuple(x / 255 for x in (63.22, 61.26, 65.09))
   load = functools.partial(
     _load_first, classes, {'train': examples, 'test': tests}, folder
   )
-  return Source(
-    *(examples, tests, (16, 16, 3), classes),
-    tuple(x / 255 for x in mean),
-    tuple(x / 255 for x in std),
-    load,
-  )
+  return Source(examples, tests, (16, 16, 3), classes, mean, std, load)
 
 
 @contextlib.contextmanager
@@ -108,11 +104,9 @@ def _builder(name, folder, host=None):
 
 def _versions(folder):
   """The folders of a data set's prepared versions, the latest last."""
-  found = {path.name: path for path in folder.glob('*.*.*') if path.is_dir()}
-  numbers = [name for name in found if name.replace('.', '').isdigit()]
-  return [
-    found[n] for n in sorted(numbers, key=lambda n: [*map(int, n.split('.'))])
-  ]
+  found = [path for path in folder.glob('*.*.*') if path.is_dir()]
+  found = [path for path in found if path.name.replace('.', '').isdigit()]
+  return sorted(found, key=lambda path: [*map(int, path.name.split('.'))])
 
 
 def _load_tfds(name, folder, part):
@@ -203,12 +197,9 @@ def arrays(folder: str) -> Source:
 def from_arrays(images: np.ndarray, labels: np.ndarray) -> Source:
   """A source of arrays in memory.
 
-  Args:
-    images: uint8 [N, height, width, channels].
-    labels: integers [N], counted from 0.
-
   Raises:
-    BadInput: if they are not.
+    BadInput: if images are not uint8 [N, height, width, channels], or labels
+      not integers [N], counted from 0.
   """
   images, labels = np.asarray(images), np.asarray(labels)
   if images.dtype != np.uint8 or images.ndim != 4 or not images.size:

@@ -11,6 +11,7 @@ sees what it would have seen.
 """
 
 from collections.abc import Iterator
+import functools
 from typing import NamedTuple
 
 import jax
@@ -101,15 +102,10 @@ def _read(source, span, rows, skip, key):
 
 def like(source: sources.Source, size: int) -> split.Batch:
   """The shapes of a batch, all hosts together, spread over the devices."""
-  kinds = np.uint8, np.int32, np.int32, bool
-  shapes = source.shape, (), (), ()
-  place = parallel.divided()
-  return split.Batch(
-    *(
-      jax.ShapeDtypeStruct((size, *shape), kind, sharding=place)
-      for shape, kind in zip(shapes, kinds, strict=True)
-    )
-  )
+  shape = functools.partial(jax.ShapeDtypeStruct, sharding=parallel.divided())
+  image = shape((size, *source.shape), np.uint8)
+  number, present = shape((size,), np.int32), shape((size,), bool)
+  return split.Batch(image, number, number, present)
 
 
 def _filled(image, label, index, rows):

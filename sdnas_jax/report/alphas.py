@@ -1,4 +1,4 @@
-"""Draws how a search weighed its operations, epoch by epoch.
+"""Draws how a search weighed its operations, epoch by epoch, as a PNG.
 
   >>> import numpy as np
   >>> from sdnas_jax.report import alphas
@@ -17,6 +17,7 @@ from matplotlib import figure
 from matplotlib import gridspec
 from matplotlib import ticker
 import numpy as np
+from scipy import special
 
 from sdnas_jax.report import figures
 from sdnas_jax.spaces import space as spaces
@@ -42,10 +43,6 @@ def draw(history: Mapping[str, np.ndarray], space: spaces.Space) -> bytes:
 
   Args:
     history: alphas (logits) by kind of cell, each [epochs, edges, primitives].
-    space: what was searched.
-
-  Returns:
-    A PNG.
 
   Raises:
     ValueError: the edges or primitives of a table are not those of the space.
@@ -66,7 +63,7 @@ def draw(history: Mapping[str, np.ndarray], space: spaces.Space) -> bytes:
 def heat(history: Mapping[str, np.ndarray], space: spaces.Space) -> bytes:
   """Draws the same as heat maps, a row an operation from white to dark.
 
-  Arguments, result and errors are those of `draw`.
+  Arguments and errors are those of `draw`.
   """
   picture = _triangles(history, space, _heat, left=1.1)
   bar = picture.add_axes([0.42, 1 - 0.2 / picture.get_figheight(), 0.3, 0.01])
@@ -85,7 +82,7 @@ def _triangles(history, space, paint, left):
   heights = [_LEGEND] + len(history) * [part[1]]
   picture = figure.Figure((part[0], sum(heights)), dpi=130)
   stack = gridspec.GridSpec(len(heights), 1, picture, height_ratios=heights)
-  weights = {kind: _softmax(alphas) for kind, alphas in history.items()}
+  weights = {k: special.softmax(v, axis=-1) for k, v in history.items()}
   tables = np.stack([*weights.values()])
   span = tables.min(), tables.max()
   for n, (kind, table) in enumerate(weights.items()):
@@ -104,11 +101,6 @@ def _triangles(history, space, paint, left):
     half.suptitle(spaces.title(kind), fontsize=11, y=1 - 0.03 / part[1])
     half.supxlabel('epoch', fontsize=9, y=0.06 / part[1])
   return picture
-
-
-def _softmax(alphas: np.ndarray) -> np.ndarray:
-  powers = np.exp(alphas - alphas.max(axis=-1, keepdims=True))
-  return powers / powers.sum(axis=-1, keepdims=True)
 
 
 def _fill(half, grid, weights, space, paint, span):

@@ -16,6 +16,7 @@ may only cross between columns, where there are neither labels nor nodes.
 import dataclasses
 import html
 import itertools
+import pathlib
 import random
 import statistics
 import textwrap
@@ -28,21 +29,7 @@ _LETTER = 0.61 * _FONT
 _NODE, _LABEL, _LINE, _GAP = 34.0, 18.0, 6.0, 7.0  # Heights.
 _WIDTH, _MARGIN, _STARTS, _SWEEPS = 960.0, 10.0, 24, 24
 
-_PICTURE = """\
-<svg xmlns="http://www.w3.org/2000/svg" role="img" width="{shown:.0f}" \
-viewBox="0 {top:.1f} {width:.1f} {height:.1f}" text-anchor="middle" \
-font-size="{font}" font-family="Menlo, Consolas, 'DejaVu Sans Mono', monospace">
-<title>{title}</title>
-<marker id="arrow" viewBox="0 0 8 8" refX="8" refY="4" markerWidth="8" \
-markerHeight="8" markerUnits="userSpaceOnUse" orient="auto">
-<path d="M0 0.5 L8 4 L0 7.5 z" fill="#666"/></marker>
-<rect y="{top:.1f}" width="100%" height="100%" fill="#fff"/>
-<g fill="none" stroke-width="1.3" marker-end="url(#arrow)">
-{paths}
-</g>
-{boxes}
-</svg>
-"""
+_PICTURE = pathlib.Path(__file__).with_name('cell.svg').read_text()
 _PATH = """<path data-source="{}" data-target="{}" data-operation="{}" \
 stroke="{}" d="{}"/>"""
 _BOX = """<rect x="{:.1f}" y="{:.1f}" width="{:.1f}" height="{:.1f}" rx="8" \

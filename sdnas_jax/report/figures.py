@@ -1,17 +1,42 @@
-"""What the figures share: colours, axes without a frame, their PNG."""
+"""What runs measured, drawn; each figure is returned as a PNG.
+
+>>> from sdnas_jax.report import figures
+>>> row = {'train_loss': 1.0, 'test_loss': 1.2}
+>>> rows = [{**row, 'epoch': 0, 'train_error': 0.5, 'test_error': 0.6}]
+>>> figures.curves(rows, figures.TRAINING)[1:4]
+b'PNG'
+"""
 
 from collections.abc import Iterable
 from collections.abc import Iterator
+from collections.abc import Mapping
+from collections.abc import Sequence
 import io
 import itertools
 from typing import Any
 
 from matplotlib import axes
+from matplotlib import colors
 from matplotlib import figure
+from matplotlib import ticker
 from matplotlib.backends import backend_agg
+import numpy as np
+
+from sdnas_jax.spaces import nasbench201
 
 # Okabe and Ito's, which the colour-blind tell apart.
 COLOURS = '#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9'
+# The columns of each panel of curves.
+TRAINING = {
+  'loss': ('train_loss', 'test_loss'),
+  'error': ('train_error', 'test_error'),
+}
+SEARCH = {
+  'loss': ('train_loss', 'valid_loss', 'distill_loss'),
+  'accuracy': ('train_accuracy', 'valid_accuracy'),
+}
+GROUPS = 'alphas', 'weights'  # of a landscape
+_BINS, _LEVELS = 60, 12
 
 
 def coloured(each: Iterable[Any]) -> Iterator[tuple[Any, str]]:
@@ -25,8 +50,247 @@ def open_axes(panel: axes.Axes) -> None:
   panel.spines[['top', 'right']].set_visible(False)
 
 
+def panels(
+  count: int, width: float, height: float, **shared: Any
+) -> tuple[figure.Figure, np.ndarray]:
+  """A figure, its size in inches, of panels [count] side by side."""
+  picture = figure.Figure((width, height), dpi=130, layout='constrained')
+  return picture, picture.subplots(1, count, squeeze=False, **shared)[0]
+
+
 def png(picture: figure.Figure) -> bytes:
   """The figure, as a PNG."""
   content = io.BytesIO()
   backend_agg.FigureCanvasAgg(picture).print_png(content)
   return content.getvalue()
+
+
+def curves(
+  rows: Sequence[Mapping[str, Any]], shown: Mapping[str, Sequence[str]]
+) -> bytes:
+  """Draws losses, errors and accuracies over the epochs of a run.
+
+  Args:
+    rows: of a metrics.csv, with an `epoch` and the columns, each a number or
+      its text.
+    shown: the columns of each panel, by its name; all but a `loss` is a share
+      of 1.
+  """
+  picture, row = panels(len(shown), 8, 3)
+  epochs = [int(row['epoch']) + 1 for row in rows]
+  for panel, (what, columns) in zip(row, shown.items(), strict=True):
+    for name, colour in coloured(columns):
+      values = [float(row[name]) for row in rows]
+      panel.plot(
+        epochs,
+        values,
+        color=colour,
+        label=name.split('_')[0],
+        # A single epoch has no line to see.
+        marker='.',
+        markevery=[-1],
+      )
+    panel.set_ylabel(what)
+    panel.set_xlabel('epoch')
+    panel.xaxis.set_major_locator(ticker.MaxNLocator(integer=True))
+    panel.set_ylim(bottom=0)
+    open_axes(panel)
+    if what != 'loss':
+      panel.yaxis.set_major_formatter(ticker.PercentFormatter(1))
+  row[0].legend(frameon=False)
+  return png(picture)
+
+
+def spread(
+  rows: Sequence[Mapping[str, Any]],
+  names: Sequence[str],
+  by: str = 'epoch',
+  marks: Mapping[str, int] | None = None,
+  best: Mapping[str, float] | None = None,
+) -> bytes:
+  """Draws what several runs measured, by the epoch or by a field's value.
+
+  A panel a measure: each run faint, each method's mean, and a band of a
+  standard deviation to either side.
+
+  Args:
+    rows: each with `method`, `seed`, the measures, and what they go `by`.
+    names: the measures.
+    by: the epoch, from 0 on, or another column.
+    marks: epochs to mark, by what begins there.
+    best: of some measures, the highest there is.
+  """
+  picture, row = panels(len(names), 4 * len(names), 3.2)
+  methods = list(dict.fromkeys(row['method'] for row in rows))
+  for panel, name in zip(row, names, strict=True):
+    for method, colour in coloured(methods):
+      own = [row for row in rows if row['method'] == method]
+      _band(panel, own, by, name, method, colour)
+    for what, epoch in (marks or {}).items():
+      panel.axvline(epoch, color='0.6', linestyle=':', label=what)
+    if best and name in best:
+      panel.axhline(best[name], color='0.3', linestyle='--', label='optimum')
+    panel.set_title(name.replace('_', ' '), fontsize=10)
+    panel.set_xlabel(by)
+    if all(isinstance(row[by], int) for row in rows):
+      panel.xaxis.set_major_locator(ticker.MaxNLocator(integer=True))
+    open_axes(panel)
+  row[0].legend(frameon=False, fontsize=8)
+  return png(picture)
+
+
+def _band(panel, rows, by, name, method, colour):
+  """One method's runs, their mean and its band."""
+  runs = {}
+  for row in rows:
+    at = int(row['epoch']) + 1 if by == 'epoch' else row[by]
+    runs.setdefault(row['seed'], {})[at] = row[name]
+  for run in runs.values():
+    panel.plot(list(run), list(run.values()), color=colour, alpha=0.3, lw=0.8)
+  shared = sorted(set.intersection(*(set(run) for run in runs.values())))
+  values = np.array([[run[x] for x in shared] for run in runs.values()])
+  mean, std = values.mean(axis=0), values.std(axis=0, ddof=len(values) > 1)
+  panel.plot(shared, mean, color=colour, lw=2, marker='.', label=method)
+  if len(values) > 1:
+    panel.fill_between(shared, mean - std, mean + std, color=colour, alpha=0.15)
+
+
+def strip(rows: Sequence[Mapping[str, Any]]) -> bytes:
+  """Draws networks' errors as a row of dots each, with their mean as a bar.
+
+  Args:
+    rows: a run each, with a `network` and its `test_error` in [0, 1].
+  """
+  names = list(dict.fromkeys(row['network'] for row in rows))
+  picture, (panel,) = panels(1, 7, 0.8 + 0.5 * len(names))
+  for y, name in enumerate(names):
+    errors = [row['test_error'] for row in rows if row['network'] == name]
+    # Apart, so that equal errors show.
+    heights = y + np.linspace(-0.2, 0.2, len(errors) + 2)[1:-1]
+    panel.plot(errors, heights, 'o', color='#0072B2', alpha=0.6)
+    panel.plot([np.mean(errors)] * 2, [y - 0.3, y + 0.3], color='#D55E00')
+  panel.set_yticks(range(len(names)), names)
+  panel.set_ylim(len(names) - 0.5, -0.5)
+  panel.set_xlabel('test error; bar: mean')
+  panel.xaxis.set_major_formatter(ticker.PercentFormatter(1, decimals=1))
+  panel.grid(axis='x', alpha=0.25)
+  panel.spines[['top', 'right', 'left']].set_visible(False)
+  return png(picture)
+
+
+def scatter(parts: Mapping[str, np.ndarray]) -> bytes:
+  """Draws how the supernet's accuracy of architectures goes with the true one.
+
+  Args:
+    parts: by the title of a panel, each [n, 3]: accuracy in the supernet, true
+      accuracy, and the number of skip connections, which gives the colour.
+  """
+  picture, row = panels(len(parts), 1 + 3.8 * len(parts), 3.8)
+  counts = np.arange(len(nasbench201.EDGES) + 1)
+  norm = colors.BoundaryNorm(np.arange(len(counts) + 1) - 0.5, 256)
+  for panel, (title, part) in zip(row, parts.items(), strict=True):
+    guessed, true, skips = part.T
+    dots = panel.scatter(
+      guessed, true, 16, skips, norm=norm, cmap='viridis', linewidths=0
+    )
+    panel.set_title(title, fontsize=10)
+    panel.set_xlabel('accuracy in the supernet')
+    panel.locator_params(nbins=6)
+    for axis in (panel.xaxis, panel.yaxis):
+      axis.set_major_formatter(ticker.PercentFormatter(1))
+    open_axes(panel)
+  row[0].set_ylabel('true accuracy')
+  bar = picture.colorbar(dots, ax=row, ticks=counts)
+  bar.minorticks_off()
+  bar.set_label('skip connections')
+  return png(picture)
+
+
+def spectrum(runs: Mapping[str, Sequence[Mapping[str, float | str]]]) -> bytes:
+  """Draws Hessians' eigenvalues: the share of them in each of 60 bins.
+
+  All panels, one a run, have one scale; the shares' is logarithmic.
+
+  Args:
+    runs: by name, each rows with an `eigenvalue` and its `share` of all; what
+      is not finite is left out.
+  """
+  pairs = {
+    name: np.array([[row['eigenvalue'], row['share']] for row in rows], float)
+    for name, rows in runs.items()
+  }
+  pairs = {name: t[np.isfinite(t[:, 0])] for name, t in pairs.items()}
+  values = np.concatenate([[0.0], *(t[:, 0] for t in pairs.values())])
+  size = 7, 0.8 + 1.6 * len(runs)
+  picture = figure.Figure(size, dpi=130, layout='constrained')
+  column = picture.subplots(len(runs), 1, squeeze=False, sharex=True)[:, 0]
+  span = values.min(), max(values.max(), values.min() + 1e-9)
+  for panel, (name, table) in zip(column, pairs.items(), strict=True):
+    if len(table):
+      heights = table[:, 1]
+      panel.hist(
+        table[:, 0], _BINS, range=span, weights=heights, color='#0072B2'
+      )
+      panel.set_yscale('log')
+      panel.set_ylim(bottom=heights.min() / 2)  # or the lowest bars vanish
+    panel.axvline(0, color='0.6', linewidth=0.8)
+    largest = max(table[:, 0], default=np.nan)
+    panel.set_title(f'{name}: largest {largest:.3g}', fontsize=10)
+    panel.set_ylabel('share')
+    panel.spines[['top', 'right']].set_visible(False)
+  column[-1].set_xlabel('eigenvalue')
+  return png(picture)
+
+
+def landscape(runs: Mapping[str, Mapping[str, np.ndarray]]) -> bytes:
+  """Draws the loss around where searches ended, in alphas and in weights.
+
+  A row a group: the plane of each run, in colours that a group shares, and cuts
+  through all; a cut is the middle row.
+
+  Args:
+    runs: by name, each with `steps` [n] and, for the alphas and the weights,
+      the loss and the accuracy [n, n] in two directions.
+  """
+  count = len(runs)
+  size = 3.4 * count + 6.4, 3.0 * len(GROUPS)
+  picture = figure.Figure(size, dpi=110, layout='constrained')
+  widths = [1.0] * count + [0.95, 0.95]
+  grid = picture.subplots(len(GROUPS), count + 2, width_ratios=widths)
+  for row, of in zip(grid, GROUPS, strict=True):
+    tables = np.stack([run[f'{of}_loss'] for run in runs.values()])
+    known = tables[np.isfinite(tables)].astype(float)
+    low, high = (known.min(), known.max()) if known.size else (0.0, 1.0)
+    span = max(high - low, 1e-3 * max(abs(low), 1e-3))
+    levels = np.linspace(low, low + span, _LEVELS)
+    for panel, (name, run) in zip(row, runs.items(), strict=False):
+      shown = _plane(panel, run, of, levels)
+      panel.set_title(f'{name}: loss over the {of}', fontsize=9)
+    bar = picture.colorbar(shown, ax=row[count - 1], format='%.3g')
+    bar.ax.tick_params(labelsize=8)
+    _cuts(row[count], runs, f'{of}_loss', 'loss')
+    _cuts(row[count + 1], runs, f'{of}_accuracy', 'accuracy')
+  return png(picture)
+
+
+def _plane(panel, run, of, levels):
+  steps = run['steps']
+  # What is not finite stays white.
+  loss = np.ma.masked_invalid(run[f'{of}_loss'].T.astype(float))
+  shown = panel.contourf(steps, steps, loss, levels)
+  panel.plot([0], [0], '+', color='white')
+  panel.set_aspect('equal')
+  panel.tick_params(labelsize=8)
+  return shown
+
+
+def _cuts(panel, runs, name, what):
+  for (run, found), colour in coloured(runs.items()):
+    steps, middle = found['steps'], len(found['steps']) // 2
+    panel.plot(steps, found[name][:, middle], color=colour, label=run)
+    panel.plot(steps, found[name][middle], color=colour, linestyle=':')
+  panel.set_title(f'{what} along the first (-) and second (:)', fontsize=9)
+  panel.tick_params(labelsize=8)
+  open_axes(panel)
+  if len(runs) > 1:
+    panel.legend(frameon=False, fontsize=8)

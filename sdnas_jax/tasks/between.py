@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from sdnas_jax import compilation
 from sdnas_jax import parallel
 from sdnas_jax import search
+from sdnas_jax import sharpness
 from sdnas_jax.data import split
 from sdnas_jax.methods.method import Revision
 from sdnas_jax.runs import checkpoints
@@ -85,10 +86,9 @@ def looker(
 
   def look(mix):
     mix = parallel.replicate({k: jnp.asarray(v) for k, v in mix.items()})
-    program = compilation.Program(
-      measure.accuracy, (operands, valid, mix, bare)
-    )
+    given = operands, mix, valid, bare
+    program = compilation.Program(sharpness.accuracy, given)
     (run,) = compilation.build(program, place=parallel.everywhere())
-    return float(run(operands, valid, mix, bare))
+    return float(run(*given))
 
   return look

@@ -8,9 +8,6 @@ from ml_collections import ConfigDict
 
 from sdnas_jax import errors
 from sdnas_jax import parallel
-from sdnas_jax.bilevel import distill
-from sdnas_jax.bilevel import optimizers
-from sdnas_jax.bilevel import rules
 from sdnas_jax.data import sources
 from sdnas_jax.runs import artifacts
 from sdnas_jax.spaces import space as spaces
@@ -29,13 +26,11 @@ def search(config: ConfigDict) -> list[stages.Stage]:
     BadInput: names the first field that is unknown, missing or out of range.
   """
   errors.pick('space', config.get('space', ''), SPACES)
-  own = fields.OWN.get(config.space, {})
-  flat = dict(artifacts.flat(config.to_dict()))
-  given = {k: v for k, v in flat.items() if not k.startswith('options.')}
-  fields.every(given, fields.SEARCH | own)
+  known = fields.SEARCH | fields.OWN.get(config.space, {})
+  fields.networks(config, known, free=('options.',))
   plan = stages.plan(config, SPACES[config.space])
   for stage in plan:
-    _stage(stage, fields.SEARCH | own)
+    _stage(stage, known)
   for one, two in itertools.pairwise(plan):
     if two.carry != 'fresh' and one.config.model != two.config.model:
       raise errors.BadInput(
@@ -48,16 +43,7 @@ def search(config: ConfigDict) -> list[stages.Stage]:
 def _stage(stage, known):
   """The same for one stage."""
   config, epochs = stage.config, stage.total
-  choices = {
-    'distill.metric': distill.METRICS,
-    'distill.teacher': distill.TEACHERS,
-    'weights.rule': rules.WEIGHTS,
-    'weights.schedule': optimizers.SCHEDULES,
-    'alphas.rule': rules.ALPHAS,
-    'sharpness.of': ('alphas', 'weights'),
-    'sharpness.protocol': ('probe', 'robustdarts'),
-  }
-  given = fields.networks(config, known, choices, free=('options.',))
+  given = fields.networks(config, known, free=('options.',))
   warmup, points = config.distill.warmup, config.sharpness.landscape
   if config.distill.weight and warmup > epochs:
     raise errors.BadInput(
@@ -80,8 +66,7 @@ def _stage(stage, known):
 
 def evaluate(config: ConfigDict) -> None:
   """The same for the training of a derived network."""
-  choices = {'weights.schedule': optimizers.SCHEDULES}
-  fields.networks(config, fields.EVALUATE, choices)
+  fields.networks(config, fields.EVALUATE)
 
 
 def report(config: ConfigDict) -> None:

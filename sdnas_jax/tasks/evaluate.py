@@ -30,7 +30,7 @@ from sdnas_jax.kernels import depthwise
 from sdnas_jax.networks import derived
 from sdnas_jax.networks import nasbench201
 from sdnas_jax.networks import sizing
-from sdnas_jax.report import curves
+from sdnas_jax.report import figures
 from sdnas_jax.runs import artifacts
 from sdnas_jax.runs import checkpoints
 from sdnas_jax.runs import export
@@ -273,7 +273,7 @@ def _conclude(config, workdir, genotype, plan, log):
     'seed': config.seed,
   }
   artifacts.write_json(workdir / 'result.json', result)
-  picture = curves.draw(log.rows, curves.TRAINING)
+  picture = figures.curves(log.rows, figures.TRAINING)
   artifacts.write(workdir / 'curves.png', picture)
   report.write(workdir)
   print(f'\ntest error {result["test_error"]:.2%}, ', end='')

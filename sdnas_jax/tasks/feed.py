@@ -28,24 +28,13 @@ class Feed(NamedTuple):
   validate: Callable[[Tree, Any, int, int], Any]  # state, sums, start, stop
 
 
-def _advance(state, seed, train, stop, setup):
-  return evaluate.advance(state, jax.random.key(seed), train, stop, setup)
-
-
-def _step(state, seed, batch, setup):
-  return evaluate.step(state, jax.random.key(seed), batch, setup)
-
-
 def images(
   source: sources.Source, train: int, test: int, held: int
 ) -> tuple[Any, Any]:
   """The images to train and to test on: on the device, or where to read them.
 
-  Args:
-    source: of both.
-    train: how many to train on, the first.
-    test: how many to test on.
-    held: 0 if they are of the source's own test part, otherwise as many.
+  Training takes the first `train` images. The `test` ones are the `held` that
+  follow, or, with 0 held, of the source's own test part.
   """
   if source.stream is not None:
     part, begin = ('train', train) if held else ('test', 0)
@@ -79,15 +68,17 @@ def ready(
 
 def _held(state, train, test, seed, setup):
   """Many steps a dispatch, on images that every device holds."""
-  seed, n = np.uint32(seed), np.int32(0)
+  key, n = parallel.key(seed), np.int32(0)
   zero = parallel.replicate(totals.zero())
   go, look = compilation.build(
-    compilation.Program(_advance, (state, seed, train, n, setup), donated=(0,)),
+    compilation.Program(
+      evaluate.advance, (state, key, train, n, setup), donated=(0,)
+    ),
     compilation.Program(evaluate.validate, (state, test, zero, n, n, setup)),
     place=parallel.everywhere(),
   )
   return Feed(
-    lambda s, stop: go(s, seed, train, np.int32(stop), setup),
+    lambda s, stop: go(s, key, train, np.int32(stop), setup),
     lambda s, sums, i, j: look(
       s, test, sums or zero, np.int32(i), np.int32(j), setup
     ),
@@ -96,11 +87,11 @@ def _held(state, train, test, seed, setup):
 
 def _streamed(state, source, train, test, seed, setup):
   """A step a dispatch, on images that come while the last one is computed."""
-  size, number = setup.batch_size, np.uint32(seed)
+  size, key = setup.batch_size, parallel.key(seed)
   zero = parallel.replicate(totals.zero())
   like = stream.like(source, size)
   go, look = compilation.build(
-    compilation.Program(_step, (state, number, like, setup), donated=(0,)),
+    compilation.Program(evaluate.step, (state, key, like, setup), donated=(0,)),
     compilation.Program(evaluate.judge, (state, like, zero, setup)),
     place=parallel.everywhere(),
   )
@@ -110,7 +101,7 @@ def _streamed(state, source, train, test, seed, setup):
   def forward(state, stop):
     batches = itertools.islice(lessons, stop - int(state.step))
     for n, batch in enumerate(batches):
-      state = go(state, number, batch, setup)
+      state = go(state, key, batch, setup)
       if n % QUEUE == QUEUE - 1:
         jax.block_until_ready(state.step)
     return state

@@ -8,14 +8,17 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from sdnas_jax import errors
+from sdnas_jax.bilevel import distill
+from sdnas_jax.bilevel import optimizers
+from sdnas_jax.bilevel import rules
 from sdnas_jax.kernels import build
 from sdnas_jax.kernels import separable
 from sdnas_jax.runs import artifacts
 from sdnas_jax.spaces import nasbench201
 
-Known = Mapping[str, tuple[type, tuple[float, float] | None]]
+# Every field with its type, and the range of its numbers or the names it takes.
+Known = Mapping[str, tuple[type, tuple[float, float] | Collection[str] | None]]
 
-# Every field of a task, with its type and the range of its numbers.
 NATURAL, WHOLE = (1, math.inf), (0, math.inf)
 SHARE, BELOW_ONE = (0.0, 1.0), (0.0, 0.9999999)
 COMMON = {
@@ -32,7 +35,7 @@ COMMON = {
   'data.cutout': (int, WHOLE),
   'model.channels': (int, (2, math.inf)),
   'model.layers': (int, NATURAL),
-  'model.depthwise': (str, None),
+  'model.depthwise': (str, ('auto', *separable.BACKENDS)),
   'model.bf16': (bool, None),
   'weights.lr': (float, WHOLE),
   'weights.lr_min': (float, WHOLE),
@@ -40,7 +43,7 @@ COMMON = {
   'weights.decay': (float, WHOLE),
   'weights.nesterov': (bool, None),
   'weights.clip': (float, (1e-6, math.inf)),
-  'weights.schedule': (str, None),
+  'weights.schedule': (str, optimizers.SCHEDULES),
   'weights.warmup': (int, WHOLE),
 }
 SEARCH = COMMON | {
@@ -48,7 +51,7 @@ SEARCH = COMMON | {
   'data.shared': (bool, None),
   'method': (str, None),
   'stages': (tuple, None),
-  'weights.rule': (str, None),
+  'weights.rule': (str, rules.WEIGHTS),
   'weights.rho': (float, WHOLE),
   'model.remat': (bool, None),
   'alphas.lr': (float, WHOLE),
@@ -58,17 +61,17 @@ SEARCH = COMMON | {
   'alphas.scale': (float, WHOLE),
   'alphas.warmup': (int, WHOLE),
   'alphas.clip': (float, WHOLE),
-  'alphas.rule': (str, None),
+  'alphas.rule': (str, rules.ALPHAS),
   'distill.warmup': (int, WHOLE),
   'distill.weight': (float, WHOLE),
   'distill.teachers': (int, NATURAL),
-  'distill.metric': (str, None),
+  'distill.metric': (str, distill.METRICS),
   'distill.temperature': (float, (1e-3, math.inf)),
-  'distill.teacher': (str, None),
+  'distill.teacher': (str, distill.TEACHERS),
   'distill.decay': (float, SHARE),
   'sharpness.every': (int, WHOLE),
-  'sharpness.of': (str, None),
-  'sharpness.protocol': (str, None),
+  'sharpness.of': (str, ('alphas', 'weights')),
+  'sharpness.protocol': (str, ('probe', 'robustdarts')),
   'sharpness.batches': (int, NATURAL),
   'sharpness.products': (int, NATURAL),
   'sharpness.radius': (float, (1e-6, math.inf)),
@@ -99,10 +102,7 @@ REPORT = {'task': (str, None), 'runs': (str, None)}
 
 
 def networks(
-  config: ConfigDict,
-  known: Known,
-  choices: Mapping[str, Collection[str]],
-  free: tuple[str, ...] = (),
+  config: ConfigDict, known: Known, free: tuple[str, ...] = ()
 ) -> dict[str, Any]:
   """Checks all fields of a task that makes a network.
 
@@ -117,9 +117,6 @@ def networks(
   flat = dict(artifacts.flat(config.to_dict()))
   given = {k: v for k, v in flat.items() if not k.startswith(free)}
   every(given, known)
-  choices = {**choices, 'model.depthwise': ('auto', *separable.BACKENDS)}
-  for name, names in choices.items():
-    errors.pick(name, given[name], names)
   if config.model.depthwise == 'native':
     _native(config.model.bf16)
   return flat
@@ -155,7 +152,9 @@ def _field(name: str, value: Any, kind: type, limits: Any) -> None:
     )
   if kind is float and not math.isfinite(value):
     raise errors.BadInput(f'{name} must be finite, not {value}')
-  if limits and not limits[0] <= value <= limits[1]:
+  if kind is str and limits:
+    errors.pick(name, value, limits)
+  elif limits and not limits[0] <= value <= limits[1]:
     low, high = limits
     span = f'at least {low}' if math.isinf(high) else f'in [{low}, {high}]'
     raise errors.BadInput(f'{name} must be {span}, not {value}')

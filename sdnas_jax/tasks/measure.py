@@ -19,8 +19,7 @@ from sdnas_jax.analysis import landscape
 from sdnas_jax.data import split
 from sdnas_jax.methods.method import Method
 from sdnas_jax.networks import columns
-from sdnas_jax.report import spectrum as spectra
-from sdnas_jax.report import surface
+from sdnas_jax.report import figures
 from sdnas_jax.runs import artifacts
 from sdnas_jax.runs import loop
 from sdnas_jax.spaces import space as spaces
@@ -42,17 +41,15 @@ def probe(fields: Mapping[str, Any], decay: float) -> sharpness.Probe:
 
 
 def program(
-  setup: search.Setup,
-  valid: split.Split,
-  seed: np.uint32,
-  probe: sharpness.Probe,
+  setup: search.Setup, valid: split.Split, seed: int, probe: sharpness.Probe
 ) -> Callable[[search.State, spaces.Genotype], compilation.Program]:
   """From a state and its genotype to what measures them."""
+  key, kept = parallel.key(seed), bare(setup)
 
   def made(state, genotype):
     hard = columns.whole(setup.net, spaces.hard(setup.net.space, genotype))
-    given = operands(state), seed, valid, parallel.replicate(hard)
-    return compilation.Program(_measure, (*given, bare(setup), probe))
+    given = operands(state), key, valid, parallel.replicate(hard), kept, probe
+    return compilation.Program(sharpness.measure, given)
 
   return made
 
@@ -76,30 +73,27 @@ def portrait(
 
   What is there already is kept.
   """
-  given = operands(state), np.uint32(seed), valid, bare(setup)
-  path = workdir / 'landscape.npz'
+  at, kept = (operands(state), parallel.key(seed), valid), bare(setup)
   if points:
-    if _lacks(path):
-      found = _landscape(given, probe, points)
-      if parallel.leads():
-        artifacts.write_arrays(path, found)
-    _draw(path, artifacts.read_arrays, surface.draw)
-  path = workdir / 'spectrum.csv'
+    _add(
+      workdir / 'landscape.npz',
+      lambda: _landscape(at, seed, kept, probe, points),
+      *(artifacts.write_arrays, artifacts.read_arrays, figures.landscape),
+    )
   if spectrum:
-    if _lacks(path):
-      found = _spectrum(given, probe)
-      if parallel.leads():
-        artifacts.write_rows(path, found)
-    _draw(path, artifacts.read_rows, spectra.draw)
+    _add(
+      workdir / 'spectrum.csv',
+      lambda: _spectrum(at, kept, probe),
+      *(artifacts.write_rows, artifacts.read_rows, figures.spectrum),
+    )
 
 
-def _lacks(path):
-  """Whether a file is to be made, in which the hosts must agree."""
-  return bool(parallel.most(int(not path.exists()))[0])
-
-
-def _draw(path, read, draw):
-  """Draws a file, unless that was done."""
+def _add(path, make, write, read, draw):
+  """Makes a file and draws it, unless that was done; the hosts must agree."""
+  if parallel.most(int(not path.exists()))[0]:
+    found = make()
+    if parallel.leads():
+      write(path, found)
   picture = path.with_suffix('.png')
   if parallel.leads() and not picture.exists():
     artifacts.write(picture, draw({path.parent.name: read(path)}))
@@ -117,50 +111,21 @@ def bare(setup: search.Setup) -> search.Setup:
   return dataclasses.replace(setup, method=method, **dict.fromkeys(fields))
 
 
-def accuracy(
-  state: search.State, valid: split.Split, mix: Tree, setup: search.Setup
-) -> jax.Array:
-  """What `sharpness.accuracy` gives, in the order of a program's operands."""
-  return sharpness.accuracy(state, mix, valid, setup)
-
-
-def _measure(state, seed, valid, hard, setup, probe):
-  key = jax.random.key(seed)
-  return sharpness.measure(state, key, valid, hard, setup, probe)
-
-
-def _plane(state, seed, valid, setup, probe, one, two):
-  key = jax.random.key(seed)
-  return sharpness.plane(state, key, valid, one, two, setup, probe)
-
-
-def _columns(state, seed, valid, setup, probe, vectors):
-  key = jax.random.key(seed)
-  return sharpness.columns(state, key, valid, vectors, setup, probe)
-
-
-def _density(state, seed, valid, setup, probe, n):
-  key = jax.random.key(seed)
-  start = jax.random.fold_in(key, n)
-  return sharpness.density(state, key, valid, start, setup, probe)
-
-
-def _landscape(given, probe, points):
+def _landscape(at, seed, setup, probe, points):
   """`steps` [n], and each group's loss and accuracy [n, n].
 
   The directions follow from the seed alone, so that methods searched with one
   seed are cut alike.
   """
-  state, seed, *_ = given
   rng, steps = np.random.default_rng((seed, 2)), np.linspace(-1, 1, points)
   steps, rows = steps.astype(np.float32), []
   for of, draw in DIRECTIONS.items():
-    at = jax.device_get(state.params[of])
-    one, two = (parallel.replicate(draw(rng, at)) for _ in range(2))
-    how = dataclasses.replace(probe, of=of)
+    here = jax.device_get(at[0].params[of])
+    one, two = (parallel.replicate(draw(rng, here)) for _ in range(2))
+    how = setup, dataclasses.replace(probe, of=of)
     for n in range(points):
-      rows.append((*given, how, (one, steps[n : n + 1]), (two, steps)))
-  planes = collect(_plane, rows, 'landscape', 'row')
+      rows.append((*at, (one, steps[n : n + 1]), (two, steps), *how))
+  planes = collect(sharpness.plane, rows, 'landscape', 'row')
   found = {'steps': steps}
   for of in DIRECTIONS:
     own, planes = planes[:points], planes[points:]
@@ -169,19 +134,21 @@ def _landscape(given, probe, points):
   return found
 
 
-def _spectrum(given, probe):
+def _spectrum(at, setup, probe):
   """Eigenvalues, ascending, and the share of all that each stands for."""
   if probe.of == 'alphas':
-    x, _ = flatten_util.ravel_pytree(given[0].params['alphas'])
+    x, _ = flatten_util.ravel_pytree(at[0].params['alphas'])
     units = np.eye(x.size, dtype=x.dtype)
     blocks = np.split(units, range(BLOCK, x.size, BLOCK))
-    rows = [(*given, probe, block) for block in blocks]
-    matrix = np.concatenate(collect(_columns, rows, 'spectrum', 'block'))
+    rows = [(*at, block, setup, probe) for block in blocks]
+    each = collect(sharpness.columns, rows, 'spectrum', 'block')
+    matrix = np.concatenate(each)
     values = np.linalg.eigvalsh((matrix + matrix.T) / 2) + probe.decay
     shares = np.full(x.size, 1 / x.size)
   else:
-    rows = [(*given, probe, np.int32(n)) for n in range(SAMPLES)]
-    each = collect(_density, rows, 'spectrum', 'start')
+    starts = (jax.random.fold_in(at[1], n) for n in range(SAMPLES))
+    rows = [(*at, start, setup, probe) for start in starts]
+    each = collect(sharpness.density, rows, 'spectrum', 'start')
     values = np.concatenate([values for values, _ in each]) + probe.decay
     shares = np.concatenate([shares for _, shares in each]) / SAMPLES
   order = np.argsort(values)
@@ -195,13 +162,11 @@ def collect(
   what: str,
   unit: str,
 ) -> list[Tree]:
-  """The function's values for all operands, on the host, with progress.
+  """The function's values for all calls, on the host, with progress.
 
   Args:
     function: of a module, to be compiled.
     calls: operands, of which the first has a `step`.
-    what: is measured.
-    unit: a call's.
 
   Raises:
     Interrupted: after a signal.

@@ -15,10 +15,11 @@ import numpy as np
 
 from sdnas_jax import parallel
 from sdnas_jax import search
+from sdnas_jax import sharpness
 from sdnas_jax.analysis import truth
 from sdnas_jax.data import split
 from sdnas_jax.networks import columns
-from sdnas_jax.report import scatter
+from sdnas_jax.report import figures
 from sdnas_jax.runs import artifacts
 from sdnas_jax.spaces import nasbench201 as cells
 from sdnas_jax.spaces import space as spaces
@@ -48,7 +49,13 @@ def add(
   if parallel.most(int(parallel.leads() and there != asked))[0]:
     found = [cells.of(cells.cell(index)) for index in sample]
     some = jax.tree.map(lambda x: x[:images], jax.device_get(valid))
-    given = setup, state, parallel.replicate(some)
+    at, kept = parallel.replicate(some), measure.bare(setup)
+    mixes = (
+      columns.whole(setup.net, spaces.hard(cells.SPACE, one)) for one in found
+    )
+    # One program serves all; only the mix changes.
+    calls = [(measure.operands(state), mix, at, kept) for mix in mixes]
+    seen = measure.collect(sharpness.accuracy, calls, 'rank', 'cell')
     rows = [
       {
         'index': index,
@@ -58,16 +65,14 @@ def add(
         'skip_connections': genotype.architecture.count('skip_connect'),
         'images': images,
       }
-      for index, genotype, accuracy in zip(
-        sample, found, _accuracies(*given, found), strict=True
-      )
+      for index, genotype, accuracy in zip(sample, found, seen, strict=True)
     ]
     if parallel.leads():
       artifacts.write_rows(path, rows)
   if parallel.leads():
     found = read(path, data)
     titles = {f'{k}: tau {tau(v):.3f}': v for k, v in parts(found).items()}
-    artifacts.write(path.with_suffix('.png'), scatter.draw(titles))
+    artifacts.write(path.with_suffix('.png'), figures.scatter(titles))
     print(told(found))
 
 
@@ -112,18 +117,3 @@ def told(found: np.ndarray) -> str:
   """How well the supernet ranks, in a sentence."""
   each = [f'{tau(part):.3f} of {name}' for name, part in parts(found).items()]
   return f"Kendall's tau: {', '.join(each)}"
-
-
-def _accuracies(setup, state, valid, genotypes):
-  """One program serves all; only the mix changes."""
-  state, bare = measure.operands(state), measure.bare(setup)
-  calls = [
-    (
-      state,
-      valid,
-      columns.whole(setup.net, spaces.hard(cells.SPACE, genotype)),
-      bare,
-    )
-    for genotype in genotypes
-  ]
-  return measure.collect(measure.accuracy, calls, 'rank', 'cell')

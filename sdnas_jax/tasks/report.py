@@ -13,9 +13,8 @@ from sdnas_jax import parallel
 from sdnas_jax.analysis import truth
 from sdnas_jax.report import alphas
 from sdnas_jax.report import cells
-from sdnas_jax.report import curves
+from sdnas_jax.report import figures
 from sdnas_jax.report import page
-from sdnas_jax.report import spread
 from sdnas_jax.runs import artifacts
 from sdnas_jax.spaces import published
 from sdnas_jax.spaces import space as spaces
@@ -56,20 +55,22 @@ def write(folder: pathlib.Path) -> None:
   config, named = about['config'], dict(about.get('versions', {}))
   named['devices'] = ', '.join(about.get('devices', []))
   metrics = artifacts.read_rows(folder / 'metrics.csv')
-  fields = {k: str(v) for k, v in artifacts.flat(config)}
+  panels = figures.SEARCH if config['task'] == 'search' else figures.TRAINING
+  given = {k: str(v) for k, v in artifacts.flat(config)}
   sections = {
     'Result': _result(folder, config),
     'Runs': _runs(folder),
     'Cells': _cells(folder),
     'Alphas': _alphas(folder, config),
-    'Losses and accuracies': _curves(config, metrics),
+    'Losses and accuracies': metrics
+    and page.image(figures.curves(metrics, panels), 'curves, epoch by epoch'),
     'Truth': _truth(config, metrics),
     'Ranking': _ranking(folder, config),
     'Sharpness': _sharpness(folder),
     'Landscape': _picture(folder, 'landscape.png'),
     'Spectrum': _picture(folder, 'spectrum.png'),
     'Time': _time(metrics),
-    'Config': page.facts(fields),
+    'Config': page.facts(given),
     'Versions': page.facts(named),
     'Epochs': metrics and page.folded('every epoch', page.table(metrics)),
     'Files': page.listed(
@@ -151,19 +152,15 @@ def _cells(folder):
 
 
 def _told(genotype, last):
-  count = _differences(genotype, last)
-  same = 'These are the cells that the search has found.'
-  return f'<p>{f"{count} edges are not of the cells found." if count else same}'
-
-
-def _differences(one, other):
-  """How many edges of one genotype are not in the other."""
-  one, other = (published.read(genotype).graphs for genotype in (one, other))
-  return sum(
+  """How many edges of one genotype are not in the last."""
+  one, other = (published.read(each).graphs for each in (genotype, last))
+  count = sum(
     edge not in other[kind].edges
     for kind, cell in one.items()
     for edge in cell.edges
   )
+  same = 'These are the cells that the search has found.'
+  return f'<p>{f"{count} edges are not of the cells found." if count else same}'
 
 
 @functools.cache  # those of the runs are those of their study
@@ -190,13 +187,6 @@ def _alphas(folder, config):
   )
 
 
-def _curves(config, metrics):
-  if not metrics:
-    return ''
-  panels = curves.SEARCH if config['task'] == 'search' else curves.TRAINING
-  return page.image(curves.draw(metrics, panels), 'curves, epoch by epoch')
-
-
 def _truth(config, metrics):
   """What each epoch's genotype reaches when trained, if a table knows."""
   if config['task'] != 'search' or not metrics:
@@ -209,7 +199,7 @@ def _truth(config, metrics):
   panels = {'test accuracy': (column, 'optimum')}
   rows = [{**row, 'optimum': best} for row in metrics]
   told = f"true test accuracy of every epoch's cell; the best is {best:.2%}"
-  return f'<p>{note}</p>{page.image(curves.draw(rows, panels), told)}'
+  return f'<p>{note}</p>{page.image(figures.curves(rows, panels), told)}'
 
 
 def _ranking(folder, config):
@@ -225,7 +215,7 @@ def _sharpness(folder):
   own = {'method': folder.resolve().name, 'seed': 0}
   rows = [own | row for row in results.measured(folder)]
   return rows and page.image(
-    spread.draw(rows, results.MEASURES),
+    figures.spread(rows, results.MEASURES),
     'eigenvalue, sharpness, gap and loss drop',
   )
 

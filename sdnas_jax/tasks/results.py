@@ -13,10 +13,7 @@ import numpy as np
 
 from sdnas_jax import sharpness
 from sdnas_jax.analysis import truth
-from sdnas_jax.report import spectrum
-from sdnas_jax.report import spread
-from sdnas_jax.report import strip
-from sdnas_jax.report import surface
+from sdnas_jax.report import figures
 from sdnas_jax.report import table
 from sdnas_jax.runs import artifacts
 from sdnas_jax.runs import locks
@@ -87,12 +84,9 @@ def _result(path):
 
 
 def write(workdir: pathlib.Path, runs: Sequence[Run], field: str) -> None:
-  """Writes the tables and the figures of what is done.
+  """Writes the tables and the figures of those runs that are done.
 
-  Args:
-    workdir: of the study.
-    runs: all of it, done or not.
-    field: of the search, by whose values its cells are compared; '': by name.
+  Cells are compared by the values of a field of their search; '': by name.
   """
   rows = [row for one in runs for row in _rows(one, field)]
   if not rows:
@@ -107,7 +101,7 @@ def write(workdir: pathlib.Path, runs: Sequence[Run], field: str) -> None:
   names = 'seed', 'accuracy', 'supernet_accuracy', 'parameters'
   _table(workdir / 'ablation.csv', swept, names, value=field)
   swept = [{'method': 'mean', **r, 'seed': r['training_seed']} for r in swept]
-  draw = functools.partial(spread.draw, names=['accuracy'], by=field)
+  draw = functools.partial(figures.spread, names=['accuracy'], by=field)
   _draw(workdir / 'ablation.png', draw, swept)
   tested = [row for row in rows if field not in row and 'test_error' in row]
   shown = _table(
@@ -117,7 +111,7 @@ def write(workdir: pathlib.Path, runs: Sequence[Run], field: str) -> None:
     network='variant',
     seed='training_seed',
   )
-  _draw(workdir / 'comparison.png', strip.draw, shown)
+  _draw(workdir / 'comparison.png', figures.strip, shown)
   _follow(workdir, [one for one in runs if one.search])
   _portray(workdir, [one for one in runs if not one.seed])
 
@@ -216,15 +210,15 @@ def _follow(workdir, searches):
     ]
     if rows:
       artifacts.write_rows(workdir / f'{name}.csv', rows)
-      picture = spread.draw(rows, list(rows[0])[3:], 'epoch', marks, highest)
+      picture = figures.spread(rows, list(rows[0])[3:], 'epoch', marks, highest)
       artifacts.write(workdir / f'{name}.png', picture)
 
 
 def _portray(workdir, runs):
   """Draws the landscapes and the spectra beside one another."""
   for file, draw, read in (
-    ('landscape.npz', surface.draw, artifacts.read_arrays),
-    ('spectrum.csv', spectrum.draw, artifacts.read_rows),
+    ('landscape.npz', figures.landscape, artifacts.read_arrays),
+    ('spectrum.csv', figures.spectrum, artifacts.read_rows),
   ):
     there = {one.name: read(one.path / file) for one in runs}
     there = {name: found for name, found in there.items() if found}
@@ -232,16 +226,10 @@ def _portray(workdir, runs):
 
 
 def summary(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
-  """Mean and deviation of what each variant came to.
+  """Mean and deviation of what each variant came to, from rows of study.csv.
 
-  On NAS-Bench-201, Table 4 of the paper stands beside it.
-
-  Args:
-    rows: of study.csv.
-
-  Returns:
-    Rows of text, by title, the variant's name first; titles that no variant
-    fills are left out.
+  They are text, by title, the variant's name first; titles that no variant
+  fills are left out. On NAS-Bench-201, the paper's Table 4 stands beside them.
   """
   lines = {}
   for name in dict.fromkeys(row['variant'] for row in rows):

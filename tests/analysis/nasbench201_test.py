@@ -9,9 +9,9 @@ import sys
 import numpy as np
 import pytest
 
+from benchmarks import nasbench201_build
 from sdnas_jax import errors
 from sdnas_jax.analysis import nasbench201
-from sdnas_jax.analysis import nasbench201_build
 from sdnas_jax.spaces import nasbench201 as space
 
 ROOT = pathlib.Path(__file__).parent.parent.parent
@@ -106,9 +106,9 @@ def test_what_is_not_in_the_table_is_refused():
       nasbench201.column(*wrong)
 
 
-def run(*arguments, module='nasbench201'):
+def run(*arguments, module='sdnas_jax.analysis.nasbench201'):
   return subprocess.run(
-    [sys.executable, '-m', f'sdnas_jax.analysis.{module}', *arguments],
+    [sys.executable, '-m', module, *arguments],
     cwd=ROOT,
     capture_output=True,
     text=True,
@@ -196,6 +196,8 @@ def test_another_csv_is_refused(change, says, tmp_path):
 
 
 def test_the_building_command_refuses_in_one_sentence(tmp_path):
-  done = run(str(tmp_path / 'none.csv.gz'), module='nasbench201_build')
+  done = run(
+    str(tmp_path / 'none.csv.gz'), module='benchmarks.nasbench201_build'
+  )
   assert done.returncode == 2 and 'none.csv.gz' in done.stderr
   assert len(done.stderr.splitlines()) == 1

@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from sdnas_jax.report import curves
-from sdnas_jax.report import strip
+from sdnas_jax.report import figures
 
 
 @pytest.mark.parametrize('epochs', [1, 4])
@@ -16,7 +15,7 @@ def test_curves(drawn, epochs):
     {'epoch': str(n), **{name: str(table[name][n]) for name in names}}
     for n in range(epochs)
   ]
-  assert curves.draw(rows, curves.TRAINING).startswith(b'\x89PNG')
+  assert figures.curves(rows, figures.TRAINING).startswith(b'\x89PNG')
   (figure,) = drawn
   lines = [line for panel in figure.axes for line in panel.lines]
   for name, line in zip(names, lines, strict=True):
@@ -29,7 +28,7 @@ def test_strip(drawn):
     {'network': name, 'test_error': error}
     for name, error in [('a', 0.1), ('a', 0.3), ('b', 0.4)]
   ]
-  assert strip.draw(rows).startswith(b'\x89PNG')
+  assert figures.strip(rows).startswith(b'\x89PNG')
   (panel,) = drawn[0].axes
   dots, mean, one, same = panel.lines
   assert list(dots.get_xdata()) == [0.1, 0.3]

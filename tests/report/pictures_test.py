@@ -4,25 +4,23 @@ import numpy as np
 import pytest
 
 from sdnas_jax.report import alphas
-from sdnas_jax.report import scatter
-from sdnas_jax.report import spectrum
-from sdnas_jax.report import surface
+from sdnas_jax.report import figures
 from sdnas_jax.spaces import darts
 
 
 def landscape(seed):
   rng = np.random.default_rng(seed)
-  names = [f'{of}_{k}' for of in surface.GROUPS for k in ('loss', 'accuracy')]
+  names = [f'{of}_{k}' for of in figures.GROUPS for k in ('loss', 'accuracy')]
   found = {name: rng.random((5, 5)) for name in names}
   return {'steps': np.linspace(-1, 1, 5), **found}
 
 
 def test_the_cuts_go_through_the_middle_and_the_planes_share_a_scale(drawn):
   runs = {'A': landscape(0), 'B': landscape(1)}
-  assert surface.draw(runs).startswith(b'\x89PNG')
+  assert figures.landscape(runs).startswith(b'\x89PNG')
   panels = [p for p in drawn[0].axes if p.get_title()]
   assert len(panels) == 2 * 4
-  for row, of in zip((panels[:4], panels[4:]), surface.GROUPS, strict=True):
+  for row, of in zip((panels[:4], panels[4:]), figures.GROUPS, strict=True):
     planes = [panel.collections[0] for panel in row[:2]]
     tables = [run[f'{of}_loss'] for run in runs.values()]
     assert planes[0].get_clim() == planes[1].get_clim()
@@ -46,11 +44,11 @@ def test_a_landscape_that_is_flat_or_lost_is_drawn(value):
     name: np.full_like(table, value, np.float32) if name != 'steps' else table
     for name, table in landscape(0).items()
   }
-  assert surface.draw({'flat': flat}).startswith(b'\x89PNG')
+  assert figures.landscape({'flat': flat}).startswith(b'\x89PNG')
   flat['weights_loss'][0, 0] = np.inf
-  assert surface.draw({'flat': flat}).startswith(b'\x89PNG')
+  assert figures.landscape({'flat': flat}).startswith(b'\x89PNG')
   row = {'eigenvalue': value, 'share': 1.0}
-  assert spectrum.draw({'flat': [row]}).startswith(b'\x89PNG')
+  assert figures.spectrum({'flat': [row]}).startswith(b'\x89PNG')
 
 
 def test_the_bars_of_a_spectrum_sum_the_shares(drawn):
@@ -60,7 +58,7 @@ def test_the_bars_of_a_spectrum_sum_the_shares(drawn):
     {'eigenvalue': '1.99', 'share': '0.125'},
     {'eigenvalue': '2.0', 'share': '0.125'},
   ]
-  spectrum.draw({'A': rows, 'B': rows[:1]})
+  figures.spectrum({'A': rows, 'B': rows[:1]})
   one, other = drawn[0].axes
   heights = [bar.get_height() for bar in one.patches]
   assert sum(heights) == 1 and heights[0] == 0.25 and heights[-1] == 0.25
@@ -73,7 +71,7 @@ def test_every_architecture_ranked_is_a_dot_and_its_skips_the_colour(drawn):
   parts = {'all': np.random.default_rng(0).random((9, 3))}
   parts['all'][:, 2] = 0, 1, 2, 3, 4, 5, 6, 6, 0
   parts['one'] = parts['all'][:1]
-  assert scatter.draw(parts).startswith(b'\x89PNG')
+  assert figures.scatter(parts).startswith(b'\x89PNG')
   for panel, (title, part) in zip(drawn[0].axes, parts.items(), strict=False):
     assert panel.get_title() == title
     (dots,) = panel.collections

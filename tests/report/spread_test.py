@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from sdnas_jax.report import spread
+from sdnas_jax.report import figures
 
 
 def rows():
@@ -16,7 +16,7 @@ def rows():
 
 
 def test_means_and_bands_of_every_panel(drawn):
-  png = spread.draw(rows(), ['x', 'y'], marks={'begins': 2})
+  png = figures.spread(rows(), ['x', 'y'], marks={'begins': 2})
   assert png.startswith(b'\x89PNG')
   panels = drawn[-1].axes
   assert [panel.get_title() for panel in panels] == ['x', 'y']
@@ -31,7 +31,7 @@ def test_means_and_bands_of_every_panel(drawn):
 
 
 def test_one_run_has_no_band(drawn):
-  spread.draw([row for row in rows() if row['seed'] == 0], ['x'])
+  figures.spread([row for row in rows() if row['seed'] == 0], ['x'])
   assert not drawn[-1].axes[0].collections
 
 
@@ -41,7 +41,7 @@ def test_a_field_s_values_are_where_they_are(drawn):
     {'method': 'mean', 'seed': seed, 'teachers': value, 'accuracy': share}
     for value, seed, share in pairs
   ]
-  spread.draw(rows, ['accuracy'], 'teachers')
+  figures.spread(rows, ['accuracy'], 'teachers')
   (panel,) = drawn[-1].axes
   one, other, mean = panel.lines
   assert one.get_xydata().tolist() == [[2, 0.5], [1, 0.25]]

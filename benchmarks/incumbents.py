@@ -1,7 +1,7 @@
 """Draws the best test accuracy that searches of a table found, over the cost.
 
 >>> import numpy as np
->>> from sdnas_jax.report import incumbents
+>>> from benchmarks import incumbents
 >>> panel = incumbents.Panel({'mine': np.full((2, 3), 93.0)}, limit=94.0)
 >>> incumbents.draw({12: panel}, best=94.4, dataset='cifar10')[1:4]
 b'PNG'
@@ -10,7 +10,6 @@ b'PNG'
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from matplotlib import figure
 from matplotlib import ticker
 import numpy as np
 
@@ -36,10 +35,7 @@ def draw(panels: Mapping[int, Panel], best: float, dataset: str) -> bytes:
     A PNG.
   """
   size = 0.6 + 4.6 * len(panels), 3.6
-  picture = figure.Figure(size, dpi=130, layout='constrained')
-  row = picture.subplots(
-    1, len(panels), sharex=True, sharey=True, squeeze=False
-  )[0]
+  picture, row = figures.panels(len(panels), *size, sharex=True, sharey=True)
   for axes, (epochs, panel) in zip(row, panels.items(), strict=True):
     _draw(axes, epochs, panel, best)
   low = min(

@@ -1,6 +1,6 @@
 """Packs a CSV of NAS-Bench-201 into the file that the package reads.
 
-  python -m sdnas_jax.analysis.nasbench201_build table.csv.gz
+  python -m benchmarks.nasbench201_build table.csv.gz
 
 A row an architecture, in the benchmark's order, with `arch`, its string; for
 each data set (c10, c100, in16), `c10_valid` and `c10_test` after 200 epochs and
