@@ -14,7 +14,7 @@ ALLOWED = {
   'tf': set(),
   'compilation': set(),
   'malloc': set(),
-  'analysis': {'errors', 'spaces'},
+  'analysis': {'errors', 'report', 'spaces'},
   'bilevel': set(),
   'data': {'errors', 'parallel', 'tf'},
   'kernels': {'compilation', 'parallel'},

@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 
-from benchmarks import tabular
+from sdnas_jax.analysis import tabular
 from sdnas_jax.spaces import nasbench201 as space
 
 ROOT = pathlib.Path(__file__).parent.parent.parent
@@ -130,7 +130,7 @@ def test_the_table_by_hand():
 
 def run(*flags):
   return subprocess.run(
-    [sys.executable, '-m', 'benchmarks.tabular', *flags],
+    [sys.executable, '-m', 'sdnas_jax.analysis.tabular', *flags],
     cwd=ROOT,
     capture_output=True,
     text=True,

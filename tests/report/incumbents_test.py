@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from benchmarks import incumbents
+from sdnas_jax.report import incumbents
 
 
 def test_means_quartiles_and_what_can_be_reached(drawn):

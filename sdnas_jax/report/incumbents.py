@@ -1,7 +1,7 @@
 """Draws the best test accuracy that searches of a table found, over the cost.
 
 >>> import numpy as np
->>> from benchmarks import incumbents
+>>> from sdnas_jax.report import incumbents
 >>> panel = incumbents.Panel({'mine': np.full((2, 3), 93.0)}, limit=94.0)
 >>> incumbents.draw({12: panel}, best=94.4, dataset='cifar10')[1:4]
 b'PNG'

@@ -1,6 +1,6 @@
 """Random search, evolution and local search on the NAS-Bench-201 table.
 
-  python -m benchmarks.tabular --out=curves.png
+  python -m sdnas_jax.analysis.tabular --out=curves.png
 
 A search queries the validation accuracy of cells; what counts is the test
 accuracy, after 200 epochs, of the best cell so far by what it saw. A query
@@ -16,8 +16,8 @@ import sys
 
 import numpy as np
 
-from benchmarks import incumbents
 from sdnas_jax.analysis import nasbench201
+from sdnas_jax.report import incumbents
 from sdnas_jax.spaces import nasbench201 as space
 
 # (rng, budget, score [15625]) -> the indices queried, `budget` of them in order
@@ -150,7 +150,7 @@ def table(
 
 def _flags(argv):
   parser = argparse.ArgumentParser(
-    prog='python -m benchmarks.tabular',
+    prog='python -m sdnas_jax.analysis.tabular',
     description='Simulated searches on the NAS-Bench-201 table.',
   )
   known = nasbench201.DATASETS
