@@ -101,7 +101,8 @@ def test_first_and_fifth_places_by_hand():
   )
   rows = batch(logits, [0, 2, 1, 3, 0, 0], [True] * 5 + [False])
   sums = totals.count(totals.zero(), logits, rows, jnp.float32(2.0), 7)
-  assert [float(x) for x in sums[:4]] == [5, 10, 1, 2]
+  found = sums.rows, sums.loss, sums.top1, sums.top5
+  assert [float(x) for x in found] == [5, 10, 1, 2]
   assert int(sums.diverged) == totals.NEVER
   sums = totals.count(sums, logits, rows, jnp.float32(jnp.nan), 7)
   assert int(sums.diverged) == 7

@@ -53,7 +53,7 @@ class Runs:
       return
     workdir.mkdir(exist_ok=True)
     artifacts.claim(workdir, config.to_dict())
-    found = [cell._asdict() for cell in self.find(config)]
+    found = [cell.fields for cell in self.find(config)]
     artifacts.write_lines(workdir / 'genotypes.jsonl', found)
     artifacts.write_json(workdir / 'genotype.json', found[-1])
     names = results.MEASURES if config.sharpness.every else ['loss_drop']
@@ -76,7 +76,7 @@ class Runs:
       return
     workdir.mkdir(parents=True, exist_ok=True)
     artifacts.claim(workdir, config.to_dict())
-    artifacts.write_json(workdir / 'genotype.json', cell._asdict())
+    artifacts.write_json(workdir / 'genotype.json', cell.fields)
     result = {'test_error': self.error(config, workdir), 'parameters': 1000}
     result |= {'macs': 10, 'seconds': 1.0, 'seed': config.seed}
     artifacts.write_json(workdir / 'result.json', result)
@@ -467,10 +467,10 @@ def test_random_genotypes_are_uniform():
   assert all(
     pairs[2 * n][1] != pairs[2 * n + 1][1]
     for genotype in found[:100]
-    for pairs in (genotype.normal, genotype.reduce)
+    for pairs in (genotype.fields['normal'], genotype.fields['reduce'])
     for n in range(4)
   )
-  last = [genotype.normal[6:] for genotype in found]
+  last = [genotype.fields['normal'][6:] for genotype in found]
   for values, count in (
     ([source for pair in last for _, source in pair], 5),
     ([kind for pair in last for kind, _ in pair], 7),
