@@ -65,11 +65,7 @@ def leads() -> bool:
 
 
 def most(*numbers: int) -> list[int]:
-  """The largest value of each number on any host; all must call it.
-
-  Args:
-    *numbers: in the range of int32.
-  """
+  """The largest of each number, an int32, on any host; all must call it."""
   if jax.process_count() == 1:
     return list(numbers)
   every = multihost_utils.process_allgather(np.array(numbers, np.int32))
@@ -122,7 +118,7 @@ def split(x: jax.Array) -> jax.Array:
 
 
 def rows(
-  f: Callable[..., Tree], axis: int, whole: int = 0, total: bool = False
+  f: Callable[..., Tree], whole: int = 0, total: bool = False
 ) -> Callable[..., Tree]:
   """Inside jit: makes each device call `f` with its own rows of a batch.
 
@@ -130,18 +126,18 @@ def rows(
   No derivative passes through it: its user defines one.
 
   Args:
-    f: its operands have rows on `axis`, but for the last `whole` ones.
-    axis: the same in its result.
+    f: its operands, but for the last `whole` ones, and its result have rows
+      on their second axis.
     whole: number of operands that every device needs whole.
     total: whether the result is instead a sum over rows.
   """
   if mesh().size == 1:
     return f
-  local, same = PartitionSpec(*[None] * axis, 'data'), PartitionSpec()
+  local, same = PartitionSpec(None, 'data'), PartitionSpec()
 
   def call(*operands):
     some = len(operands) - whole
-    divides = operands[0].shape[axis] % mesh().size == 0
+    divides = operands[0].shape[1] % mesh().size == 0
     own = local if divides else same  # else each device computes all rows
     add = total and divides
     return jax.shard_map(

@@ -6,11 +6,11 @@ argument. `advance` and `validate` run many of its kind in one dispatch.
 
 from collections.abc import Callable
 from collections.abc import Mapping
-import dataclasses
 import functools
 from typing import Any
 from typing import NamedTuple
 
+from flax import struct
 import flax.linen as nn
 import jax
 from jax import lax
@@ -22,8 +22,8 @@ from sdnas_jax.bilevel import arch as archs
 from sdnas_jax.bilevel import distill
 from sdnas_jax.bilevel import hypergrad
 from sdnas_jax.bilevel import optimizers
-from sdnas_jax.data import augment
 from sdnas_jax.data import split
+from sdnas_jax.data.augment import Augment
 from sdnas_jax.methods import method as methods
 
 Tree = Any
@@ -52,17 +52,7 @@ class State(NamedTuple):
     return archs.Arch(self.params['alphas'], self.mask, self.own)
 
 
-@functools.partial(
-  jax.tree_util.register_dataclass,
-  data_fields=[
-    *('method', 'rule', 'distill', 'steps', 'before', 'epochs', 'alpha_warmup')
-  ],
-  meta_fields=[
-    *('net', 'schedule', 'nesterov', 'alpha_rule', 'augment'),
-    *('mean', 'std', 'batch_size'),
-  ],
-)
-@dataclasses.dataclass(frozen=True)
+@struct.dataclass
 class Setup:
   """A search's fixed parts.
 
@@ -70,17 +60,18 @@ class Setup:
   which gives shapes.
   """
 
-  net: nn.Module
+  net: nn.Module = struct.field(pytree_node=False)
   method: methods.Method
   rule: Callable[..., Any]  # of the weights' gradient; a jax.tree_util.Partial
-  alpha_rule: Callable[..., Tree]
-  schedule: Callable[..., jax.Array]  # of the weights' learning rate
-  nesterov: bool
+  alpha_rule: Callable[..., Tree] = struct.field(pytree_node=False)
+  # Of the weights' learning rate.
+  schedule: Callable[..., jax.Array] = struct.field(pytree_node=False)
+  nesterov: bool = struct.field(pytree_node=False)
   distill: distill.Distillation
-  augment: augment.Augment
-  mean: tuple[float, ...]
-  std: tuple[float, ...]
-  batch_size: int
+  augment: Augment = struct.field(pytree_node=False)
+  mean: tuple[float, ...] = struct.field(pytree_node=False)
+  std: tuple[float, ...] = struct.field(pytree_node=False)
+  batch_size: int = struct.field(pytree_node=False)
   steps: int  # an epoch
   before: int  # epochs that the schedules have behind them at the first
   epochs: int  # of the schedules
@@ -108,19 +99,15 @@ def forward(
 
   A training pass; with `running`, those statistics normalise and stay.
   """
-  variables = {'params': w, 'batch_stats': stats}
-  if running:
-    given = batch.image, mix, False, batch.present
-    return net.apply(variables, *given), stats
   logits, state = net.apply(
-    variables,
+    {'params': w, 'batch_stats': stats},
     batch.image,
     mix,
-    train=True,
+    train=not running,
     present=batch.present,
-    mutable=['batch_stats'],
+    mutable=[] if running else ['batch_stats'],
   )
-  return logits, state['batch_stats']
+  return logits, state.get('batch_stats', stats)
 
 
 def step(

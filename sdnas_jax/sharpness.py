@@ -3,7 +3,9 @@
 `measure` looks at one state of a search: the largest eigenvalue of the
 Hessian, how far the loss rises in a ball, and the discretisation gap (SD-DARTS,
 Zhu et al. 2023, section 3.3 and Figure 2; R-DARTS, Zela et al. 2020). `columns`
-and `density` give its whole spectrum, `plane` the loss around it.
+and `density` give its whole spectrum, `plane` the loss around it. Each takes
+the search's `setup` and the whole run's `key`, which the search's randomness
+comes from; `valid` is the half that trains the alphas.
 """
 
 from collections.abc import Callable
@@ -74,35 +76,20 @@ def measure(
   setup: search.Setup,
   probe: Probe,
 ) -> Measures:
-  """Measures a state after an epoch.
-
-  Args:
-    state: of the search.
-    key: the whole run's, which the search's randomness comes from.
-    valid: the half that trains the alphas.
-    hard: the one-hot mix of the genotype found so far.
-    setup: of the search.
-    probe: how.
-  """
+  """Measures a state after an epoch; `hard` is its genotype's one-hot mix."""
   batches = chosen(state, key, valid, setup, probe)
   loss, x = losses(state, setup, probe.of)
-
-  def times(v):
-    return mean(lambda batch: hessian.product(partial(loss, batch), x, v))
 
   def climb(batch):
     return ball.rise(partial(loss, batch), x, probe.radius, probe.climbs)
 
-  def mean(f):
-    return jnp.mean(lax.map(f, batches), axis=0)
-
   start = jax.random.fold_in(key, state.epoch)
+  times = partial(product, loss, batches, x)
   eigenvalue = hessian.dominant(times, x.size, start, probe.products)
-  soft = mixing(state, setup)
   return Measures(
     dominant_eigenvalue=eigenvalue + probe.decay,
-    sharpness=mean(climb),
-    soft=accuracy(state, soft, valid, setup),
+    sharpness=jnp.mean(lax.map(climb, batches), axis=0),
+    soft=accuracy(state, mixing(state, setup), valid, setup),
     hard=accuracy(state, hard, valid, setup),
   )
 
@@ -117,13 +104,7 @@ def columns(
 ) -> jax.Array:
   """The same Hessian times each of [k, n] vectors, from one linearisation.
 
-  Args:
-    state: of the search.
-    key: the whole run's.
-    valid: the half that trains the alphas.
-    vectors: those of the identity give the Hessian's columns.
-    setup: of the search.
-    probe: how; its `decay` is left out.
+  Those of the identity give its columns. The probe's `decay` is left out.
   """
   batches = chosen(state, key, valid, setup, probe)
   loss, x = losses(state, setup, probe.of)
@@ -150,12 +131,19 @@ def density(
   """
   batches = chosen(state, key, valid, setup, probe)
   loss, x = losses(state, setup, probe.of)
-
-  def times(v):
-    each = lax.map(lambda b: hessian.product(partial(loss, b), x, v), batches)
-    return jnp.mean(each, axis=0)
-
+  times = partial(product, loss, batches, x)
   return hessian.density(times, x.size, start, probe.products, samples=1)
+
+
+def product(
+  loss: Callable[[split.Batch, jax.Array], jax.Array],
+  batches: split.Batch,
+  x: jax.Array,
+  v: jax.Array,
+) -> jax.Array:
+  """The Hessian of the batches' mean loss at x [n], times v [n]."""
+  each = lax.map(lambda b: hessian.product(partial(loss, b), x, v), batches)
+  return jnp.mean(each, axis=0)
 
 
 def plane(
@@ -170,13 +158,8 @@ def plane(
   """The loss and the accuracy around a state, over two axes.
 
   Args:
-    state: of the search.
-    key: the whole run's.
-    valid: the half that trains the alphas.
     one: a direction, like the group that the probe is of, and [n] steps.
     two: another, and [m] steps.
-    setup: of the search.
-    probe: how.
 
   Returns:
     `loss` and `accuracy`, each [n, m], of the probe's batches.

@@ -13,12 +13,11 @@ value, a `Teacher`.
 """
 
 from collections.abc import Callable
-import dataclasses
 import functools
 from typing import Any
 from typing import NamedTuple
-from typing import Protocol
 
+from flax import struct
 import jax
 import jax.numpy as jnp
 from jax.scipy.special import xlogy
@@ -45,25 +44,11 @@ class Teacher(NamedTuple):
   push: Callable[[Tree, jax.Array, jax.Array, Tree], Tree]
 
 
-class Batch(Protocol):
-  """What the term asks of a batch."""
-
-  index: jax.Array  # int32 [batch]
-  present: jax.Array  # bool [batch]
-
-
 class Ring(NamedTuple):
   """Probabilities by slot and example, and how many each example has had."""
 
   probs: jax.Array  # [slots, examples, classes] float32
   count: jax.Array  # [examples] int32
-
-
-def _ring(slots, examples, classes):
-  return Ring(
-    jnp.zeros((slots, examples, classes), jnp.float32),
-    jnp.zeros((examples,), jnp.int32),
-  )
 
 
 def _count(ring, index):
@@ -102,7 +87,10 @@ def lag(epochs: int) -> Teacher:
 
 
 def _started(slots):
-  return lambda examples, classes, weights: _ring(slots, examples, classes)
+  return lambda examples, classes, weights: Ring(
+    jnp.zeros((slots, examples, classes), jnp.float32),
+    jnp.zeros((examples,), jnp.int32),
+  )
 
 
 def _push(ring, index, probs, weights):
@@ -138,7 +126,7 @@ OFF = Teacher(
   read=lambda memory, index, see: (None, None),
   push=lambda memory, index, probs, weights: memory,
 )
-TEACHERS = ('window', 'ema', 'lag')
+TEACHERS = {'window': window, 'ema': ema, 'lag': lag}
 
 
 def kl(teacher: jax.Array, logits: jax.Array) -> jax.Array:
@@ -183,20 +171,15 @@ METRICS = {
 }
 
 
-@functools.partial(
-  jax.tree_util.register_dataclass,
-  data_fields=['weight', 'warmup', 'temperature'],
-  meta_fields=['teacher', 'metric'],
-)
-@dataclasses.dataclass(frozen=True)
+@struct.dataclass
 class Distillation:
   """The distillation term of the weights' loss.
 
   A compiled step serves all values of its numbers.
   """
 
-  teacher: Teacher
-  metric: Callable[[jax.Array, jax.Array], jax.Array]
+  teacher: Teacher = struct.field(pytree_node=False)
+  metric: Callable[..., jax.Array] = struct.field(pytree_node=False)
   weight: float
   warmup: int
   temperature: float
@@ -208,7 +191,7 @@ class Distillation:
   def loss(
     self,
     memory: Tree,
-    batch: Batch,
+    batch: Any,
     logits: jax.Array,
     epoch: jax.Array,
     see: Callable[[Tree], jax.Array],
@@ -221,7 +204,7 @@ class Distillation:
 
     Args:
       memory: of `self.teacher`.
-      batch: its rows' `index` and whether they are `present`, both [batch].
+      batch: its rows' `index`, int32, and whether they are `present`, bool.
       logits: [batch, classes] of the student.
       epoch: the current one, counted from 0.
       see: from weights to the batch's logits [batch, classes].
@@ -248,12 +231,9 @@ def make(
   temperature: float,
 ) -> Distillation:
   """The term that `config.distill` describes; a weight of 0 turns it off."""
-  if teacher == 'ema':
-    taught = ema(decay)
-  else:
-    taught = {'window': window, 'lag': lag}[teacher](teachers)
+  number = decay if teacher == 'ema' else teachers
   return Distillation(
-    teacher=taught if weight else OFF,
+    teacher=TEACHERS[teacher](number) if weight else OFF,
     metric=METRICS[metric],
     weight=weight,
     warmup=warmup,

@@ -5,6 +5,7 @@ g++ or clang++; what it makes goes into the user's cache, or, where that cannot
 be written, into a temporary folder.
 """
 
+from collections.abc import Callable
 from concurrent import futures
 import ctypes
 import functools
@@ -23,6 +24,7 @@ import jax
 import jaxlib
 
 from sdnas_jax import compilation
+from sdnas_jax import parallel
 
 FLAGS = '-std=c++17 -O3 -march=native -fPIC -shared -DNDEBUG'
 TYPES = {'float32': 'F32', 'float64': 'F64'}
@@ -35,22 +37,44 @@ class Unavailable(Exception):
 
 
 def call(
-  source: str, name: str, out: Any, *operands: jax.Array, **attributes: Any
+  source: str,
+  name: str,
+  shape: Any,
+  *operands: jax.Array,
+  whole: int = 0,
+  total: bool = False,
+  **attributes: Any,
 ) -> Any:
   """Calls a C++ function on arrays of one dtype, inside jit.
 
   Args:
     source: the file that holds it, without its ending.
     name: of the function.
-    out: shape and dtype of the result, or a list of them.
-    *operands: float32 or float64, of one device.
+    shape: of the result; with `total` a list of several results' shapes.
+    *operands: float32 or float64. Each device calls the function with its own
+      rows of the batch, see `parallel.rows`.
+    whole: number of operands, the last ones, that every device needs whole.
+    total: whether the results are sums over rows.
     **attributes: further arguments, static NumPy values.
 
   Raises:
     Unavailable: there is no compiler.
   """
-  target = _target(source, name, operands[0].dtype.name)
-  return jax.ffi.ffi_call(target, out)(*operands, **attributes)
+  dtype = operands[0].dtype
+  target = _target(source, name, dtype.name)
+
+  def local(*own):
+    mine = shape if total else (shape[0], own[0].shape[1], *shape[2:])
+    out = jax.ShapeDtypeStruct
+    out = [out(s, dtype) for s in mine] if total else out(mine, dtype)
+    return jax.ffi.ffi_call(target, out)(*own, **attributes)
+
+  return parallel.rows(local, whole, total)(*operands)
+
+
+def keep(f: Callable[..., Any], static: int = 1) -> Callable[..., Any]:
+  """Calls f, and keeps its operands, but the last static ones, for its vjp."""
+  return lambda *operands: (f(*operands), operands[:-static])
 
 
 @functools.cache

@@ -86,16 +86,8 @@ def grouped(x: jax.Array, kernels: Kernels, geo: Geometry) -> jax.Array:
   """
 
   def one(x, kernel, dilation):
-    pad = dilation * (len(kernel) - 1) // 2
-    return lax.conv_general_dilated(
-      x,
-      kernel[:, :, None, :],
-      window_strides=(geo.stride, geo.stride),
-      padding=((pad, pad), (pad, pad)),
-      rhs_dilation=(dilation, dilation),
-      dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
-      feature_group_count=x.shape[-1],
-    )
+    groups = x.shape[-1]
+    return dilated(x, kernel[:, :, None], geo.stride, dilation, groups)
 
   outs = []
   for own, kernel, dilation in zip(
@@ -107,6 +99,25 @@ def grouped(x: jax.Array, kernels: Kernels, geo: Geometry) -> jax.Array:
     else:
       outs.append(jax.vmap(way)(own, kernel))
   return jnp.concatenate(outs)
+
+
+def dilated(
+  x: jax.Array, kernel: jax.Array, stride: int, dilation: int, groups: int
+) -> jax.Array:
+  """XLA's own convolution of [batch, ...] with [size, size, ...], zero-padded.
+
+  Its padding keeps the size at stride 1.
+  """
+  pad = (dilation * (len(kernel) - 1) // 2,) * 2
+  return lax.conv_general_dilated(
+    x,
+    kernel,
+    window_strides=(stride, stride),
+    padding=(pad, pad),
+    rhs_dilation=(dilation, dilation),
+    dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
+    feature_group_count=groups,
+  )
 
 
 def _window(x, size, dilation, geo):
@@ -171,27 +182,22 @@ def _shifted_kernels(x, g, geo):
   return tuple(map(one, *own))
 
 
-def _keep(f):
-  """Calls f and keeps its operands, for its derivative."""
-  return lambda a, b, geo: (f(a, b, geo), (a, b))
-
-
 shifted.defvjp(
-  _keep(shifted),
+  build.keep(shifted),
   lambda geo, xk, g: (
     _shifted_input(g, xk[1], geo),
     _shifted_kernels(xk[0], g, geo),
   ),
 )
 _shifted_input.defvjp(
-  _keep(_shifted_input),
+  build.keep(_shifted_input),
   lambda geo, gk, x: (
     shifted(x, gk[1], geo),
     _shifted_kernels(x, gk[0], geo),
   ),
 )
 _shifted_kernels.defvjp(
-  _keep(_shifted_kernels),
+  build.keep(_shifted_kernels),
   lambda geo, xg, k: (
     _shifted_input(xg[1], k, geo),
     shifted(xg[0], k, geo),

@@ -16,15 +16,9 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
-from sdnas_jax import parallel
 from sdnas_jax.kernels import build
 
 AXES = (1, 2, 3)  # batch and space
-
-
-def _keep(f):
-  """Calls f and keeps its operands, for its derivative."""
-  return lambda *operands: (f(*operands), operands[:-1])
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(5, 6))
@@ -126,7 +120,7 @@ def _mix_gradient(native, kept, g):
   )
 
 
-mix.defvjp(_keep(mix), _mix_gradient)
+mix.defvjp(build.keep(mix), _mix_gradient)
 
 
 def _backward(epsilon, native, kept, gradients):
@@ -154,17 +148,11 @@ def _input_gradient(g, z, share, p, mean, scale, first, second, alive, native):
   operands = g, z, share, p, mean, scale, first, second
   if not native:
     return _composed(*operands, alive=alive, native=native)
-  shared = len(z) < second.shape[0]
-
-  def local(g, z, share, *whole):
-    out = jax.ShapeDtypeStruct(z.shape, z.dtype)
-    return build.call(
-      'sums', 'mixture_input', out, g, z, share, *whole, shared=shared
-    )
-
   p = jnp.broadcast_to(p, (*p.shape[:2], z.shape[-1]))
-  whole = [x.astype(z.dtype) for x in (share, p, *operands[4:])]
-  return parallel.rows(local, axis=1, whole=6)(g, z, *whole, alive)
+  rest = [x.astype(z.dtype) for x in (share, p, *operands[4:])]
+  given = z.shape, g, z, *rest, alive
+  shared = len(z) < len(second)
+  return build.call('sums', 'mixture_input', *given, whole=6, shared=shared)
 
 
 def _composed(g, z, share, p, mean, scale, first, second, alive, native):
@@ -205,8 +193,8 @@ def _input_backward(native, kept, v):
   return *jax.vjp(formula, *operands)[1](v), None
 
 
-_plane.defvjp(_keep(_plane), _plane_gradient)
-_input_gradient.defvjp(_keep(_input_gradient), _input_backward)
+_plane.defvjp(build.keep(_plane), _plane_gradient)
+_input_gradient.defvjp(build.keep(_input_gradient), _input_backward)
 
 
 def _sum(x, axis):
@@ -238,7 +226,7 @@ def _weigh_gradient(native, kept, g):
   return jnp.sum(second, axis=(1, 2, 3, 4)), dx
 
 
-weigh.defvjp(_keep(weigh), _weigh_gradient)
+weigh.defvjp(build.keep(weigh), _weigh_gradient)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
@@ -254,17 +242,13 @@ def moments(
       jnp.sum(z * share, AXES, keepdims=True),
       jnp.sum(z * z * share, AXES, keepdims=True),
     )
-
-  def local(*operands):
-    out = jax.ShapeDtypeStruct((len(z), 1, 1, 1, z.shape[-1]), z.dtype)
-    return tuple(build.call('sums', 'moments', [out, out], *operands))
-
-  share = share.astype(z.dtype)
-  return parallel.rows(local, axis=1, whole=1, total=True)(z, share, alive)
+  shapes = [(len(z), 1, 1, 1, z.shape[-1])] * 2
+  given = shapes, z, share.astype(z.dtype), alive
+  return tuple(build.call('sums', 'moments', *given, whole=1, total=True))
 
 
 moments.defvjp(
-  _keep(moments),
+  build.keep(moments),
   lambda native, kept, c: (kept[1] * (c[0] + 2 * kept[0] * c[1]), None, None),
 )
 
@@ -289,15 +273,9 @@ def products(
     each = z.reshape(len(alive), -1, *z.shape[1:])
     second = [jnp.sum(g * z, AXES, keepdims=True) for z in each]
     return jnp.sum(g, AXES, keepdims=True), jnp.concatenate(second)
-
-  def local(*operands):
-    first, second = (
-      jax.ShapeDtypeStruct((n, 1, 1, 1, g.shape[-1]), g.dtype)
-      for n in (len(g), alive.size)
-    )
-    return tuple(build.call('sums', 'products', [first, second], *operands))
-
-  return parallel.rows(local, axis=1, whole=1, total=True)(g, z, alive)
+  shapes = [(n, 1, 1, 1, g.shape[-1]) for n in (len(g), alive.size)]
+  given = shapes, g, z, alive
+  return tuple(build.call('sums', 'products', *given, whole=1, total=True))
 
 
 def _products_gradient(native, kept, c):
@@ -309,4 +287,4 @@ def _products_gradient(native, kept, c):
   return dg, jnp.concatenate(dz), None
 
 
-products.defvjp(_keep(products), _products_gradient)
+products.defvjp(build.keep(products), _products_gradient)

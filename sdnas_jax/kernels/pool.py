@@ -12,7 +12,6 @@ from jax import lax
 import jax.numpy as jnp
 import numpy as np
 
-from sdnas_jax import parallel
 from sdnas_jax.kernels import build
 
 
@@ -61,25 +60,15 @@ def _window(x, axis, stride, fill):
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def choose(x: jax.Array, c: jax.Array, stride: int) -> jax.Array:
   """c where x is largest in each window, first of equals, and c's mean."""
-
-  def local(x, c):
-    height, width = (-(-n // stride) for n in x.shape[2:4])
-    shape = 2, x.shape[1], height, width, x.shape[-1]
-    out = jax.ShapeDtypeStruct(shape, x.dtype)
-    return build.call('pool', 'choose', out, x, c, stride=np.int64(stride))
-
-  return parallel.rows(local, axis=1)(x, c)
+  height, width = (-(-n // stride) for n in x.shape[2:4])
+  shape = 2, x.shape[1], height, width, x.shape[-1]
+  return build.call('pool', 'choose', shape, x, c, stride=np.int64(stride))
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def spread(x: jax.Array, g: jax.Array, stride: int) -> jax.Array:
   """The transpose of `choose` in c: from g like its result to c's shape."""
-
-  def local(x, g):
-    out = jax.ShapeDtypeStruct(x.shape, x.dtype)
-    return build.call('pool', 'spread', out, x, g, stride=np.int64(stride))
-
-  return parallel.rows(local, axis=1)(x, g)
+  return build.call('pool', 'spread', x.shape, x, g, stride=np.int64(stride))
 
 
 # Which pixel is largest does not change with x, almost everywhere.

@@ -9,11 +9,9 @@ from collections.abc import Sequence
 import functools
 
 import jax
-from jax import lax
 import jax.numpy as jnp
 import numpy as np
 
-from sdnas_jax import parallel
 from sdnas_jax.kernels import build
 from sdnas_jax.kernels import depthwise
 
@@ -79,16 +77,8 @@ def dense(
     both = kernel[..., None] * point[:, None, None]
     both = jnp.moveaxis(both, 0, 3).reshape(size, size, channels, -1)
     rows = jnp.moveaxis(own, 0, 3)
-    pad = (dilation * (size - 1) // 2,) * 2
-    y = lax.conv_general_dilated(
-      rows.reshape(*rows.shape[:3], -1),
-      both,
-      (geo.stride, geo.stride),
-      (pad, pad),
-      rhs_dilation=(dilation, dilation),
-      dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
-      feature_group_count=len(own),
-    )
+    rows = rows.reshape(*rows.shape[:3], -1)
+    y = depthwise.dilated(rows, both, geo.stride, dilation, len(own))
     y = y.reshape(*y.shape[:3], edges, features)
     outs.append(jnp.moveaxis(y, 3, 0))
   return jnp.concatenate(outs)
@@ -104,48 +94,31 @@ def fused(
   pointwise kernels. So its gradients, and theirs to any order, are these three
   functions again. Two terms are what the derivative of a product is made of.
   """
-
-  def local(x, *rest):
-    features = rest[1].shape[-1]
-    shape = sum(geo.edges), x.shape[1], *geo.out, features
-    out = jax.ShapeDtypeStruct(shape, x.dtype)
-    return _call('separable', out, x, *rest, geo=geo, relu=relu)
-
   rest = alive, *_operands(terms)
-  return parallel.rows(local, axis=1, whole=len(rest))(x, *rest)
+  shape = sum(geo.edges), x.shape[1], *geo.out, rest[1].shape[-1]
+  return _call('separable', shape, [x], rest, geo, relu)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(4, 5))
 def _input_gradient(x, g, terms, alive, geo, relu):
-  def local(x, *rest):
-    out = jax.ShapeDtypeStruct(x.shape, x.dtype)
-    return _call('separable_input', out, x, *rest, geo=geo, relu=relu)
-
   rest = alive, *_operands(terms)
-  return parallel.rows(local, axis=1, whole=len(rest))(x, g, *rest)
+  return _call('separable_input', x.shape, [x, g], rest, geo, relu)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(4, 5))
 def _kernel_gradients(x, g, term, alive, geo, relu):
-  rest = _operands([term])
-  out = [jax.ShapeDtypeStruct(k.shape, k.dtype) for k in rest]
-  rest = alive, *rest
-
-  def local(*operands):
-    call = _call('separable_kernels', out, *operands, geo=geo, relu=relu)
-    return tuple(call)
-
-  total = parallel.rows(local, axis=1, whole=len(rest), total=True)
-  pointwise, *kernels = total(x, g, *rest)
+  rest = alive, *_operands([term])
+  shapes = [k.shape for k in rest[1:]]
+  given = shapes, [x, g], rest, geo, relu
+  pointwise, *kernels = _call('separable_kernels', *given, total=True)
   return tuple(kernels), pointwise
 
 
-def _call(name, out, *operands, geo, relu):
+def _call(name, shape, rows, rest, geo, relu, total=False):
   return build.call(
-    'separable',
-    name,
-    out,
-    *operands,
+    *('separable', name, shape, *rows, *rest),
+    whole=len(rest),
+    total=total,
     stride=np.int64(geo.stride),
     dilations=np.asarray(geo.dilations, np.int64),
     relu=relu,
@@ -192,11 +165,6 @@ def _kernels_backward(geo, relu, kept, c):
   )
 
 
-def _keep(f):
-  """Calls f and keeps its operands."""
-  return lambda *operands: (f(*operands), operands[:-2])
-
-
-fused.defvjp(_keep(fused), _backward)
-_input_gradient.defvjp(_keep(_input_gradient), _input_backward)
-_kernel_gradients.defvjp(_keep(_kernel_gradients), _kernels_backward)
+fused.defvjp(build.keep(fused, 2), _backward)
+_input_gradient.defvjp(build.keep(_input_gradient, 2), _input_backward)
+_kernel_gradients.defvjp(build.keep(_kernel_gradients, 2), _kernels_backward)

@@ -18,11 +18,10 @@ normalisation's statistics and the logits are float32 at least.
 
 from collections.abc import Mapping
 from collections.abc import Sequence
-import dataclasses
-import functools
 import math
 from typing import Any
 
+from flax import struct
 import flax.linen as nn
 import jax
 from jax import lax
@@ -37,12 +36,7 @@ from sdnas_jax.kernels import separable
 DROPS = 'drop_path', 'skip_dropout'
 
 
-@functools.partial(
-  jax.tree_util.register_dataclass,
-  data_fields=['share', 'drops'],
-  meta_fields=['train', 'backend'],
-)
-@dataclasses.dataclass(frozen=True)
+@struct.dataclass
 class Context:
   """What a forward pass hands to every module.
 
@@ -57,12 +51,10 @@ class Context:
     of an identity (P-DARTS, Chen et al. 2019).
   """
 
-  train: bool
+  train: bool = struct.field(pytree_node=False)
   share: jax.Array
-  backend: str
-  drops: dict[str, tuple[jax.Array, jax.Array]] = dataclasses.field(
-    default_factory=dict
-  )
+  backend: str = struct.field(pytree_node=False)
+  drops: dict[str, Any] = struct.field(default_factory=dict)
 
   @property
   def native(self) -> bool:
@@ -71,7 +63,7 @@ class Context:
   def dropping(self, mix: Mapping[str, Any]) -> 'Context':
     """With what a mix says of it, in training."""
     drops = {name: mix[name] for name in DROPS if name in mix and self.train}
-    return dataclasses.replace(self, drops=drops)
+    return self.replace(drops=drops)
 
   def at(self, place: int) -> 'Context':
     """That of a place in the network, which drops other paths."""
@@ -79,7 +71,7 @@ class Context:
       name: (jax.random.fold_in(key, place), rate)
       for name, (key, rate) in self.drops.items()
     }
-    return dataclasses.replace(self, drops=drops)
+    return self.replace(drops=drops)
 
   def dropped(self, name: str, x: jax.Array, shape: Sequence[int]) -> jax.Array:
     """x, of which parts of that shape are dropped and the rest scaled up."""

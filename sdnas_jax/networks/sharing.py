@@ -12,13 +12,10 @@ import jax
 
 
 def call(parent: nn.Module, name: str, module: nn.Module, *args: Any) -> Any:
-  """What `module`, as a child of that name, returns.
+  """What `module`, as a child of that name, returns for trees of arrays.
 
-  Args:
-    parent: a module in a compact method.
-    name: of the child; its variables are kept under it.
-    module: without a parent; its fields tell which children are equal.
-    *args: arrays, or trees of arrays.
+  It has no parent, and its fields tell which children are equal; `parent` is in
+  a compact method.
   """
   if parent.is_initializing():
     out, fresh = _init(module, parent.make_rng('params'), *args)

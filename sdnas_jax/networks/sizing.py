@@ -22,6 +22,7 @@ def shapes(net: nn.Module, image: Sequence[int], *more: Tree) -> Tree:
   `more` are the network's other arguments, as a supernet's mixing weights.
   """
   images = jax.ShapeDtypeStruct((1, *image), jnp.float32)
+  net = net.clone(depthwise='grouped')  # needs nothing compiled
   return jax.eval_shape(net.init, jax.random.key(0), images, *more)
 
 
@@ -64,11 +65,9 @@ def overview(params: Tree) -> str:
 
 
 def macs(net: nn.Module, image: Sequence[int], *more: Tree) -> int:
-  """Multiply-adds of one image: convolutions and the classifier, as usual.
-
-  `net` must convolve by XLA's own operations (`depthwise='grouped'`).
-  """
+  """Multiply-adds of one image: convolutions and the classifier, as usual."""
   given = shapes(net, image, *more)
+  net = net.clone(depthwise='grouped')  # by operations that can be counted
   images = jax.ShapeDtypeStruct((1, *image), jnp.float32)
   jaxpr = jax.make_jaxpr(net.apply)(given, images, *more)
   return _count(jaxpr.jaxpr)

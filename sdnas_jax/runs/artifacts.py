@@ -147,10 +147,7 @@ def inspect(
 ) -> None:
   """Looks whether a run of this config may use a folder, or go on in it.
 
-  Args:
-    workdir: the folder, which need not exist.
-    config: the resolved config.
-    free: fields that may differ from those of the run that is there.
+  Fields that are `free` may differ from those of the run that is there.
 
   Raises:
     BadInput: if the folder holds a run with another config.

@@ -16,10 +16,8 @@ from sdnas_jax import parallel
 def each(paths: Iterable[pathlib.Path]) -> Iterator[pathlib.Path]:
   """The runs, one at a time, that no other process has while this one does.
 
-  Joined hosts are one process: the leading one holds the locks.
-
-  Args:
-    paths: folders to be, in one that is there.
+  Joined hosts are one process: the leading one holds the locks. The runs'
+  folders need not be there, unlike the one that they are in.
   """
   for path in paths:
     print(f'\n{path.name}\n', flush=True)
@@ -34,9 +32,7 @@ def each(paths: Iterable[pathlib.Path]) -> Iterator[pathlib.Path]:
 def held(path: pathlib.Path, flags: int = 0) -> Iterator[bool]:
   """Holds a path's lock, and says so; a host that does not lead needs none.
 
-  Args:
-    path: need not be there, unlike the folder that it is in.
-    flags: fcntl.LOCK_NB not to wait for another process.
+  With the flag fcntl.LOCK_NB it does not wait for another process.
   """
   if not parallel.leads():
     yield True

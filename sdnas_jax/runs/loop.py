@@ -113,7 +113,8 @@ def run(
         pace.see(stop - n, time.monotonic() - start)
         shown.update(stop - n)
         heed()
-      each = _each(time.monotonic() - begun, at - since)
+      done = at - since  # 0 after a stop at an epoch's end
+      each = (time.monotonic() - begun) / done if done else math.inf
       for n, stop in _parts(checks, pace):
         sums = validate(state, sums, n, stop)
         _check(int(sums.diverged), at + 1, epoch)
@@ -135,11 +136,6 @@ def _parts(count, pace):
     stop = min(n + pace.size, count)
     yield n, stop
     n = stop
-
-
-def _each(seconds, steps):
-  """Seconds a step; infinite without one, as after a stop at an epoch's end."""
-  return seconds / steps if steps else math.inf
 
 
 def _check(diverged, stop, epoch):

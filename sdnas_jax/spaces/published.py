@@ -4,11 +4,12 @@
   >>> published.CELLS['DARTS_V2'].genotype.graphs['normal'].nodes[0]
   (('sep_conv_3x3', 0), ('sep_conv_3x3', 1))
 
-Transcribed from the authors' repositories. A cell is written node by node, two
-operation-source pairs each: `s3-0 sk-1 | ...`.
+Transcribed from the authors' repositories into published.csv. A cell is written
+there node by node, two operation-source pairs each: `s3-0 sk-1 | ...`.
 """
 
 from collections.abc import Mapping
+import csv
 import json
 import pathlib
 from typing import Any
@@ -45,111 +46,22 @@ class Published(NamedTuple):
   parameters: float | None = None  # millions
 
 
-def _cell(text):
+def _cell(text, concat):
   words = (word.split('-') for word in text.replace('|', ' ').split())
-  return tuple((OPERATIONS[code], int(source)) for code, source in words)
+  pairs = tuple((OPERATIONS[code], int(source)) for code, source in words)
+  return space.paired(pairs, concat.split())
 
 
-def _entry(normal, reduce, source, error=None, parameters=None, concat=None):
-  outputs = concat or ((2, 3, 4, 5), (2, 3, 4, 5))
-  graphs = map(space.paired, (_cell(normal), _cell(reduce)), outputs)
-  cells = zip(('normal', 'reduce'), graphs, strict=True)
+def _entry(row):
+  names = 'normal', 'reduce'
+  cells = ((name, _cell(row[name], row[f'{name}_concat'])) for name in names)
+  figures = (float(row[n]) if row[n] else None for n in Published._fields[2:])
   genotype = space.Genotype('darts', tuple(cells))
-  return Published(genotype, source, error, parameters)
+  return Published(genotype, row['source'], *figures)
 
 
-CELLS = {
-  'NASNet': _entry(
-    's5-1 s3-0 | s5-0 s3-0 | ap-1 sk-0 | ap-0 ap-0 | s3-1 sk-1',
-    's5-1 s7-0 | mp-1 s7-0 | ap-1 s5-0 | sk-3 ap-2 | s3-2 mp-1',
-    'Zoph et al., CVPR 2018 (NASNet-A)',
-    *(2.65, 3.3),
-    concat=((2, 3, 4, 5, 6), (4, 5, 6)),
-  ),
-  'AmoebaNet': _entry(
-    'ap-0 mp-1 | s3-0 s5-2 | s3-0 ap-3 | s3-1 sk-1 | sk-0 ap-1',
-    'ap-0 s3-1 | mp-0 s7-2 | s7-0 ap-1 | mp-0 mp-1 | c71-0 s3-5',
-    'Real et al., AAAI 2019 (AmoebaNet-A)',
-    *(3.34, 3.2),
-    concat=((4, 5, 6), (3, 4, 6)),
-  ),
-  'DARTS_V1': _entry(
-    's3-1 s3-0 | sk-0 s3-1 | sk-0 s3-1 | s3-0 sk-2',
-    'mp-0 mp-1 | sk-2 mp-0 | mp-0 sk-2 | sk-2 ap-0',
-    'Liu et al., ICLR 2019, first order',
-    *(3.00, 3.3),
-  ),
-  'DARTS_V2': _entry(
-    's3-0 s3-1 | s3-0 s3-1 | s3-1 sk-0 | sk-0 d3-2',
-    'mp-0 mp-1 | sk-2 mp-1 | mp-0 sk-2 | sk-2 mp-1',
-    'Liu et al., ICLR 2019, second order',
-    *(2.76, 3.3),
-  ),
-  'PDARTS': _entry(
-    'sk-0 d3-1 | sk-0 s3-1 | s3-1 s3-3 | s3-0 d5-4',
-    'ap-0 s5-1 | s3-0 d5-2 | mp-0 d3-1 | d3-1 d5-3',
-    'Chen et al., ICCV 2019',
-    *(2.50, 3.4),
-  ),
-  'PC_DARTS_cifar': _entry(
-    's3-1 sk-0 | s3-0 d3-1 | s5-0 s3-1 | ap-0 d3-1',
-    's5-1 mp-0 | s5-1 s5-2 | s3-0 s3-3 | s3-1 s3-2',
-    'Xu et al., ICLR 2020, searched on CIFAR-10',
-    *(2.57, 3.6),
-  ),
-  'PC_DARTS_image': _entry(
-    'sk-1 s3-0 | s3-0 sk-1 | s3-1 s3-3 | s3-1 d5-4',
-    's3-0 sk-1 | d5-2 mp-1 | s3-2 s3-1 | s5-0 s3-3',
-    'Xu et al., ICLR 2020, searched on ImageNet',
-  ),
-  'SNAS_mild': _entry(
-    's3-0 s3-1 | sk-0 d3-1 | sk-0 sk-1 | sk-0 s3-1',
-    'mp-0 mp-1 | mp-1 sk-2 | mp-1 sk-2 | mp-0 d5-2',
-    'Xie et al., ICLR 2019, mild constraint',
-    *(2.98, 2.9),
-  ),
-  'GDAS_V1': _entry(
-    'sk-0 sk-1 | sk-0 s5-2 | s3-3 sk-0 | s5-4 s3-3',
-    's5-0 s3-1 | s5-2 s5-1 | d5-2 s3-1 | s5-0 s5-1',
-    'Dong and Yang, CVPR 2019',
-    *(2.93, 3.4),
-  ),
-  'SDARTS_RS': _entry(
-    's3-1 s3-0 | s5-1 sk-0 | s3-3 sk-1 | s3-1 d3-2',
-    'mp-0 s3-1 | sk-2 mp-0 | d5-3 mp-0 | s3-2 s5-3',
-    'Chen and Hsieh, ICML 2020, random smoothing',
-    *(2.67, 3.4),
-  ),
-  'SDARTS_ADV': _entry(
-    's3-0 s3-1 | s3-1 sk-0 | s5-0 d3-3 | d3-4 sk-0',
-    'mp-0 s5-1 | sk-2 mp-0 | sk-3 sk-2 | sk-2 s5-4',
-    'Chen and Hsieh, ICML 2020, adversarial',
-    *(2.61, 3.3),
-  ),
-  'SGAS_CRI1': _entry(
-    's3-0 d3-1 | s3-0 s3-1 | s5-1 s5-3 | sk-0 d5-2',
-    'mp-0 d5-1 | s3-0 sk-2 | s3-1 sk-2 | mp-0 mp-1',
-    'Li et al., CVPR 2020, criterion 1, the best of ten',
-    *(2.66, 3.7),
-  ),
-  'SGAS_CRI2': _entry(
-    's3-0 s3-1 | s3-0 s3-2 | mp-0 s3-3 | s3-2 s3-3',
-    's3-0 mp-1 | d3-0 mp-1 | mp-0 s3-2 | mp-0 s5-2',
-    'Li et al., CVPR 2020, criterion 2, the best of ten',
-  ),
-  'DARTS_MINUS': _entry(
-    's3-0 s5-1 | s3-1 d3-2 | sk-1 s3-0 | sk-1 s3-0',
-    's3-0 mp-1 | sk-2 mp-0 | sk-2 sk-3 | sk-2 sk-3',
-    'Chu et al., ICLR 2021, the best',
-    *(2.59, 3.5),
-  ),
-  'DARTS_PT': _entry(
-    's3-0 s3-1 | s3-0 s3-1 | sk-0 sk-2 | s3-1 sk-3',
-    'ap-0 s5-1 | mp-1 sk-2 | d5-1 mp-3 | s5-2 sk-3',
-    'Wang et al., ICLR 2021, run 3',
-    *(2.61, 3.0),
-  ),
-}
+with pathlib.Path(__file__).with_suffix('.csv').open(newline='') as file:
+  CELLS = {row['name']: _entry(row) for row in csv.DictReader(file)}
 
 
 def read(fields: Mapping[str, Any]) -> space.Genotype | nasbench201.Genotype:

@@ -207,12 +207,9 @@ def reductions(layers: int) -> tuple[int, int]:
 def tables(
   space: Space, cells: Sequence[str], per_cell: bool
 ) -> dict[str, tuple[int, ...]]:
-  """The shape of each kind's alphas in a network of such cells.
+  """The shape of each kind's alphas in a network of cells of such kinds.
 
-  Args:
-    space: what is searched.
-    cells: their kinds, in the network's order.
-    per_cell: whether each cell has a table of its own, on a first axis.
+  With `per_cell`, each cell has a table of its own, on a first axis.
   """
   return {
     kind: (*((cells.count(kind),) if per_cell else ()), *space.shape)
@@ -254,7 +251,6 @@ def keep(
   edge without any weight is gone.
 
   Args:
-    space: the search space.
     weights: [edges, primitives] mixing weights of one kind of cell.
     most: how many a node keeps; all without.
     none: whether `none` competes, as in SNAS; else it counts through the
@@ -275,8 +271,3 @@ def keep(
       if weights[edge].any()
     )
   return nodes
-
-
-def top_two(space: Space, weights: np.ndarray) -> Pairs:
-  """DARTS's choice in one list: two pairs a node, the stronger first."""
-  return sum(keep(space, weights, 2).values(), ())

@@ -34,15 +34,11 @@ def revise(
   Args:
     stage: a `search.Stage` of the tasks.
     state: at the epoch's end, not yet saved; or the stage's first.
-    valid: the half to look at.
-    log: the run's record.
-    kept: its checkpoints.
-    save: (state, whole) -> None.
 
   Returns:
     The state to go on from, saved.
   """
-  method, back = stage.method, None
+  method, back = stage.setup.method, None
   if method.revise is not None:
     first = log.begun(stage.number) - stage.setup.before
     rates = {k: float(v) for k, v in state.rates.items()}

@@ -25,7 +25,6 @@ from sdnas_jax.data import augment
 from sdnas_jax.data import sources
 from sdnas_jax.data import split
 from sdnas_jax.kernels import depthwise
-from sdnas_jax.methods.method import Method
 from sdnas_jax.networks import columns
 from sdnas_jax.networks import nasbench201
 from sdnas_jax.networks import sizing
@@ -65,7 +64,7 @@ def run(config: ConfigDict, workdir: pathlib.Path, dry_run: bool) -> None:
   if config.data.shared:
     halves = examples, examples
   stages = [begin(stage, space, source, halves[0]) for stage in plan]
-  if not config.model.bf16 and config.model.depthwise == 'auto' and not dry_run:
+  if config.model.depthwise == 'auto' and not dry_run:
     depthwise.prepare(config.model.bf16)
   if dry_run:
     return _plan(stages, source, halves, workdir)
@@ -115,7 +114,6 @@ class Stage:
 
   number: int
   carry: str
-  method: Method
   setup: search.Setup
   shapes: Tree  # of the network's variables
   rates: dict[str, float]
@@ -134,7 +132,7 @@ class Stage:
     return search.init(
       self.setup,
       sizing.variables(self.shapes, self.seed),
-      self.method.init(rng, net.space, net.tables, self.scale),
+      self.setup.method.init(rng, net.space, net.tables, self.scale),
       self.rates,
       self.examples,
       net.classes,
@@ -189,13 +187,11 @@ def begin(
   )
   rates = {f'weights.{name}': w[name] for name in optimizers.WEIGHTS}
   rates |= {f'alphas.{name}': a[name] for name in optimizers.ALPHAS}
-  grouped = net.clone(depthwise='grouped')  # needs nothing compiled
   return Stage(
     number=stage.number,
     carry=stage.carry,
-    method=method,
     setup=setup,
-    shapes=sizing.shapes(grouped, source.shape, mix_shapes(net)),
+    shapes=sizing.shapes(net, source.shape, mix_shapes(net)),
     rates=rates,
     examples=half,
     seed=config.seed,
@@ -243,8 +239,8 @@ def genotype(stage: Stage, state: search.State) -> spaces.Genotype:
   """What the alphas stand for now."""
   # From the host's copies, since other hosts do not compute this.
   arch, now = jax.device_get((state.arch, search.clock(state, stage.setup)))
-  mix = jax.device_get(stage.method.relax(arch, now))
-  return stage.method.discretize(stage.setup.net.space, arch, mix)
+  mix = jax.device_get(stage.setup.method.relax(arch, now))
+  return stage.setup.method.discretize(stage.setup.net.space, arch, mix)
 
 
 def _search(stage, state, train, valid, log, kept):
@@ -307,12 +303,11 @@ def _search(stage, state, train, valid, log, kept):
 def _plan(stages, source, halves, workdir):
   """Prints and writes what a search would take, from shapes alone."""
   stage = stages[0]
-  setup, params = stage.setup, stage.shapes['params']
+  setup, params, net = stage.setup, stage.shapes['params'], stage.setup.net
   print(sizing.overview(params))
   ring = jax.eval_shape(
     lambda: setup.distill.teacher.init(halves[0], source.classes, params)
   )
-  net = setup.net.clone(depthwise='grouped')
   folder.plan(
     workdir,
     {

@@ -55,7 +55,8 @@ def plan(config: ConfigDict, space: spaces.Space) -> list[Stage]:
         f'stages[{number}] must be a dict of the fields it changes, not '
         f'{override!r}'
       )
-    changes = dict(artifacts.flat(_plain(override)))
+    plain = isinstance(override, Mapping)
+    changes = dict(artifacts.flat(override if plain else override.to_dict()))
     carry = changes.pop('carry', 'kept')
     errors.pick(f'carry of stages[{number}]', carry, CARRIES)
     own = _changed(config, changes, number)
@@ -68,10 +69,6 @@ def plan(config: ConfigDict, space: spaces.Space) -> list[Stage]:
         own.update_from_flattened_dict({name: value})
     found.append(Stage(number, carry, own, made))
   return _scheduled(found)
-
-
-def _plain(override):
-  return override.to_dict() if isinstance(override, ConfigDict) else override
 
 
 def _changed(config, changes, number):

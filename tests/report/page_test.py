@@ -99,7 +99,7 @@ def test_equal_cells_are_drawn_once_and_differences_are_counted(folder):
   assert len(read(folder).alts) == 4 + 3
   text = (folder / 'report.html').read_text()
   assert 'data-frames="0 1 1"' in text
-  # By hand, of published.py: edges of DARTS_V1 that DARTS_V2 lacks, as sets.
+  # By hand, of published.csv: edges of DARTS_V1 that DARTS_V2 lacks, as sets.
   one, other = CELLS[0], CELLS[1]
   count = 0
   for kind in ('normal', 'reduce'):
