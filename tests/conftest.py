@@ -3,6 +3,7 @@
 from concurrent import futures
 import itertools
 import os
+import pathlib
 import shutil
 import tempfile
 
@@ -18,7 +19,9 @@ os.environ['XLA_FLAGS'] = ' '.join(
 os.environ['JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS'] = '0'
 
 import jax
+import pytest
 
+from sdnas_jax import compilation
 from sdnas_jax.kernels import build
 
 CACHE = 'JAX_COMPILATION_CACHE_DIR'
@@ -40,3 +43,18 @@ def pytest_configure(config):
 def pytest_unconfigure(config):
   if not hasattr(config, 'workerinput'):
     shutil.rmtree(os.environ[CACHE], ignore_errors=True)
+
+
+@pytest.fixture(autouse=True, scope='module')
+def few_programs():
+  """Frees a file's programs before they are more than a process may map."""
+  yield
+  maps = pathlib.Path('/proc/self/maps')
+  if maps.exists() and maps.read_bytes().count(b'\n') > 20_000:
+    forget()
+
+
+def forget():
+  """Frees all compiled programs of this process."""
+  compilation._BUILT.clear()
+  jax.clear_caches()

@@ -44,6 +44,12 @@ run = jax.jit(search.advance, out_shardings=parallel.everywhere())
 KEY = jax.random.key(0)
 
 
+@pytest.fixture(autouse=True)
+def one_program_at_a_time():
+  yield
+  jax.clear_caches()
+
+
 @functools.cache
 def setup(name, space):
   method = methods.make(name, OPTIONS.get(name, {}))
