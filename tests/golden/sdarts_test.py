@@ -171,10 +171,11 @@ class Mini(nn.Module):
 
   space = spaces.Space('mini', SEVEN, nodes=1, inputs=1)
   partial, auxiliary = 1, False
+  depthwise: str = 'grouped'
 
   @nn.compact
   def __call__(self, images, mix, train=False, present=None):
-    ctx = ops.context(images, train, present, 'grouped', False)
+    ctx = ops.context(images, train, present, self.depthwise, False)
     x = ops.Stem(4, name='stem')(images, ctx)
     for kind, stride in (('normal', 1), ('reduce', 2)):
       op = ops.MixedOp(SEVEN, x.shape[-1], stride, name=kind)
