@@ -93,8 +93,9 @@ def ours(theirs):
     kind: jnp.asarray(a.detach().numpy())
     for kind, a in zip(SPACE.kinds, theirs.alphas, strict=True)
   }
-  parts = filling.setup(net, decay=3e-4, clip=5.0)
-  first = filling.state(parts, filling.fill(net, values, filling.darts), alphas)
+  parts = filling.setup(net)
+  variables = filling.fill(net, values, filling.darts)
+  first = filling.state(parts, variables, alphas, decay=3e-4, clip=5.0)
   halves = zip(theirs.images.numpy(), theirs.labels.numpy(), strict=True)
   return parts, first, [filling.ready(*half) for half in halves]
 
