@@ -7,12 +7,9 @@
 
 XLA's own `grouped` convolution serves accelerators. Its CPU backend runs that
 tens of times slower than need be, so there, where the `native` kernels of
-`separable` cannot serve, a sum of `shifted` products does. It is written as the
-three partial derivatives of one trilinear form,
+`separable` cannot serve, a sum of `shifted` products does:
 
-  T(x, k, g) = sum over positions, taps of g[p] k[i] x[stride p + dilation i],
-
-each the others' derivative.
+  y[p] = sum over taps i of k[i] x[stride p + dilation i].
 """
 
 from collections.abc import Sequence
@@ -135,72 +132,24 @@ def _window(x, size, dilation, geo):
   return window
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def shifted(x: jax.Array, kernels: Kernels, geo: Geometry) -> jax.Array:
   """As a loop over the kernel's taps; takes and gives what `grouped` does."""
 
   def one(own, kernel, size, dilation):
     window = _window(own, size, dilation, geo)
+    taps = jnp.moveaxis(kernel.reshape(len(kernel), size**2, -1), 1, 0)
 
-    def add(t, total):
-      at = 0, t // size, t % size, 0
-      tap = lax.dynamic_slice(kernel, at, (len(kernel), 1, 1, kernel.shape[-1]))
-      return total + window(t) * tap[:, None]
+    @jax.checkpoint  # or what each tap meets would be kept
+    def add(total, tap):
+      t, weight = tap
+      return total + window(t) * weight[:, None, None, None], None
 
     shape = len(kernel), x.shape[1], *geo.out, x.shape[-1]
-    return lax.fori_loop(0, size**2, add, jnp.zeros(shape, x.dtype))
+    first = jnp.zeros(shape, x.dtype)
+    return lax.scan(add, first, (jnp.arange(size**2), taps))[0]
 
   own = parts(x, geo), kernels, geo.sizes, geo.dilations
   return jnp.concatenate(list(map(one, *own)))
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
-def _shifted_input(g, kernels, geo):
-  """The convolution of the spread-out g with the flipped kernels."""
-  spread = [
-    (0, n - (geo.stride * (m - 1) + 1), geo.stride - 1)
-    for n, m in zip((geo.height, geo.width), geo.out, strict=True)
-  ]
-  g = lax.pad(
-    g, jnp.zeros((), g.dtype), ((0, 0, 0), (0, 0, 0), *spread, (0,) * 3)
-  )
-  flipped = tuple(kernel[:, ::-1, ::-1] for kernel in kernels)
-  x = shifted(g, flipped, geo._replace(shared=False, stride=1))
-  return sum(x)[None] if geo.shared else x
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
-def _shifted_kernels(x, g, geo):
-  def one(own, g, size, dilation):
-    window = _window(own, size, dilation, geo)
-    taps = lax.map(
-      lambda t: jnp.sum(window(t) * g, axis=(1, 2, 3)), jnp.arange(size**2)
-    )
-    return jnp.moveaxis(taps, 0, 1).reshape(len(g), size, size, g.shape[-1])
-
-  own = parts(x, geo), parts(g, geo), geo.sizes, geo.dilations
-  return tuple(map(one, *own))
-
-
-shifted.defvjp(
-  build.keep(shifted),
-  lambda geo, xk, g: (
-    _shifted_input(g, xk[1], geo),
-    _shifted_kernels(xk[0], g, geo),
-  ),
-)
-_shifted_input.defvjp(
-  build.keep(_shifted_input),
-  lambda geo, gk, x: (
-    shifted(x, gk[1], geo),
-    _shifted_kernels(x, gk[0], geo),
-  ),
-)
-_shifted_kernels.defvjp(
-  build.keep(_shifted_kernels),
-  lambda geo, xg, k: (
-    _shifted_input(xg[1], k, geo),
-    shifted(xg[0], k, geo),
-  ),
-)
 BACKENDS = {'grouped': grouped, 'shifted': shifted}

@@ -103,9 +103,10 @@ def _mix_gradient(native, kept, g):
   p, z, mean, scale, alive = kept
   sums = products(g, z, alive, native)
   slope = _slopes(p, mean, scale, *sums)
+  fixed = jnp.zeros((1, z.shape[1], 1, 1, 1), z.dtype)  # statistics are given
+  dz = _input_gradient(g, z, fixed, p, mean, scale, *sums, alive, native)
   shared = len(z) < len(p) * len(g)
-  mean, scale = _stacked(mean, p), _stacked(scale, p)
-  q = _spread(p)
+  scale = _stacked(scale, p)
 
   def own(x):  # which several edges may share
     x = _sum(x, axis=1) if shared else x
@@ -113,9 +114,9 @@ def _mix_gradient(native, kept, g):
 
   return (
     _weight_gradient(p, slope),
-    own(q * scale * g[None]),
-    own(-q * scale * sums[0][None]),
-    own(q * slope / scale),
+    dz,
+    own(-_spread(p) * scale * sums[0][None]),
+    own(_spread(p) * slope / scale),
     None,
   )
 
@@ -203,30 +204,14 @@ def _sum(x, axis):
   return functools.reduce(jnp.add, parts)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def weigh(p: jax.Array, x: jax.Array, native: bool = False) -> jax.Array:
   """p_e x for each edge: p [edges], x [1, batch, height, width, channels].
 
   The foreign functions' derivative in a p_e of exactly zero is zero.
   """
-  return p[:, None, None, None, None] * x
-
-
-def _weigh_gradient(native, kept, g):
-  p, x = kept
-  alive = p[None] != 0
-  first, second = products(g, x, alive, native)
-  # As if x had mean 0 and variance 1, and nothing depended on these.
   like = 1, 1, 1, 1, x.shape[-1]
   mean, scale = jnp.zeros(like, x.dtype), jnp.ones(like, x.dtype)
-  share = jnp.zeros((1, x.shape[1], 1, 1, 1), x.dtype)
-  p = p[None, :, None]
-  known = mean, scale, first, second, alive
-  dx = _input_gradient(g, x, share, p, *known, native)
-  return jnp.sum(second, axis=(1, 2, 3, 4)), dx
-
-
-weigh.defvjp(build.keep(weigh), _weigh_gradient)
+  return mix(p[None, :, None], x, mean, scale, p[None] != 0, native)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
