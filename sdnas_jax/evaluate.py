@@ -6,11 +6,11 @@ dispatch, on images that the device holds.
 """
 
 from collections.abc import Callable
-import dataclasses
 import functools
 from typing import Any
 from typing import NamedTuple
 
+from flax import struct
 import flax.linen as nn
 import jax
 from jax import lax
@@ -21,6 +21,7 @@ from sdnas_jax import totals
 from sdnas_jax.bilevel import optimizers
 from sdnas_jax.data import augment
 from sdnas_jax.data import split
+from sdnas_jax.data.augment import Augment
 
 Tree = Any
 
@@ -36,14 +37,7 @@ class State(NamedTuple):
   sums: totals.Totals  # of the epoch under way
 
 
-@functools.partial(
-  jax.tree_util.register_dataclass,
-  data_fields=['rates', 'epochs', 'auxiliary', 'smoothing', 'drop_path'],
-  meta_fields=[
-    *('net', 'schedule', 'nesterov', 'augment', 'mean', 'std', 'batch_size')
-  ],
-)
-@dataclasses.dataclass(frozen=True)
+@struct.dataclass
 class Setup:
   """A training's fixed parts.
 
@@ -51,14 +45,15 @@ class Setup:
   which gives shapes.
   """
 
-  net: nn.Module
-  schedule: Callable[..., jax.Array]  # of the learning rate
-  nesterov: bool
+  net: nn.Module = struct.field(pytree_node=False)
+  # Of the learning rate.
+  schedule: Callable[..., jax.Array] = struct.field(pytree_node=False)
+  nesterov: bool = struct.field(pytree_node=False)
   rates: dict[str, float]  # `optimizers.WEIGHTS`
-  augment: augment.Augment
-  mean: tuple[float, ...]
-  std: tuple[float, ...]
-  batch_size: int
+  augment: Augment = struct.field(pytree_node=False)
+  mean: tuple[float, ...] = struct.field(pytree_node=False)
+  std: tuple[float, ...] = struct.field(pytree_node=False)
+  batch_size: int = struct.field(pytree_node=False)
   epochs: int
   auxiliary: float  # weight of the auxiliary head's loss
   smoothing: float  # share of the label that all classes divide

@@ -5,7 +5,9 @@
 {'true_accuracy': 0.542967}
 """
 
+import csv
 import itertools
+import pathlib
 from typing import Any
 
 from sdnas_jax.analysis import nasbench201 as table
@@ -17,22 +19,9 @@ COLUMNS = [f'{data} {split}' for data, split in PLACES]
 # Of a cell's six edges, those that compute nothing: searches collapse to them.
 COUNTS = {'skip_connections': 'skip_connect', 'missing_edges': 'none'}
 KNOWN = 'index', 'architecture', *COUNTS, *COLUMNS
-# Zhu et al. 2023, Table 4: accuracies in %, as COLUMNS.
-_TABLE = """
-DARTS       39.77±0.00 54.30±0.00 15.03±0.00 15.61±0.00 16.43±0.00 16.32±0.00
-DARTS (2nd) 39.77±0.00 54.30±0.00 15.03±0.00 15.61±0.00 16.43±0.00 16.32±0.00
-GDAS        89.89±0.08 93.61±0.09 71.34±0.04 70.70±0.30 41.59±1.33 41.71±0.98
-SNAS        90.10±1.04 92.77±0.83 69.69±2.39 69.34±1.98 42.84±1.79 43.16±2.64
-DSNAS       89.66±0.29 93.08±0.13 30.87±16.4 31.01±16.4 40.61±0.09 41.07±0.09
-PC-DARTS    89.96±0.15 93.41±0.30 67.12±0.39 67.48±0.89 40.83±0.08 41.31±0.22
-iDARTS      89.86±0.60 93.58±0.32 70.57±0.24 70.83±0.48 40.38±0.59 40.89±0.68
-DARTS-      91.03±0.44 93.80±0.40 71.36±1.51 71.53±1.51 44.87±1.46 45.12±0.82
-SD-DARTS    91.21±0.11 93.91±0.08 70.87±0.33 71.88±0.76 45.75±0.26 46.03±0.59
-"""
-PUBLISHED = {
-  line[:11].strip(): dict(zip(COLUMNS, line[11:].split(), strict=True))
-  for line in _TABLE.strip().splitlines()
-}
+# By method, accuracies in % as text: Zhu et al. 2023, Table 4.
+with pathlib.Path(__file__).with_suffix('.csv').open(newline='') as file:
+  PUBLISHED = {row.pop('method'): row for row in csv.DictReader(file)}
 
 
 def column(data: str) -> str:

@@ -81,14 +81,9 @@ class Cell(nn.Module):
 
   @nn.compact
   def __call__(
-    self,
-    s0: jax.Array,
-    s1: jax.Array,
-    ctx: ops.Context,
-    key: jax.Array,
-    drop: jax.Array,
+    self, s0: jax.Array, s1: jax.Array, ctx: ops.Context
   ) -> jax.Array:
-    """From two cells' outputs; drops paths with probability `drop`."""
+    """From two cells' outputs."""
     shrink = ops.FactorizedReduce if self.after_reduction else ops.ReluConvNorm
     states = [
       shrink(1, self.channels, affine=True)(s0, ctx),
@@ -97,24 +92,14 @@ class Cell(nn.Module):
     graph, half = self.graph.live, 1 + self.reduction
     zero = jnp.zeros_like(states[1][:, :, ::half, ::half])
     states += [0.0 if pairs else zero for pairs in graph.nodes]
-    keys = jax.random.split(key, len(graph.edges))
     for edge, (kind, source, node) in enumerate(graph.edges):
       stride = half if source < 2 else 1
       y = Operation(kind, self.channels, stride)(states[source], ctx)
-      if ctx.train and (kind, stride) != ('skip_connect', 1):
-        y = drop_path(keys[edge], y, drop)
+      if (kind, stride) != ('skip_connect', 1):
+        shape = 1, y.shape[1], 1, 1, 1
+        y = ctx.at(edge).dropped('drop_path', y, shape)
       states[node] += y
     return jnp.concatenate([states[n] for n in graph.outputs], axis=-1)
-
-
-def drop_path(key: jax.Array, x: jax.Array, drop: jax.Array) -> jax.Array:
-  """Zeroes each image's x [1, batch, ...] with probability `drop`.
-
-  The rest is scaled up, which keeps the expectation (Larsson et al. 2017).
-  """
-  keep = 1 - drop
-  kept = jax.random.bernoulli(key, keep, (1, x.shape[1], 1, 1, 1))
-  return jnp.where(kept, x / jnp.asarray(keep, x.dtype), 0)
 
 
 class Auxiliary(nn.Module):
@@ -166,7 +151,7 @@ class Derived(nn.Module):
       images: [batch, height, width, channels] float.
       train: whether to normalise by the batch's own statistics.
       present: [batch] bool, false for rows that only pad the batch.
-      key: for the paths that are dropped.
+      key: for the paths that are dropped; without one, none are.
       drop: the probability of that.
 
     Returns:
@@ -174,7 +159,8 @@ class Derived(nn.Module):
     """
     ctx = ops.context(images, train, present, self.depthwise, self.bf16)
     images = images.astype(jnp.bfloat16) if self.bf16 else images
-    key = jax.random.key(0) if key is None else key
+    if train and key is not None:
+      ctx = ctx.replace(drops={'drop_path': (key, drop)})
     s0, s1 = self.stem(images, ctx)
     channels, after, head = self.channels, self.imagenet, None
     graphs = self.genotype.graphs
@@ -184,8 +170,7 @@ class Derived(nn.Module):
       kind = 'reduce' if reduction else 'normal'
       graph = graphs[kind if kind in graphs else f'cell{layer}']
       cell = Cell(graph, channels, reduction, after, parent=None)
-      own = jax.random.fold_in(key, layer)
-      out = sharing.call(self, f'cell{layer}', cell, s0, s1, ctx, own, drop)
+      out = sharing.call(self, f'cell{layer}', cell, s0, s1, ctx.at(layer))
       s0, s1, after = s1, out, reduction
       wanted = self.auxiliary and (train or self.is_initializing())
       if wanted and layer == 2 * self.layers // 3:

@@ -86,8 +86,10 @@ def test_multiply_adds(name, imagenet, millions):
 
 
 def test_drop_path_keeps_the_expectation_and_drops_whole_images():
-  x = jnp.ones((1, 20_000, 2, 2, 3))
-  y = np.asarray(derived.drop_path(jax.random.key(0), x, 0.3))
+  x, shape = jnp.ones((1, 20_000, 2, 2, 3)), (1, 20_000, 1, 1, 1)
+  drops = {'drop_path': (jax.random.key(0), 0.3)}
+  ctx = derived.ops.Context(True, None, 'shifted', drops)
+  y = np.asarray(ctx.dropped('drop_path', x, shape))
   each = y.reshape(20_000, -1)
   assert set(np.unique(each)) == {0.0, np.float32(1 / 0.7)}
   assert (each.min(1) == each.max(1)).all()
@@ -139,7 +141,7 @@ def cell(graph, x, reduction=False):
   net = derived.Cell(graph, 4, reduction, False)
   share = np.full((1, x.shape[1], 1, 1, 1), 1 / x.shape[1], np.float32)
   ctx, key = derived.ops.Context(True, share, 'shifted'), jax.random.key(0)
-  shapes = jax.eval_shape(net.init, key, x, x, ctx, key, 0.0)
+  shapes = jax.eval_shape(net.init, key, x, x, ctx)
 
   def filled(path, leaf):
     # By its name, so that two cells' first operations, say, start alike.
@@ -150,7 +152,8 @@ def cell(graph, x, reduction=False):
 
   def apply(params, drop=0.0):
     given = {**variables, 'params': params}
-    out, _ = net.apply(given, x, x, ctx, key, drop, mutable=['batch_stats'])
+    own = ctx.replace(drops={'drop_path': (key, drop)})
+    out, _ = net.apply(given, x, x, own, mutable=['batch_stats'])
     return np.asarray(out)
 
   return apply, variables['params']
