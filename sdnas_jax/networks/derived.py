@@ -133,7 +133,7 @@ class Derived(nn.Module):
   layers: int = 20
   imagenet: bool = False
   auxiliary: bool = True
-  depthwise: str | None = None
+  depthwise: str = 'auto'
   bf16: bool = False  # compute in bfloat16; see `ops`
 
   @nn.compact

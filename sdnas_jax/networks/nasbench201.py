@@ -211,7 +211,7 @@ class Supernet(nn.Module):
   layers: int = 5  # to a stage
   affine: bool = False  # the cells' normalisation; if not, there are biases
   tracked: bool = True  # validate by running statistics, not by the batch's
-  depthwise: str | None = None
+  depthwise: str = 'auto'
   bf16: bool = False  # compute in bfloat16; see `ops`
   remat: bool = False  # compute cells again in the backward pass: less memory
   partial: int = 1  # the operations see a k-th of the channels; see `columns`
@@ -250,7 +250,7 @@ class Derived(nn.Module):
   classes: int
   channels: int = 16
   layers: int = 5  # to a stage
-  depthwise: str | None = None
+  depthwise: str = 'auto'
   bf16: bool = False  # compute in bfloat16; see `ops`
 
   @nn.compact

@@ -86,17 +86,17 @@ def context(
   images: jax.Array,
   train: bool,
   present: jax.Array | None,
-  backend: str | None,
+  backend: str,
   bf16: bool,
 ) -> Context:
   """That of a forward pass over images [batch, ...].
 
-  Without `present`, all rows count; without `backend`, it is the best at hand.
+  Without `present`, all rows count; the backend 'auto' is the best at hand.
   """
   if present is None:
     present = jnp.ones(images.shape[:1], bool)
   share = (present / present.sum())[None, :, None, None, None]
-  backend = backend or depthwise.best(bf16)
+  backend = depthwise.best(bf16) if backend == 'auto' else backend
   return Context(train, share.astype(images.dtype), backend)
 
 

@@ -77,7 +77,7 @@ class Supernet(nn.Module):
   channels: int = 16
   layers: int = 8
   stem: int = 3
-  depthwise: str | None = None
+  depthwise: str = 'auto'
   bf16: bool = False  # compute in bfloat16; see `ops`
   remat: bool = False  # compute cells again in the backward pass: less memory
   partial: int = 1  # the operations see a k-th of the channels; see `columns`

@@ -166,8 +166,8 @@ class Record:
       self._draw()
       self.drawn = time.monotonic()
 
-  def result(self, parameters: int) -> None:
-    """Writes the result of a finished search."""
+  def conclude(self, parameters: int) -> None:
+    """Writes the result of a finished search, and its pictures."""
     row = self.table.rows[self.last]
     result = {
       'valid_accuracy': float(row['valid_accuracy']),
@@ -179,13 +179,9 @@ class Record:
       **truth.row(published.read(self.final), self.data),
       'genotype': self.final,
     }
-    artifacts.write_json(self.workdir / 'result.json', result)
-
-  def conclude(self, parameters: int) -> None:
-    """Writes the result of a finished search, and its pictures."""
     artifacts.write_json(self.workdir / 'genotype.json', self.final)
     self._draw()
-    self.result(parameters)
+    artifacts.write_json(self.workdir / 'result.json', result)
 
   @property
   def stopped(self) -> int | None:

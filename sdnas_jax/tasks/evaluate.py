@@ -61,7 +61,7 @@ def run(config: ConfigDict, workdir: pathlib.Path, dry_run: bool) -> None:
   else:
     check.depth(config, genotype)
   setup = assemble(config, genotype, source)
-  if setup.net.depthwise is None and not dry_run:
+  if setup.net.depthwise == 'auto' and not dry_run:
     depthwise.prepare(setup.net.bf16)
   plan, shapes = _plan(config, setup, source, sizes)
   if dry_run:
@@ -126,8 +126,6 @@ def assemble(
 
 def _network(config, genotype, classes):
   model = config.model.to_dict()
-  if model['depthwise'] == 'auto':
-    model['depthwise'] = None
   if isinstance(genotype, cells.Genotype):
     del model['imagenet']
     return nasbench201.Derived(genotype, classes, **model)
@@ -167,12 +165,11 @@ def load(workdir: pathlib.Path) -> tuple[nn.Module, Tree]:
 
 def _plan(config, setup, source, sizes):
   """What a training takes, and the shapes of the variables."""
-  net = setup.net.clone(depthwise='grouped')  # needs nothing compiled
-  shapes = sizing.shapes(net, source.shape)
+  shapes = sizing.shapes(setup.net, source.shape)
   params = {k: v for k, v in shapes['params'].items() if k != 'auxiliary'}
   plan = {
     'parameters': sizing.size(params),
-    'macs': sizing.macs(net, source.shape),
+    'macs': sizing.macs(setup.net, source.shape),
     'train_examples': sizes[0],
     'test_examples': sizes[1],
     'steps_per_epoch': split.batches(sizes[0], config.batch_size),

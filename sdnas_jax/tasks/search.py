@@ -164,8 +164,6 @@ def begin(
   config, method = stage.config, stage.method
   w, a, data = config.weights, config.alphas, config.data
   model = config.model.to_dict() | dict(method.model)
-  if model['depthwise'] == 'auto':
-    model['depthwise'] = None
   net = SUPERNETS[space.genotype](space, source.classes, **model)
   rho = {'rho': w.rho} if w.rule == 'sam' else {}
   setup = search.Setup(
@@ -230,11 +228,6 @@ def _resume(stages, space, kept, workdir, data):
   return stage, state, log
 
 
-def _advance(state, seed, train, valid, stop, setup):
-  key = jax.random.key(seed)
-  return search.advance(state, key, train, valid, stop, setup)
-
-
 def genotype(stage: Stage, state: search.State) -> spaces.Genotype:
   """What the alphas stand for now."""
   # From the host's copies, since other hosts do not compute this.
@@ -249,15 +242,15 @@ def _search(stage, state, train, valid, log, kept):
     return state
   begun = time.monotonic()
   print('compiling ...', end=' ', flush=True)
-  setup, seed, n = stage.setup, np.uint32(stage.seed), np.int32(0)
+  setup, key, n = stage.setup, parallel.key(stage.seed), np.int32(0)
   zero = parallel.replicate(totals.zero())
   programs = [
     compilation.Program(
-      _advance, (state, seed, train, valid, n, setup), donated=(0,)
+      search.advance, (state, key, train, valid, n, setup), donated=(0,)
     ),
     compilation.Program(search.validate, (state, valid, zero, n, n, setup)),
   ]
-  measuring = measure.program(setup, valid, seed, stage.probe)
+  measuring = measure.program(setup, valid, stage.seed, stage.probe)
   if stage.every:
     programs.append(measuring(state, genotype(stage, state)))
   # Outputs are pinned to where inputs lie, so that a state can go round.
@@ -289,7 +282,7 @@ def _search(stage, state, train, valid, log, kept):
     epochs=stage.epochs,
     steps=setup.steps,
     checks=split.batches(len(valid.labels), setup.batch_size),
-    advance=lambda s, stop: go(s, seed, train, valid, np.int32(stop), setup),
+    advance=lambda s, stop: go(s, key, train, valid, np.int32(stop), setup),
     validate=lambda s, sums, i, j: look(
       s, valid, sums or zero, np.int32(i), np.int32(j), setup
     ),
