@@ -1,6 +1,5 @@
 """What a run writes, in one list, each file whole or not at all."""
 
-from collections.abc import Collection
 from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -12,6 +11,7 @@ import pathlib
 import tempfile
 from typing import Any
 
+from flax import traverse_util
 import numpy as np
 
 from sdnas_jax import errors
@@ -135,71 +135,17 @@ def folder(path: pathlib.Path) -> None:
     ) from error
 
 
+def there(workdir: pathlib.Path) -> list[str]:
+  """Which of the FILES a run's folder has."""
+  return [name for name in FILES if (workdir / name).exists()]
+
+
 def listing(workdir: pathlib.Path) -> str:
   """What lies in a run's folder, a line a file."""
-  there = [name for name in FILES if (workdir / name).exists()]
-  lines = [f'  {name:<18} {FILES[name]}' for name in there]
+  lines = [f'  {name:<18} {FILES[name]}' for name in there(workdir)]
   return '\n'.join([f'in {workdir}:', *lines])
 
 
-def inspect(
-  workdir: pathlib.Path, config: dict[str, Any], free: Collection[str]
-) -> None:
-  """Looks whether a run of this config may use a folder, or go on in it.
-
-  Fields that are `free` may differ from those of the run that is there.
-
-  Raises:
-    BadInput: if the folder holds a run with another config.
-  """
-  path = workdir / 'config.json'
-  if path.exists():
-    try:
-      there = json.loads(path.read_text())['config']
-      here = json.loads(json.dumps(config))  # in which a tuple is a list
-      differences = list(compare(there, here, free))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-      raise errors.BadInput(
-        f'{path} is not the record of a run ({error}): choose another --workdir'
-      ) from error
-    if differences:
-      raise errors.BadInput(
-        f'{workdir} holds a run with another config '
-        f'({"; ".join(differences)}): choose another --workdir, or remove it'
-      )
-  elif any(
-    (workdir / name).exists()
-    for name in FILES
-    # Another host may have written the latter since.
-    if name not in ('plan.json', 'config.json')
-  ):
-    raise errors.BadInput(
-      f'{workdir} holds files of a run but no config.json: choose another '
-      '--workdir'
-    )
-
-
-def claim(workdir: pathlib.Path, config: dict[str, Any], **about: Any) -> None:
-  """Marks a folder as that of a run of this config, unless it is."""
-  folder(workdir)
-  if not (workdir / 'config.json').exists():
-    write_json(workdir / 'config.json', {'config': config, **about})
-
-
-def compare(
-  there: dict[str, Any], here: dict[str, Any], free: Collection[str]
-) -> Iterable[str]:
-  """Sentences about the fields in which two configs differ."""
-  one, two = dict(flat(there)), dict(flat(here))
-  for name in sorted(one.keys() | two.keys()):
-    if name not in free and one.get(name) != two.get(name):
-      yield f'{name} is {one.get(name)!r} there and {two.get(name)!r} here'
-
-
-def flat(tree: dict[str, Any], prefix: str = '') -> Iterable[tuple[str, Any]]:
-  """The leaves of a tree of dicts, named by their dotted paths."""
-  for name, value in tree.items():
-    if isinstance(value, dict):
-      yield from flat(value, f'{prefix}{name}.')
-    else:
-      yield prefix + name, value
+def flat(config: Mapping[str, Any]) -> dict[str, Any]:
+  """A config's fields by their dotted names."""
+  return traverse_util.flatten_dict(dict(config), sep='.')

@@ -1,12 +1,14 @@
 """A run's folder: who may use it, and what it records first."""
 
 import importlib.metadata
+import json
 import pathlib
 import platform
 
 import jax
 from ml_collections import ConfigDict
 
+from sdnas_jax import errors
 from sdnas_jax import parallel
 from sdnas_jax.runs import artifacts
 
@@ -20,8 +22,39 @@ def enter(workdir: pathlib.Path, config: ConfigDict) -> None:
     BadInput: it holds a run of another config, or cannot be written.
   """
   given = config.to_dict()
-  artifacts.inspect(workdir, given, [*_free(given)])
+  _inspect(workdir, given, [*_free(given)])
   artifacts.folder(workdir)
+
+
+def _inspect(workdir, config, free):
+  """Refuses a folder of a run whose config differs, but in what is free."""
+  path = workdir / 'config.json'
+  if path.exists():
+    try:
+      there = artifacts.flat(json.loads(path.read_text())['config'])
+      here = artifacts.flat(
+        json.loads(json.dumps(config))
+      )  # where a tuple is a list
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+      raise errors.BadInput(
+        f'{path} is not the record of a run ({error}): choose another --workdir'
+      ) from error
+    differences = [
+      f'{name} is {there.get(name)!r} there and {here.get(name)!r} here'
+      for name in sorted(there.keys() | here.keys())
+      if name not in free and there.get(name) != here.get(name)
+    ]
+    if differences:
+      raise errors.BadInput(
+        f'{workdir} holds a run with another config '
+        f'({"; ".join(differences)}): choose another --workdir, or remove it'
+      )
+  # Another host may have written the config since.
+  elif there := {*artifacts.there(workdir)} - {'plan.json', 'config.json'}:
+    raise errors.BadInput(
+      f'{workdir} holds {min(there)}, a file of a run, but no config.json: '
+      'choose another --workdir'
+    )
 
 
 def _free(given, prefix=''):
@@ -46,14 +79,18 @@ def _free(given, prefix=''):
 
 
 def claim(workdir: pathlib.Path, config: ConfigDict) -> None:
-  """Writes config.json, unless it is there."""
-  if parallel.leads():
-    devices = [f'{d.platform}: {d.device_kind}' for d in jax.devices()]
-    versions = {name: importlib.metadata.version(name) for name in PACKAGES}
-    versions['python'] = platform.python_version()
-    artifacts.claim(
-      workdir, config.to_dict(), versions=versions, devices=devices
-    )
+  """Makes the folder that of a run of this config, unless it is."""
+  path = workdir / 'config.json'
+  if not parallel.leads() or path.exists():
+    return
+  artifacts.folder(workdir)
+  about = {
+    'config': config.to_dict(),
+    'versions': {name: importlib.metadata.version(name) for name in PACKAGES},
+    'devices': [f'{d.platform}: {d.device_kind}' for d in jax.devices()],
+  }
+  about['versions']['python'] = platform.python_version()
+  artifacts.write_json(path, about)
 
 
 def plan(workdir: pathlib.Path, sizes: dict[str, int]) -> None:

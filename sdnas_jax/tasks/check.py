@@ -71,7 +71,7 @@ def evaluate(config: ConfigDict) -> None:
 
 def report(config: ConfigDict) -> None:
   """The same for a report."""
-  fields.every(dict(artifacts.flat(config.to_dict())), fields.REPORT)
+  fields.every(artifacts.flat(config.to_dict()), fields.REPORT)
 
 
 def sizes(config: ConfigDict, source: sources.Source, devices: int) -> int:
@@ -151,7 +151,7 @@ def depth(config: ConfigDict, genotype: spaces.Genotype) -> None:
 def benchmark(config: ConfigDict, source: sources.Source) -> None:
   """The same for training an architecture of NAS-Bench-201."""
   for name in ('model.imagenet', 'weights.auxiliary', 'weights.drop_path'):
-    if dict(artifacts.flat(config.to_dict()))[name]:
+    if artifacts.flat(config.to_dict())[name]:
       raise errors.BadInput(
         f'networks of NAS-Bench-201 know no {name}: switch it off, or start '
         'from configs/evaluate_nasbench201.py'

@@ -114,7 +114,7 @@ def networks(
   Raises:
     BadInput: names the first that is unknown, missing or out of range.
   """
-  flat = dict(artifacts.flat(config.to_dict()))
+  flat = artifacts.flat(config.to_dict())
   given = {k: v for k, v in flat.items() if not k.startswith(free)}
   every(given, known)
   if config.model.depthwise == 'native':

@@ -56,7 +56,7 @@ def write(folder: pathlib.Path) -> None:
   named['devices'] = ', '.join(about.get('devices', []))
   metrics = artifacts.read_rows(folder / 'metrics.csv')
   panels = figures.SEARCH if config['task'] == 'search' else figures.TRAINING
-  given = {k: str(v) for k, v in artifacts.flat(config)}
+  given = {k: str(v) for k, v in artifacts.flat(config).items()}
   sections = {
     'Result': _result(folder, config),
     'Runs': _runs(folder),

@@ -139,7 +139,7 @@ def _rows(one, field):
   if one.among:
     head['selected'] = best(one.among).name
   if one.search:
-    known = dict(artifacts.flat(one.search.to_dict()))
+    known = artifacts.flat(one.search.to_dict())
     head |= {field: known[field]} if field else {}
     # What it came to stands once, however often its cell is trained.
     first, *rest = rows or [{}]

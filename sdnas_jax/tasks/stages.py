@@ -56,7 +56,7 @@ def plan(config: ConfigDict, space: spaces.Space) -> list[Stage]:
         f'{override!r}'
       )
     plain = isinstance(override, Mapping)
-    changes = dict(artifacts.flat(override if plain else override.to_dict()))
+    changes = artifacts.flat(override if plain else override.to_dict())
     carry = changes.pop('carry', 'kept')
     errors.pick(f'carry of stages[{number}]', carry, CARRIES)
     own = _changed(config, changes, number)
@@ -65,7 +65,7 @@ def plan(config: ConfigDict, space: spaces.Space) -> list[Stage]:
       own.seed = int(seeds.generate_state(1)[0])
     made = methods.make(own.method, own.options.to_dict())
     for name, value in made.needs.items():
-      if not dict(artifacts.flat(own.to_dict()))[name]:
+      if not artifacts.flat(own.to_dict())[name]:
         own.update_from_flattened_dict({name: value})
     found.append(Stage(number, carry, own, made))
   return _scheduled(found)
@@ -73,7 +73,7 @@ def plan(config: ConfigDict, space: spaces.Space) -> list[Stage]:
 
 def _changed(config, changes, number):
   own = ConfigDict(config.to_dict())
-  known = dict(artifacts.flat(config.to_dict()))
+  known = artifacts.flat(config.to_dict())
   for name in changes:
     if not name.startswith('options.'):
       errors.pick(f'field of stages[{number}]', name, known)

@@ -130,7 +130,7 @@ def _variants(search, variants, evaluate, select, field):
     check.search(ConfigDict(own['search']))
   if not field:
     return made
-  values = {k: dict(artifacts.flat(own['search'])) for k, own in made.items()}
+  values = {k: artifacts.flat(own['search']) for k, own in made.items()}
   for known in values.values():
     errors.pick('field', field, known.keys() - {'seed', 'task'})
   return {k: made[k] for k in sorted(made, key=lambda k: values[k][field])}

@@ -31,7 +31,7 @@ def folder(tmp_path_factory):
   path.mkdir()
   config = search_digits.get_config().to_dict()
   about = {'versions': {'jax': '0.0.7'}, 'devices': ['cpu: abacus']}
-  artifacts.claim(path, config, **about)
+  artifacts.write_json(path / 'config.json', {'config': config, **about})
   names = 'train_loss', 'valid_loss', 'distill_loss', 'train_accuracy'
   names += 'valid_accuracy', 'seconds', 'images_per_second', 'loss_drop'
   rows = [{'epoch': n, **dict.fromkeys(names, 0.125 * n)} for n in range(3)]
@@ -123,7 +123,7 @@ def test_a_run_that_is_not_finished_has_a_report(folder, tmp_path):
 
 def test_a_comparison_leads_to_the_reports_of_its_runs(folder, tmp_path):
   config = {'task': 'study', 'seeds': 1, 'search': {'epochs': 3}}
-  artifacts.claim(tmp_path, config)
+  artifacts.write_json(tmp_path / 'config.json', {'config': config})
   shutil.copytree(folder, tmp_path / 'DARTS-0')
   artifacts.write_rows(tmp_path / 'eigenvalues.csv', [{'gap': 0.4375}])
   report.write(tmp_path)
@@ -236,7 +236,9 @@ def test_a_search_that_went_back_begins_at_the_cells_it_took(folder, tmp_path):
   text = (own / 'report.html').read_text()
   assert 'max="3" value="1"' in text
   parent = tmp_path / 'parent'
-  artifacts.claim(parent, {'task': 'study'})
+  parent.mkdir()
+  config = {'config': {'task': 'study'}}
+  artifacts.write_json(parent / 'config.json', config)
   shutil.move(own, parent / own.name)
   report.write(parent)
   assert './stopped%20%231-0/report.html' not in read(parent).links

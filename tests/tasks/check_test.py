@@ -17,6 +17,7 @@ from sdnas_jax import errors
 from sdnas_jax import evaluate as training
 from sdnas_jax.data import sources
 from sdnas_jax.runs import artifacts
+from sdnas_jax.runs import folder
 from sdnas_jax.runs import record
 from sdnas_jax.spaces import published
 from sdnas_jax.spaces import space as spaces
@@ -32,8 +33,8 @@ def config(**change):
   for path, value in change.items():
     *folders, name = path.split('.')
     tree = made
-    for folder in folders:
-      tree = tree.setdefault(folder, {})
+    for part in folders:
+      tree = tree.setdefault(part, {})
     tree[name] = value
   return ConfigDict(made)
 
@@ -186,13 +187,12 @@ def test_a_data_set_that_is_nowhere_says_how_to_point_at_a_copy(
 
 
 def test_a_folder_is_for_one_config(tmp_path):
-  workdir, free = tmp_path / 'a', ('steps_per_call',)
-  config = {'x': {'y': 1}, 'steps_per_call': 1}
-  artifacts.inspect(workdir, config, free)
-  artifacts.claim(workdir, config)
-  artifacts.inspect(workdir, {**config, 'steps_per_call': 9}, free)
+  workdir, config = tmp_path / 'a', {'x': {'y': 1}, 'steps_per_call': 1}
+  folder.enter(workdir, ConfigDict(config))
+  folder.claim(workdir, ConfigDict(config))
+  folder.enter(workdir, ConfigDict({**config, 'steps_per_call': 9}))
   with pytest.raises(errors.BadInput, match=r'x\.y is 1 there and 2 here'):
-    artifacts.inspect(workdir, {**config, 'x': {'y': 2}}, free)
+    folder.enter(workdir, ConfigDict({**config, 'x': {'y': 2}}))
 
 
 @pytest.mark.parametrize(
@@ -201,13 +201,13 @@ def test_a_folder_is_for_one_config(tmp_path):
 def test_a_broken_record_is_no_traceback(tmp_path, content):
   (tmp_path / 'config.json').write_text(content)
   with pytest.raises(errors.BadInput, match='choose another --workdir'):
-    artifacts.inspect(tmp_path, {'x': 1}, ())
+    folder.enter(tmp_path, ConfigDict({'x': 1}))
 
 
 def test_a_run_without_its_record_is_left_alone(tmp_path):
   (tmp_path / 'metrics.csv').write_text('')
-  with pytest.raises(errors.BadInput, match='choose another --workdir'):
-    artifacts.inspect(tmp_path, {'x': 1}, ())
+  with pytest.raises(errors.BadInput, match=r'metrics\.csv.*another'):
+    folder.enter(tmp_path, ConfigDict({'x': 1}))
 
 
 def test_a_file_in_the_way_is_no_traceback(tmp_path):

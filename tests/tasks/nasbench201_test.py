@@ -85,7 +85,7 @@ def test_its_report_draws_the_cell_the_alphas_and_the_truth(searched):
 def test_a_search_resumes_and_says_where_its_truth_is_from(searched, capsys):
   config = json.loads((searched / 'config.json').read_text())['config']
   made = tiny(search_nasbench201.get_config())
-  made.update_from_flattened_dict(dict(artifacts.flat(config)))
+  made.update_from_flattened_dict(artifacts.flat(config))
   search.run(made, searched, dry_run=False)
   out = capsys.readouterr().out
   assert 'true_accuracy: after 200 epochs on cifar10, for the' in out

@@ -19,6 +19,7 @@ from sdnas_jax import errors
 from sdnas_jax.analysis import truth
 from sdnas_jax.methods import METHODS
 from sdnas_jax.runs import artifacts
+from sdnas_jax.runs import folder
 from sdnas_jax.runs import locks
 from sdnas_jax.spaces import darts
 from sdnas_jax.spaces import nasbench201 as cells
@@ -52,7 +53,7 @@ class Runs:
     if dry_run:
       return
     workdir.mkdir(exist_ok=True)
-    artifacts.claim(workdir, config.to_dict())
+    folder.claim(workdir, config)
     found = [cell.fields for cell in self.find(config)]
     artifacts.write_lines(workdir / 'genotypes.jsonl', found)
     artifacts.write_json(workdir / 'genotype.json', found[-1])
@@ -75,7 +76,7 @@ class Runs:
     if dry_run:
       return
     workdir.mkdir(parents=True, exist_ok=True)
-    artifacts.claim(workdir, config.to_dict())
+    folder.claim(workdir, config)
     artifacts.write_json(workdir / 'genotype.json', cell.fields)
     result = {'test_error': self.error(config, workdir), 'parameters': 1000}
     result |= {'macs': 10, 'seconds': 1.0, 'seed': config.seed}
@@ -442,7 +443,7 @@ def test_a_real_study_of_a_toy(tmp_path, monkeypatch, capsys):
   assert max(map(len, lines)) <= 80
   assert said.count('dominant eigenvalue') == 2 * 2
   # The second seed's search is of other numbers, and so of the same programs.
-  assert [n for name, n in compiled if name == study.search.__name__] == [3, 0]
+  assert [n for name, n in compiled if name == 'sdnas_jax.search'] == [3, 0]
   searched = tmp_path / 'found-0'
   measured = artifacts.read_rows(searched / 'metrics.csv')
   # Every second epoch, and the last always.
