@@ -24,6 +24,7 @@ from sdnas_jax.kernels import pool
 from sdnas_jax.networks import columns
 from sdnas_jax.networks import ops
 from sdnas_jax.networks import sharing
+from sdnas_jax.networks import supernet
 from sdnas_jax.spaces import nasbench201 as cells
 from sdnas_jax.spaces import space as spaces
 
@@ -202,27 +203,17 @@ def stacked(
   return ops.Classifier(parent.classes, name='classifier')(x)
 
 
-class Supernet(nn.Module):
+class Supernet(supernet.Base):
   """Every edge of every cell carries a mixture of all operations."""
 
-  space: spaces.Space
-  classes: int
-  channels: int = 16
   layers: int = 5  # to a stage
   affine: bool = False  # the cells' normalisation; if not, there are biases
   tracked: bool = True  # validate by running statistics, not by the batch's
-  depthwise: str = 'auto'
-  bf16: bool = False  # compute in bfloat16; see `ops`
-  remat: bool = False  # compute cells again in the backward pass: less memory
-  partial: int = 1  # the operations see a k-th of the channels; see `columns`
-  auxiliary: bool = False  # a skip beside the operations
-  per_cell: bool = False  # a table a cell, not one for all
 
   @property
-  def tables(self) -> dict[str, tuple[int, ...]]:
-    """The shape of the alphas."""
-    every = (cells.KIND,) * STAGES * self.layers
-    return spaces.tables(self.space, every, self.per_cell)
+  def cells(self) -> tuple[str, ...]:
+    """Each cell's kind."""
+    return (cells.KIND,) * STAGES * self.layers
 
   @nn.compact
   def __call__(
@@ -239,7 +230,7 @@ class Supernet(nn.Module):
     kind = Recomputed if self.remat else MixedCell
     cell = kind(self.space, self.affine, self.partial, parent=None)
     own = mix[cells.KIND]
-    own = own if own.ndim == 3 else [own] * (STAGES * self.layers)
+    own = own if own.ndim == 3 else [own] * len(self.cells)
     return stacked(self, images, ctx, cell, lambda n: (own[n], ctx.at(n)))
 
 

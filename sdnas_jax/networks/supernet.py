@@ -65,18 +65,13 @@ class Cell(nn.Module):
     return jnp.concatenate([states[n] for n in self.space.targets], axis=-1)
 
 
-class Supernet(nn.Module):
-  """Stem, cells, global average pooling, classifier.
-
-  Cells at 1/3 and 2/3 of the depth halve the resolution and double the
-  channels.
-  """
+class Base(nn.Module):
+  """What the supernets of all spaces have."""
 
   space: spaces.Space
   classes: int
   channels: int = 16
   layers: int = 8
-  stem: int = 3
   depthwise: str = 'auto'
   bf16: bool = False  # compute in bfloat16; see `ops`
   remat: bool = False  # compute cells again in the backward pass: less memory
@@ -87,15 +82,34 @@ class Supernet(nn.Module):
   @property
   def cells(self) -> tuple[str, ...]:
     """Each cell's kind."""
+    raise NotImplementedError
+
+  @property
+  def tables(self) -> dict[str, tuple[int, ...]]:
+    """The shape of each kind's alphas; with `per_cell`, cells first."""
+    count = self.cells.count
+    return {
+      kind: (count(kind),) * self.per_cell + self.space.shape
+      for kind in self.space.kinds
+    }
+
+
+class Supernet(Base):
+  """Stem, cells, global average pooling, classifier.
+
+  Cells at 1/3 and 2/3 of the depth halve the resolution and double the
+  channels.
+  """
+
+  stem: int = 3
+
+  @property
+  def cells(self) -> tuple[str, ...]:
+    """Each cell's kind."""
     return tuple(
       'reduce' if layer in spaces.reductions(self.layers) else 'normal'
       for layer in range(self.layers)
     )
-
-  @property
-  def tables(self) -> dict[str, tuple[int, ...]]:
-    """The shape of each kind's alphas."""
-    return spaces.tables(self.space, self.cells, self.per_cell)
 
   @nn.compact
   def __call__(

@@ -7,7 +7,6 @@
 
 from collections.abc import Collection
 from collections.abc import Mapping
-from collections.abc import Sequence
 import dataclasses
 from typing import Any
 from typing import NamedTuple
@@ -202,19 +201,6 @@ class Space(NamedTuple):
 def reductions(layers: int) -> tuple[int, int]:
   """Which of so many cells halve the resolution, one or two (DARTS)."""
   return layers // 3, 2 * layers // 3
-
-
-def tables(
-  space: Space, cells: Sequence[str], per_cell: bool
-) -> dict[str, tuple[int, ...]]:
-  """The shape of each kind's alphas in a network of cells of such kinds.
-
-  With `per_cell`, each cell has a table of its own, on a first axis.
-  """
-  return {
-    kind: (*((cells.count(kind),) if per_cell else ()), *space.shape)
-    for kind in space.kinds
-  }
 
 
 def title(kind: str) -> str:
