@@ -142,7 +142,8 @@ class Method:
   # (rng, space, tables, scale) -> arch
   init: Callable[..., Arch] = normal
   # (history, arch, look) -> revision or None, before each epoch of a stage and
-  # after its last; look(mix) is the accuracy on the valid half
+  # after its last, but not again where a stage continues that which has ended;
+  # look(mix) is the accuracy on the valid half
   revise: Callable[..., Revision | None] | None = None
   # (space, arch, mix) -> genotype
   discretize: Callable[..., Any] = strongest

@@ -28,14 +28,11 @@ def sgas(
     raise ValueError('criterion must be 1 or 2, the others at least 1')
 
   def revise(past, arch, look):
-    since = len(past.metrics) - 1 - warmup
-    # Where a stage begins, what the one before has ended with is asked again.
-    due = 1 + since // interval
-    late = [k for k, m in arch.mask.items() if undecided(m, due)]
-    if since < 0 or since % interval or not late:
+    since, mask = len(past.metrics) - 1 - warmup, dict(arch.mask)
+    waiting = [k for k, m in mask.items() if (m.sum(axis=-1) > 1).any()]
+    if since < 0 or since % interval or not waiting:
       return None
-    mask = dict(arch.mask)
-    for kind in late:
+    for kind in waiting:
       before = past.alphas[kind][-1 - history : -1] if criterion == 2 else None
       alphas, own = arch.alphas[kind], score(softmax(arch.alphas[kind]), before)
       mask[kind] = decided(alphas, mask[kind], own, arch.own['targets'])
@@ -58,12 +55,6 @@ def init(rng, space, tables, scale):
   """DARTS's, and where edges lead."""
   arch = method.normal(rng, space, tables, scale)
   return arch._replace(own={'targets': method.targets(space)})
-
-
-def undecided(alive, due):
-  """Whether there are edges to decide, and fewer decisions than are due."""
-  count = alive.sum(axis=-1)
-  return np.any(count > 1) and np.sum(count == 1) < due
 
 
 def rest(key, before, after, now):

@@ -76,9 +76,8 @@ class Record:
     alphas = {k: v[first:] for k, v in self.history.items() if k != 'epoch'}
     return methods.History(known, found, alphas, rates, epochs)
 
-  def revise(self, stage: int, revision: methods.Revision) -> None:
-    """Notes what a method changed after the epochs done."""
-    first = self.begun(stage)
+  def revise(self, first: int, revision: methods.Revision) -> None:
+    """Notes what a method changed; it counts epochs from the first on."""
     said = {'epochs': len(self.found), 'rates': dict(revision.rates)}
     if revision.arch is not None:
       said['alive'] = {

@@ -39,22 +39,24 @@ def revise(
     The state to go on from, saved.
   """
   method, back = stage.setup.method, None
+  # The epochs before those that the method counts.
+  first = log.begun(stage.number) - stage.setup.before
   if method.revise is not None:
-    first = log.begun(stage.number) - stage.setup.before
     rates = {k: float(v) for k, v in state.rates.items()}
     history = log.past(first, rates, stage.setup.epochs)
     look = looker(stage, state, valid)
     revision = method.revise(history, jax.device_get(state.arch), look)
     if revision is not None:
-      log.revise(stage.number, revision)
+      log.revise(first, revision)
       back = revision.back
       if back is not None:
-        state = kept.after(stage.number, back, like=state)
+        own = back - stage.setup.before
+        state = kept.after(stage.number, own, like=state)
       state = applied(state, revision)
   if method.revise is not None or int(state.step):
     save(state, whole=True)
   if back is not None:
-    log.back(log.begun(stage.number) + back + 1)
+    log.back(first + back + 1)
   return state
 
 

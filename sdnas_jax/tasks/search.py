@@ -275,7 +275,8 @@ def _search(stage, state, train, valid, log, kept):
     state = state._replace(epoch=fresh[0], sums=fresh[1])
     return between.revise(stage, state, valid, log, kept, save), line
 
-  if kept.place is None or kept.place.stage < stage.number:
+  entered = kept.place is None or kept.place.stage < stage.number
+  if entered and not setup.before:
     state = between.revise(stage, state, valid, log, kept, save)
   return loop.run(
     state,

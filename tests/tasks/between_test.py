@@ -165,9 +165,12 @@ def test_a_killed_run_does_the_same(tmp_path, monkeypatch, early):
 
 def test_stages_are_carried_as_they_say(tmp_path):
   """Fresh weights under the mask of before; then all but the momentum."""
-  masked = wandering().revise
+  masked, asked = wandering().revise, []
 
   def revise(history, arch, look):
+    if history.epochs == 3:  # those of a stage and of what continues it
+      asked.append(len(history.metrics))
+      return Revision(stop=1) if asked[-1] == 2 else None
     return masked(history, arch, look) if history.epochs == 2 else None
 
   method = Method(init=wandering().init, revise=revise)
@@ -177,15 +180,18 @@ def test_stages_are_carried_as_they_say(tmp_path):
     {'epochs': 2},
     {'epochs': 1, 'carry': 'fresh', 'model.layers': 2, 'weights.lr': 0.0125},
     {'epochs': 1, 'carry': 'kept', 'model.layers': 2},
+    {'epochs': 2, 'carry': 'continued', 'model.layers': 2},
   )
   own = config(stages=stages, **{'distill.warmup': 0, 'epochs': 1})
   search.run(own, tmp_path, False)
-  rows, *_ = left(tmp_path)
-  assert [row['epoch'] for row in rows] == ['0', '1', '2', '3']
+  rows, _, result, *_ = left(tmp_path)
+  assert [row['epoch'] for row in rows] == ['0', '1', '2', '3', '4']
+  # Once where the third stage ends and the last goes on; then it stops.
+  assert asked == [0, 1, 2] and result['genotype_epoch'] == 4
   kept = checkpoints.Checkpoints(tmp_path / 'checkpoints')
-  assert kept.place == (2, 1, True, 2)
+  assert kept.place == (3, 1, True, 3)
   stage = search.begin(
-    search.stages.plan(own, toys.SPACE)[2],
+    search.stages.plan(own, toys.SPACE)[3],
     toys.SPACE,
     search.sources.find('digits', ''),
     32,
