@@ -152,6 +152,53 @@ def _band(panel, rows, by, name, method, colour):
     panel.fill_between(shared, mean - std, mean + std, color=colour, alpha=0.15)
 
 
+def incumbents(
+  found: Mapping[int, tuple[Mapping[str, np.ndarray], float]],
+  best: float,
+  dataset: str,
+) -> bytes:
+  """Draws the best test accuracy that searches of a table found, by their cost.
+
+  A panel a number of epochs: each search's mean, and a band between quartiles.
+
+    >>> runs = {'mine': np.full((2, 3), 93.0)}  # 2 repeats of 3 queries
+    >>> incumbents({12: (runs, 94.0)}, best=94.4, dataset='cifar10')[1:4]
+    b'PNG'
+
+  Args:
+    found: by the epochs that a query costs, of searches that see the validation
+      accuracy after these: each one's test accuracy [repeats, queries], and
+      that of the cell that they would choose of all; in %.
+    best: the highest there is, in %.
+    dataset: what was classified.
+  """
+  size = 0.6 + 4.6 * len(found), 3.6
+  picture, row = panels(len(found), *size, sharex=True, sharey=True)
+  lowest = best
+  for panel, (epochs, (runs, limit)) in zip(row, found.items(), strict=True):
+    for (name, table), colour in coloured(runs.items()):
+      # The first few queries would take all of the height.
+      first = min(10, table.shape[1])
+      spent = epochs * np.arange(first, table.shape[1] + 1)
+      shown = table[:, first - 1 :]
+      low, high = np.quantile(shown, (0.25, 0.75), axis=0)
+      lowest = min(lowest, low.min())
+      panel.fill_between(spent, low, high, color=colour, alpha=0.15, lw=0)
+      panel.plot(spent, shown.mean(axis=0), color=colour, label=name)
+    panel.axhline(best, color='0.3', lw=1, ls='--', label='best there is')
+    if limit < best:
+      label = 'best by what is seen'
+      panel.axhline(limit, color='0.3', lw=1, ls=':', label=label)
+    panel.set_title(f'seeing validation after {epochs} epochs', fontsize=10)
+    panel.set_xlabel('training epochs spent')
+    panel.set_xscale('log')
+    panel.legend(frameon=False, fontsize=8, loc='lower right')
+  row[0].set_ylim(lowest, best + 0.06 * max(best - lowest, 0.1))
+  row[0].yaxis.set_major_formatter(ticker.PercentFormatter(decimals=1))
+  row[0].set_ylabel(f'test accuracy on {dataset}')
+  return png(picture)
+
+
 def strip(rows: Sequence[Mapping[str, Any]]) -> bytes:
   """Draws networks' errors as a row of dots each, with their mean as a bar.
 
