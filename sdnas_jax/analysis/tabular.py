@@ -17,7 +17,8 @@ import sys
 import numpy as np
 
 from sdnas_jax.analysis import nasbench201
-from sdnas_jax.report import incumbents
+from sdnas_jax.report import figures
+from sdnas_jax.report import table as tables
 from sdnas_jax.spaces import nasbench201 as space
 
 # (rng, budget, score [15625]) -> the indices queried, `budget` of them in order
@@ -114,11 +115,11 @@ def curves(
     repeats: repetitions; each has its number as its seed.
   """
   listed = score.tolist()  # reading one of its numbers is faster
-  runs = []
-  for seed in range(repeats):
-    order = search(np.random.default_rng(seed), budget, listed)
-    runs.append(test[best_so_far(order, score)])
-  return np.stack(runs)
+  orders = (
+    search(np.random.default_rng(seed), budget, listed)
+    for seed in range(repeats)
+  )
+  return np.stack([test[best_so_far(order, score)] for order in orders])
 
 
 def table(
@@ -135,17 +136,15 @@ def table(
   budget = next(iter(found.values())).shape[1]
   steps = [n for n in (10, 30, 100, 300, 1000, 3000, 10000) if n <= budget]
   steps = sorted({*steps[-5:], budget})[-5:]
-  rows = [
-    f'by validation accuracy after {epochs} epochs',
-    f'{"epochs spent":<14}' + ''.join(f'{n * epochs:>13,}' for n in steps),
-  ]
-  for name, runs in found.items():
-    cells = (
-      f'{runs[:, n - 1].mean():.2f} ± {runs[:, n - 1].std():.2f}' for n in steps
-    )
-    rows.append(f'{name:<14}' + ''.join(f'{text:>13}' for text in cells))
-  rows.append(f'with every cell seen {limit:.2f}, the best there is {best:.2f}')
-  return '\n'.join(rows)
+  rows = [{'epochs spent': name} for name in found]
+  for row, runs in zip(rows, found.values(), strict=True):
+    for n in steps:
+      mean, deviation = runs[:, n - 1].mean(), runs[:, n - 1].std()
+      row[f'{n * epochs:,}'] = f'{mean:.2f} ± {deviation:.2f}'
+  return (
+    f'by validation accuracy after {epochs} epochs\n{tables.text(rows)}\n'
+    f'with every cell seen {limit:.2f}, the best there is {best:.2f}'
+  )
 
 
 def _flags(argv):
@@ -178,18 +177,18 @@ def main(argv: list[str]) -> int:
   """Runs all searches, prints their tables, draws; returns the exit code."""
   flags = _flags(argv)
   test = nasbench201.column(flags.dataset, 200, 'test')
-  panels = {}
+  found = {}
   for epochs in flags.epochs:
     score = nasbench201.column(flags.dataset, epochs, 'valid')
-    found = {
+    runs = {
       name: curves(search, score, test, flags.budget, flags.repeats)
       for name, search in SEARCHES.items()
     }
     limit = test[score.argmax()]
-    print(table(found, epochs, limit, test.max()), end='\n\n')
-    panels[epochs] = incumbents.Panel(found, limit)
+    print(table(runs, epochs, limit, test.max()), end='\n\n')
+    found[epochs] = runs, limit
   if flags.out:
-    png = incumbents.draw(panels, test.max(), flags.dataset)
+    png = figures.incumbents(found, test.max(), flags.dataset)
     try:
       flags.out.write_bytes(png)
     except OSError as error:

@@ -22,15 +22,9 @@ from scipy import special
 from sdnas_jax.report import figures
 from sdnas_jax.spaces import space as spaces
 
-# Okabe and Ito's palette but for its yellow, too faint on white.
 _COLOURS = (
-  '#0072B2',
-  '#56B4E9',
-  '#000000',
-  '#009E73',
-  '#E69F00',
-  '#D55E00',
-  '#CC79A7',
+  *(figures.BLUE, figures.SKY, '#000000', figures.GREEN),
+  *(figures.ORANGE, figures.VERMILION, figures.PURPLE),
 )
 _NONE = '--', '#888888'
 _PANEL, _LEGEND = (1.5, 1.05), 0.45  # Inches.
@@ -108,16 +102,14 @@ def _fill(half, grid, weights, space, paint, span):
   first = None
   series = weights.transpose(1, 0, 2)
   for (source, target), table in zip(space.edges, series, strict=True):
-    row = target - space.inputs
-    panel = half.add_subplot(grid[row, source], sharex=first, sharey=first)
+    place = grid[target - space.inputs, source]
+    panel = half.add_subplot(place, sharex=first, sharey=first)
     first = first or panel
     panel.set_title(
       f'{_name(source, space)} → {_name(target, space)}', fontsize=9, pad=3, y=1
     )
     paint(panel, table, space.primitives, span)
-    # As in a table: numbers at the left and below.
-    lowest = row == space.nodes - 1
-    panel.tick_params(labelleft=source == 0, labelbottom=lowest)
+    panel.label_outer()  # as in a table: numbers at the left and below
     panel.set_xlim(0.5, len(weights) + 0.5)
     panel.xaxis.set_major_locator(
       ticker.MaxNLocator(3, integer=True, min_n_ticks=1)
@@ -135,18 +127,8 @@ def _lines(panel, weights, primitives, span):
   styles = itertools.product(('-', ':'), _COLOURS)
   for primitive, series in zip(primitives, weights.T, strict=True):
     style, colour = _NONE if primitive == 'none' else next(styles)
-    panel.plot(
-      epochs,
-      series,
-      color=colour,
-      linestyle=style,
-      linewidth=1.2,
-      # A single epoch has no line to see.
-      marker='.',
-      markevery=[-1],
-      clip_on=False,
-      label=primitive,
-    )
+    look = {'color': colour, 'ls': style, 'lw': 1.2, **figures.LAST}
+    panel.plot(epochs, series, label=primitive, clip_on=False, **look)
   panel.set_ylim(0, 1.05 * span[1])
   panel.tick_params(labelsize=8)
   figures.open_axes(panel)
@@ -157,14 +139,7 @@ def _heat(panel, weights, primitives, span):
   if weights.shape[1] != len(primitives):
     raise ValueError(f'{weights.shape[1]} weights for {len(primitives)} names')
   extent = 0.5, len(weights) + 0.5, len(primitives) - 0.5, -0.5
-  panel.imshow(
-    weights.T,
-    cmap='Blues',
-    vmin=span[0],
-    vmax=span[1],
-    extent=extent,
-    aspect='auto',
-    interpolation='nearest',
-  )
+  look = {'cmap': 'Blues', 'clim': span, 'interpolation': 'nearest'}
+  panel.imshow(weights.T, extent=extent, aspect='auto', **look)
   panel.set_yticks(range(len(primitives)), primitives)
   panel.tick_params(labelsize=7, length=2)

@@ -24,8 +24,10 @@ import numpy as np
 
 from sdnas_jax.spaces import nasbench201
 
-# Okabe and Ito's, which the colour-blind tell apart.
-COLOURS = '#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9'
+# Okabe and Ito's, which the colour-blind tell apart; yellow is too faint.
+BLUE, VERMILION, GREEN = '#0072B2', '#D55E00', '#009E73'
+PURPLE, ORANGE, SKY = '#CC79A7', '#E69F00', '#56B4E9'
+COLOURS = BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY
 # The columns of each panel of curves.
 TRAINING = {
   'loss': ('train_loss', 'test_loss'),
@@ -35,6 +37,8 @@ SEARCH = {
   'loss': ('train_loss', 'valid_loss', 'distill_loss'),
   'accuracy': ('train_accuracy', 'valid_accuracy'),
 }
+# How a line ends: a single epoch has none to see.
+LAST = {'marker': '.', 'markevery': [-1]}
 GROUPS = 'alphas', 'weights'  # of a landscape
 _BINS, _LEVELS = 60, 12
 
@@ -53,9 +57,12 @@ def open_axes(panel: axes.Axes) -> None:
 def panels(
   count: int, width: float, height: float, **shared: Any
 ) -> tuple[figure.Figure, np.ndarray]:
-  """A figure, its size in inches, of panels [count] side by side."""
+  """A figure, its size in inches, of open panels [count] side by side."""
   picture = figure.Figure((width, height), dpi=130, layout='constrained')
-  return picture, picture.subplots(1, count, squeeze=False, **shared)[0]
+  row = picture.subplots(1, count, squeeze=False, **shared)[0]
+  for panel in row:
+    open_axes(panel)
+  return picture, row
 
 
 def png(picture: figure.Figure) -> bytes:
@@ -81,20 +88,11 @@ def curves(
   for panel, (what, columns) in zip(row, shown.items(), strict=True):
     for name, colour in coloured(columns):
       values = [float(row[name]) for row in rows]
-      panel.plot(
-        epochs,
-        values,
-        color=colour,
-        label=name.split('_')[0],
-        # A single epoch has no line to see.
-        marker='.',
-        markevery=[-1],
-      )
+      panel.plot(epochs, values, color=colour, label=name.split('_')[0], **LAST)
     panel.set_ylabel(what)
     panel.set_xlabel('epoch')
     panel.xaxis.set_major_locator(ticker.MaxNLocator(integer=True))
     panel.set_ylim(bottom=0)
-    open_axes(panel)
     if what != 'loss':
       panel.yaxis.set_major_formatter(ticker.PercentFormatter(1))
   row[0].legend(frameon=False)
@@ -134,7 +132,6 @@ def spread(
     panel.set_xlabel(by)
     if all(isinstance(row[by], int) for row in rows):
       panel.xaxis.set_major_locator(ticker.MaxNLocator(integer=True))
-    open_axes(panel)
   row[0].legend(frameon=False, fontsize=8)
   return png(picture)
 
@@ -155,6 +152,53 @@ def _band(panel, rows, by, name, method, colour):
     panel.fill_between(shared, mean - std, mean + std, color=colour, alpha=0.15)
 
 
+def incumbents(
+  found: Mapping[int, tuple[Mapping[str, np.ndarray], float]],
+  best: float,
+  dataset: str,
+) -> bytes:
+  """Draws the best test accuracy that searches of a table found, by their cost.
+
+  A panel a number of epochs: each search's mean, and a band between quartiles.
+
+    >>> runs = {'mine': np.full((2, 3), 93.0)}  # 2 repeats of 3 queries
+    >>> incumbents({12: (runs, 94.0)}, best=94.4, dataset='cifar10')[1:4]
+    b'PNG'
+
+  Args:
+    found: by the epochs that a query costs, of searches that see the validation
+      accuracy after these: each one's test accuracy [repeats, queries], and
+      that of the cell that they would choose of all; in %.
+    best: the highest there is, in %.
+    dataset: what was classified.
+  """
+  size = 0.6 + 4.6 * len(found), 3.6
+  picture, row = panels(len(found), *size, sharex=True, sharey=True)
+  lowest = best
+  for panel, (epochs, (runs, limit)) in zip(row, found.items(), strict=True):
+    for (name, table), colour in coloured(runs.items()):
+      # The first few queries would take all of the height.
+      first = min(10, table.shape[1])
+      spent = epochs * np.arange(first, table.shape[1] + 1)
+      shown = table[:, first - 1 :]
+      low, high = np.quantile(shown, (0.25, 0.75), axis=0)
+      lowest = min(lowest, low.min())
+      panel.fill_between(spent, low, high, color=colour, alpha=0.15, lw=0)
+      panel.plot(spent, shown.mean(axis=0), color=colour, label=name)
+    panel.axhline(best, color='0.3', lw=1, ls='--', label='best there is')
+    if limit < best:
+      label = 'best by what is seen'
+      panel.axhline(limit, color='0.3', lw=1, ls=':', label=label)
+    panel.set_title(f'seeing validation after {epochs} epochs', fontsize=10)
+    panel.set_xlabel('training epochs spent')
+    panel.set_xscale('log')
+    panel.legend(frameon=False, fontsize=8, loc='lower right')
+  row[0].set_ylim(lowest, best + 0.06 * max(best - lowest, 0.1))
+  row[0].yaxis.set_major_formatter(ticker.PercentFormatter(decimals=1))
+  row[0].set_ylabel(f'test accuracy on {dataset}')
+  return png(picture)
+
+
 def strip(rows: Sequence[Mapping[str, Any]]) -> bytes:
   """Draws networks' errors as a row of dots each, with their mean as a bar.
 
@@ -167,14 +211,14 @@ def strip(rows: Sequence[Mapping[str, Any]]) -> bytes:
     errors = [row['test_error'] for row in rows if row['network'] == name]
     # Apart, so that equal errors show.
     heights = y + np.linspace(-0.2, 0.2, len(errors) + 2)[1:-1]
-    panel.plot(errors, heights, 'o', color='#0072B2', alpha=0.6)
-    panel.plot([np.mean(errors)] * 2, [y - 0.3, y + 0.3], color='#D55E00')
+    panel.plot(errors, heights, 'o', color=BLUE, alpha=0.6)
+    panel.plot([np.mean(errors)] * 2, [y - 0.3, y + 0.3], color=VERMILION)
   panel.set_yticks(range(len(names)), names)
   panel.set_ylim(len(names) - 0.5, -0.5)
   panel.set_xlabel('test error; bar: mean')
   panel.xaxis.set_major_formatter(ticker.PercentFormatter(1, decimals=1))
-  panel.grid(axis='x', alpha=0.25)
-  panel.spines[['top', 'right', 'left']].set_visible(False)
+  panel.grid(False, axis='y')
+  panel.spines['left'].set_visible(False)
   return png(picture)
 
 
@@ -198,7 +242,6 @@ def scatter(parts: Mapping[str, np.ndarray]) -> bytes:
     panel.locator_params(nbins=6)
     for axis in (panel.xaxis, panel.yaxis):
       axis.set_major_formatter(ticker.PercentFormatter(1))
-    open_axes(panel)
   row[0].set_ylabel('true accuracy')
   bar = picture.colorbar(dots, ax=row, ticks=counts)
   bar.minorticks_off()
@@ -215,26 +258,23 @@ def spectrum(runs: Mapping[str, Sequence[Mapping[str, float | str]]]) -> bytes:
     runs: by name, each rows with an `eigenvalue` and its `share` of all; what
       is not finite is left out.
   """
-  pairs = {
-    name: np.array([[row['eigenvalue'], row['share']] for row in rows], float)
-    for name, rows in runs.items()
-  }
-  pairs = {name: t[np.isfinite(t[:, 0])] for name, t in pairs.items()}
-  values = np.concatenate([[0.0], *(t[:, 0] for t in pairs.values())])
+  pairs = {}
+  for name, rows in runs.items():
+    table = np.array([[row['eigenvalue'], row['share']] for row in rows], float)
+    pairs[name] = table[np.isfinite(table[:, 0])]
+  every = np.concatenate([[0.0], *(t[:, 0] for t in pairs.values())])
   size = 7, 0.8 + 1.6 * len(runs)
   picture = figure.Figure(size, dpi=130, layout='constrained')
   column = picture.subplots(len(runs), 1, squeeze=False, sharex=True)[:, 0]
-  span = values.min(), max(values.max(), values.min() + 1e-9)
+  span = every.min(), max(every.max(), every.min() + 1e-9)
   for panel, (name, table) in zip(column, pairs.items(), strict=True):
+    values, shares = table.T
     if len(table):
-      heights = table[:, 1]
-      panel.hist(
-        table[:, 0], _BINS, range=span, weights=heights, color='#0072B2'
-      )
+      panel.hist(values, _BINS, range=span, weights=shares, color=BLUE)
       panel.set_yscale('log')
-      panel.set_ylim(bottom=heights.min() / 2)  # or the lowest bars vanish
+      panel.set_ylim(bottom=shares.min() / 2)  # or the lowest bars vanish
     panel.axvline(0, color='0.6', linewidth=0.8)
-    largest = max(table[:, 0], default=np.nan)
+    largest = max(values, default=np.nan)
     panel.set_title(f'{name}: largest {largest:.3g}', fontsize=10)
     panel.set_ylabel('share')
     panel.spines[['top', 'right']].set_visible(False)

@@ -52,32 +52,31 @@ def write(folder: pathlib.Path) -> None:
     BadInput: if no run has left its config there.
   """
   about = _about(folder)
-  config, named = about['config'], dict(about.get('versions', {}))
-  named['devices'] = ', '.join(about.get('devices', []))
+  config, versions = about['config'], about.get('versions', {})
+  devices = ', '.join(about.get('devices', []))
   metrics = artifacts.read_rows(folder / 'metrics.csv')
-  panels = figures.SEARCH if config['task'] == 'search' else figures.TRAINING
-  given = {k: str(v) for k, v in artifacts.flat(config).items()}
+  fields = {name: str(v) for name, v in artifacts.flat(config).items()}
+  there = {
+    name: artifacts.FILES[name]
+    for name in artifacts.there(folder)
+    if name != 'report.html'
+  }
   sections = {
     'Result': _result(folder, config),
     'Runs': _runs(folder),
     'Cells': _cells(folder),
     'Alphas': _alphas(folder, config),
-    'Losses and accuracies': metrics
-    and page.image(figures.curves(metrics, panels), 'curves, epoch by epoch'),
+    'Losses and accuracies': _curves(config, metrics),
     'Truth': _truth(config, metrics),
     'Ranking': _ranking(folder, config),
     'Sharpness': _sharpness(folder),
     'Landscape': _picture(folder, 'landscape.png'),
     'Spectrum': _picture(folder, 'spectrum.png'),
     'Time': _time(metrics),
-    'Config': page.facts(given),
-    'Versions': page.facts(named),
-    'Epochs': metrics and page.folded('every epoch', page.table(metrics)),
-    'Files': page.listed(
-      f'{page.link(name, name)}: {what}'
-      for name, what in artifacts.FILES.items()
-      if (folder / name).exists() and name != 'report.html'
-    ),
+    'Config': [('facts', fields)],
+    'Versions': [('facts', {**versions, 'devices': devices})],
+    'Epochs': [('folded', 'every epoch', metrics)] if metrics else (),
+    'Files': [('files', there)],
   }
   title = f'{config["task"]}: {folder.resolve().name}'
   artifacts.write(folder / 'report.html', page.page(title, sections))
@@ -105,139 +104,137 @@ def _read(path: pathlib.Path) -> Any:
   return json.loads(path.read_text()) if path.exists() else {}
 
 
+# The parts of each section, as page.page takes them.
+
+
 def _result(folder, config):
   """A run's numbers, or a study's table and figures."""
   result = _read(folder / 'result.json')
-  parts = [page.facts({k: v for k, v in result.items() if k != 'genotype'})]
-  if not result and config['task'] in ('search', 'evaluate'):
-    parts = ['<p>Not finished: this is the state of its last epoch.</p>']
+  if result:
+    yield 'facts', {k: v for k, v in result.items() if k != 'genotype'}
+  elif config['task'] in ('search', 'evaluate'):
+    yield 'text', 'Not finished: this is the state of its last epoch.'
   rows = artifacts.read_rows(folder / 'study.csv')
   if rows:
-    parts += [page.table(results.summary(rows))]
-    parts += [page.folded('every run', page.table(rows))]
+    yield 'table', results.summary(rows)
+    yield 'folded', 'every run', rows
   for name in ('truth', 'comparison', 'ablation', 'eigenvalues'):
     rows = artifacts.read_rows(folder / f'{name}.csv')
     if rows:
-      parts += [_picture(folder, f'{name}.png')]
-      parts += [page.folded('all rows', page.table(rows))]
-  return '\n'.join(part for part in parts if part)
+      yield from _picture(folder, f'{name}.png')
+      yield 'folded', 'all rows', rows
 
 
 def _runs(folder):
   """What a study consists of: each run's report, and its cells."""
-  parts = []
   below = [*folder.glob('*/report.html'), *folder.glob('*/*/report.html')]
   for path in sorted(below):
     name = path.parent.relative_to(folder).as_posix()
-    link = page.link(f'{name}/report.html', 'its own report')
-    drawn = _drawn(json.dumps(_read(path.with_name('genotype.json'))))
-    parts.append(page.folded(name, f'<p>{link}</p>{drawn}'))
-  return '\n'.join(parts)
+    genotype = _read(path.with_name('genotype.json'))
+    yield 'run', name, _drawn(published.read(genotype)) if genotype else ()
 
 
 def _cells(folder):
   """The cells, after each epoch if that is known."""
-  last = _read(folder / 'genotype.json')
-  if not last:
-    return ''
-  every = artifacts.read_lines(folder / 'genotypes.jsonl')
-  if len(every) < 2:
-    return _drawn(json.dumps(last))
-  frames = [
-    _told(genotype, last) + _drawn(json.dumps(genotype)) for genotype in every
-  ]
-  # A method may have gone back to earlier cells.
-  ended = _read(folder / 'result.json').get('genotype_epoch', len(every) - 1)
-  return page.steps(frames, 'Epoch', ended)
+  genotype = _read(folder / 'genotype.json')
+  if genotype:
+    last = published.read(genotype)
+    lines = artifacts.read_lines(folder / 'genotypes.jsonl')
+    epochs = [(_told(g, last), _drawn(g)) for g in map(published.read, lines)]
+    if len(epochs) > 1:
+      # A method may have gone back to earlier cells.
+      result = _read(folder / 'result.json')
+      yield 'steps', epochs, result.get('genotype_epoch', len(epochs) - 1)
+    else:
+      yield 'cells', _drawn(last)
 
 
 def _told(genotype, last):
   """How many edges of one genotype are not in the last."""
-  one, other = (published.read(each).graphs for each in (genotype, last))
   count = sum(
-    edge not in other[kind].edges
-    for kind, cell in one.items()
+    edge not in last.graphs[kind].edges
+    for kind, cell in genotype.graphs.items()
     for edge in cell.edges
   )
   same = 'These are the cells that the search has found.'
-  return f'<p>{f"{count} edges are not of the cells found." if count else same}'
+  return f'{count} edges are not of the cells found.' if count else same
 
 
 @functools.cache  # those of the runs are those of their study
-def _drawn(said):
-  """Pictures of the cells of a genotype, given as JSON; nothing for {}."""
-  pictures, genotype = [], json.loads(said)
-  graphs = published.read(genotype).graphs if genotype else {}
-  for kind, cell in graphs.items():
+def _drawn(genotype):
+  """The kinds of a genotype's cells, each with its picture and that in words.
+
+  They can be compared, as equal ones are shown once.
+  """
+  drawn = []
+  for kind, cell in genotype.graphs.items():
     title = spaces.title(kind)
-    picture = cells.svg(cell, title, STARTS)
-    text = f'{title}:\n{cells.text(cell)}'
-    pictures.append(f'<h3>{kind}</h3>{page.image(picture, text)}')
-  return '\n'.join(pictures)
+    words = f'{title}:\n{cells.text(cell)}'
+    drawn.append((kind, cells.svg(cell, title, STARTS), words))
+  return tuple(drawn)
 
 
 def _alphas(folder, config):
   history = artifacts.read_arrays(folder / 'alphas.npz')
-  if not history:
-    return ''
-  space = SPACES[config['space']]
-  tables = {kind: history[kind] for kind in space.kinds}
-  return page.image(
-    alphas.heat(tables, space), 'mixing weights of every edge over the epochs'
-  )
+  if history:
+    space = SPACES[config['space']]
+    picture = alphas.heat({kind: history[kind] for kind in space.kinds}, space)
+    yield 'image', picture, 'mixing weights of every edge over the epochs'
+
+
+def _curves(config, metrics):
+  panels = figures.SEARCH if config['task'] == 'search' else figures.TRAINING
+  if metrics:
+    yield 'image', figures.curves(metrics, panels), 'curves, epoch by epoch'
 
 
 def _truth(config, metrics):
   """What each epoch's genotype reaches when trained, if a table knows."""
   if config['task'] != 'search' or not metrics:
-    return ''
+    return
   space, data = config['space'], config['data']['name']
   note, column = truth.note(space, data), truth.column(data)
-  if not note:
-    return ''
-  best = truth.optimum(data)
-  panels = {'test accuracy': (column, 'optimum')}
-  rows = [{**row, 'optimum': best} for row in metrics]
-  told = f"true test accuracy of every epoch's cell; the best is {best:.2%}"
-  return f'<p>{note}</p>{page.image(figures.curves(rows, panels), told)}'
+  if note:
+    best = truth.optimum(data)
+    rows = [{**row, 'optimum': best} for row in metrics]
+    picture = figures.curves(rows, {'test accuracy': (column, 'optimum')})
+    told = f"true test accuracy of every epoch's cell; the best is {best:.2%}"
+    yield 'text', note
+    yield 'image', picture, told
 
 
 def _ranking(folder, config):
   """How well a supernet ranks the architectures of a table."""
   path = folder / 'rank.csv'
-  if config['task'] != 'search' or not path.exists():
-    return ''
-  told = rank.told(rank.read(path, config['data']['name']))
-  return f'<p>{told}</p>{_picture(folder, "rank.png")}'
+  if config['task'] == 'search' and path.exists():
+    yield 'text', rank.told(rank.read(path, config['data']['name']))
+    yield from _picture(folder, 'rank.png')
 
 
 def _sharpness(folder):
   own = {'method': folder.resolve().name, 'seed': 0}
   rows = [own | row for row in results.measured(folder)]
-  return rows and page.image(
-    figures.spread(rows, results.MEASURES),
-    'eigenvalue, sharpness, gap and loss drop',
-  )
+  if rows:
+    picture = figures.spread(rows, results.MEASURES)
+    yield 'image', picture, 'eigenvalue, sharpness, gap and loss drop'
 
 
 def _picture(folder, name):
   path = folder / name
-  if not path.exists():
-    return ''
-  text = f'{path.stem} of {folder.resolve().name}, drawn'
-  return page.image(path.read_bytes(), text)
+  if path.exists():
+    text = f'{path.stem} of {folder.resolve().name}, drawn'
+    yield 'image', path.read_bytes(), text
 
 
 def _time(metrics):
-  if not metrics:
-    return ''
-  seconds = [float(row['seconds']) for row in metrics]
-  facts = {
-    'epochs': len(seconds),
-    'seconds in all, without compilation': sum(seconds),
-    'seconds an epoch, median': statistics.median(seconds),
-  }
-  if 'images_per_second' in metrics[0]:
-    rates = [float(row['images_per_second']) for row in metrics]
-    facts['training images a second, median'] = statistics.median(rates)
-  return page.facts(facts)
+  if metrics:
+    seconds = [float(row['seconds']) for row in metrics]
+    facts = {
+      'epochs': len(seconds),
+      'seconds in all, without compilation': sum(seconds),
+      'seconds an epoch, median': statistics.median(seconds),
+    }
+    if 'images_per_second' in metrics[0]:
+      rates = [float(row['images_per_second']) for row in metrics]
+      facts['training images a second, median'] = statistics.median(rates)
+    yield 'facts', facts

@@ -3,16 +3,16 @@
 import numpy as np
 import pytest
 
-from sdnas_jax.report import incumbents
+from sdnas_jax.report import figures
 
 
 def test_means_quartiles_and_what_can_be_reached(drawn):
   runs = np.arange(5.0)[:, None] ** 2 + np.linspace(80, 84, 12)
-  panels = {
-    12: incumbents.Panel({'one': runs, 'two': runs - 1}, limit=97.0),
-    200: incumbents.Panel({'one': runs}, limit=99.0),
+  found = {
+    12: ({'one': runs, 'two': runs - 1}, 97.0),
+    200: ({'one': runs}, 99.0),
   }
-  png = incumbents.draw(panels, best=99.0, dataset='cifar10')
+  png = figures.incumbents(found, best=99.0, dataset='cifar10')
   assert png.startswith(b'\x89PNG')
   left, right = drawn[0].axes
   # The mean of 0, 1, 4, 9, 16 is 6, and their quartiles are 1 and 9.
@@ -31,5 +31,6 @@ def test_means_quartiles_and_what_can_be_reached(drawn):
 
 
 def test_a_single_query_is_drawn():
-  panel = incumbents.Panel({'one': np.full((1, 1), 90.0)}, limit=90.0)
-  assert incumbents.draw({12: panel}, 90.0, 'cifar10').startswith(b'\x89PNG')
+  found = {12: ({'one': np.full((1, 1), 90.0)}, 90.0)}
+  png = figures.incumbents(found, best=90.0, dataset='cifar10')
+  assert png.startswith(b'\x89PNG')

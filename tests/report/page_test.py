@@ -5,6 +5,7 @@ import io
 import json
 import shutil
 
+import jinja2
 from matplotlib import image
 import numpy as np
 import pytest
@@ -135,10 +136,17 @@ def test_a_comparison_leads_to_the_reports_of_its_runs(folder, tmp_path):
 
 
 def test_text_is_text():
-  text = page.facts({'<b>': True, 'x': 0.123456, 'n': 12345, 's': '1e5'})
-  for shown in ('&lt;b&gt;', 'True', '0.1235', '12,345', '1e5'):
+  named = {'<b>': True, 'x': 0.123456, 'n': 12345, 's': '1e5'}
+  text = page.page('"', {'<i>': [('facts', named)], 'Nothing': iter(())})
+  for shown in ('&lt;b&gt;', 'True', '0.1235', '12,345', '1e5', '&lt;i&gt;'):
     assert shown in text
-  assert page.facts({}) == ''
+  assert '<b>' not in text and '<i>' not in text and 'Nothing' not in text
+
+
+@pytest.mark.parametrize('part', [('facets', {}), ('facts',)])
+def test_a_part_that_is_not_known_is_refused(part):
+  with pytest.raises(jinja2.UndefinedError):
+    page.page('title', {'Result': [part]})
 
 
 @pytest.fixture(scope='module')
