@@ -13,6 +13,7 @@ os.environ['XLA_FLAGS'] = ' '.join(
     os.environ.get('XLA_FLAGS', ''),
     '--xla_backend_optimization_level=0',
     '--xla_llvm_disable_expensive_passes=true',
+    '--xla_cpu_use_fusion_emitters=false',  # the newer ones take twice as long
   ]
 )
 # Many programs compile in less than JAX's second, in each process again.
