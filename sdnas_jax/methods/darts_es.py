@@ -7,14 +7,10 @@ of the middle of the older five. R-DARTS's code measures every second epoch, by
 """
 
 import math
-import statistics
+from statistics import fmean
 
-from sdnas_jax.methods.method import Arch
-from sdnas_jax.methods.method import History
 from sdnas_jax.methods.method import Method
 from sdnas_jax.methods.method import Revision
-
-NEEDS = {'sharpness.every': 2}
 
 
 def darts_es(
@@ -26,19 +22,16 @@ def darts_es(
 ) -> Method:
   """Averages over `window`, compared `delta` apart; none before `first`."""
 
-  def revise(history: History, arch: Arch, look) -> Revision | None:
-    del arch, look
+  def revise(history, arch, look):
     if at_limit(history, max_decay):
       return None
     stop = sharpened(history, window, delta, factor, first)
     return None if stop is None else Revision(stop=stop)
 
-  return Method(revise=revise, needs=NEEDS, refuse=unmeasured)
+  return Method(revise=revise, needs={'sharpness.every': 2}, refuse=unmeasured)
 
 
-def sharpened(
-  history: History, window: int, delta: int, factor: float, first: int
-) -> int | None:
+def sharpened(history, window, delta, factor, first):
   """The epoch to go back to, counted from 0, or None while the loss is flat."""
   done, name = len(history.metrics), 'dominant_eigenvalue'
   seen = [n for n, row in enumerate(history.metrics) if name in row]
@@ -47,23 +40,19 @@ def sharpened(
   if few or seen[-1] != done - 1 or done == history.epochs:
     return None
   values = [history.metrics[n][name] for n in seen]
-  now, before = (
-    statistics.fmean(values[:end][-window:])
-    for end in (len(values), len(values) - delta)
-  )
-  every = seen[1] - seen[0]
-  stop = seen[-1] - every * (window // 2 + delta)
+  now, before = fmean(values[-window:]), fmean(values[:-delta][-window:])
+  stop = seen[-1] - (seen[1] - seen[0]) * (window // 2 + delta)
   grown = before > 0 and now / before > factor
   return stop if grown and stop >= first else None
 
 
-def at_limit(history: History, most: float) -> bool:
+def at_limit(history, most):
   """Whether the weights' decay is as large as may be, by its order."""
   decay = history.rates['weights.decay']
   return decay > 0 and round(math.log(most) / math.log(decay), 1) == 1.0
 
 
-def unmeasured(space, fields) -> str:
+def unmeasured(space, fields):
   """Why the eigenvalue would not be known."""
   if fields['sharpness.every'] and fields['sharpness.of'] == 'alphas':
     return ''

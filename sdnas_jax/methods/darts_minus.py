@@ -2,8 +2,7 @@
 
 What a skip is good for in training, the auxiliary one provides, so that the
 searched one has no advantage: edge = beta(t) aux(x) + sum_o p_o op_o(x). The
-genotype knows nothing of it. For NAS-Bench-201's space, in which the paper
-reports results, no code was released: the same is done there.
+genotype knows nothing of it. For NAS-Bench-201 no code was released: the same.
 """
 
 from functools import partial
@@ -24,10 +23,15 @@ def darts_minus(
   """
   if decay not in DECAYS:
     raise ValueError(f'decay must be one of {", ".join(DECAYS)}')
+
+  def refuse(space, fields):
+    why = f'the space {space.name} has no skip_connect: choose another'
+    return '' if 'skip_connect' in space.primitives else why
+
   return Method(
     relax=partial(relax, DECAYS[decay], beta=beta, start=start, stop=stop),
     model={'auxiliary': True},
-    refuse=lacking,
+    refuse=refuse,
   )
 
 
@@ -41,23 +45,15 @@ DECAYS = {
 
 def relax(decay, arch, now, beta, start, stop):
   """[edges, operations + 1], the last column the auxiliary skip's."""
-  weight = strength(decay, now, beta, start, stop)
-  return {
-    kind: jnp.concatenate([p, jnp.full((*p.shape[:-1], 1), weight)], axis=-1)
-    for kind, p in archs.softmax(arch, now).items()
-  }
+  weight, mix = strength(decay, now, beta, start, stop), {}
+  for kind, p in archs.softmax(arch, now).items():
+    own = jnp.full((*p.shape[:-1], 1), weight)
+    mix[kind] = jnp.concatenate([p, own], axis=-1)
+  return mix
 
 
 def strength(decay, now, beta, start, stop):
   """The auxiliary skip's weight in an epoch."""
-  stop = jnp.where(stop > 0, stop, now.epochs)
-  epoch, span = jnp.minimum(now.epoch, stop), now.epochs - start
-  share = decay(epoch, now.epochs, span)
+  epoch = jnp.minimum(now.epoch, jnp.where(stop > 0, stop, now.epochs))
+  share = decay(epoch, now.epochs, now.epochs - start)
   return beta * jnp.where(now.epoch < start, 1.0, share)
-
-
-def lacking(space, fields):
-  """Why there is no skip to stand beside."""
-  if 'skip_connect' in space.primitives:
-    return ''
-  return f'the space {space.name} has no skip_connect: choose another'

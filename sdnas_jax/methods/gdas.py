@@ -16,31 +16,27 @@ from jax import lax
 import jax.numpy as jnp
 
 from sdnas_jax.bilevel import arch as archs
-from sdnas_jax.methods.method import genotype
-from sdnas_jax.methods.method import Method
-from sdnas_jax.spaces import space as spaces
+from sdnas_jax.methods import method
 
 
-def gdas(tau_max: float = 10.0, tau_min: float = 0.1) -> Method:
+def gdas(tau_max: float = 10.0, tau_min: float = 0.1) -> method.Method:
   """At temperatures from `tau_max` to `tau_min`."""
   if not tau_max >= tau_min > 0:
     raise ValueError('tau_min must be above 0 and at most tau_max: correct it')
-  return Method(
+  return method.Method(
     sample=partial(sample, tau_max=tau_max, tau_min=tau_min),
     turn='weights_first',
-    discretize=discretize,
+    discretize=method.pairs,
   )
 
 
 def sample(key, arch, now, group, tau_max, tau_min):
   """One draw for all cells of a kind, another for each group's step."""
   tau = temperature(now, tau_max, tau_min)
-  keys = jax.random.split(key, len(arch.mask))
+  gumbel = method.drawn(jax.random.gumbel, key, arch.mask)
   return {
-    kind: one_hot(
-      *(arch.alphas[kind], alive), jax.random.gumbel(own, alive.shape), tau
-    )
-    for own, (kind, alive) in zip(keys, arch.mask.items(), strict=True)
+    kind: one_hot(arch.alphas[kind], alive, gumbel[kind], tau)
+    for kind, alive in arch.mask.items()
   }
 
 
@@ -55,24 +51,3 @@ def one_hot(alphas, alive, gumbel, tau):
   p = archs.alive((alphas + gumbel) / tau, alive)
   h = jax.nn.one_hot(jnp.argmax(p, axis=-1), p.shape[-1], dtype=p.dtype)
   return jnp.where(alive, h * (1 + p - lax.stop_gradient(p)), 0.0)
-
-
-def discretize(space, arch, mix):
-  """The two strongest operations of a node, on whichever edges."""
-  if space.genotype is not spaces.Genotype:
-    return spaces.strongest(space, mix)
-  return genotype(space, {k: pairs(space, mix[k]) for k in space.kinds})
-
-
-def pairs(space, p):
-  """(edge, operation) of every node's two largest weights but `none`'s."""
-  found = []
-  for node in space.targets:
-    each = [
-      (edge, o)
-      for edge in space.entering(node)
-      for o, name in enumerate(space.primitives)
-      if name != 'none'
-    ]
-    found += sorted(each, key=lambda pair: -p[pair])[:2]
-  return found

@@ -101,10 +101,49 @@ def genotype(
   )
 
 
+def drawn(
+  draw: Callable[..., jax.Array], key: jax.Array, tables: Mapping[str, Any]
+) -> dict[str, jax.Array]:
+  """Random numbers for each kind's table: draw(key, shape)."""
+  keys = jax.random.split(key, len(tables))
+  pairs = zip(keys, tables.items(), strict=True)
+  return {kind: draw(own, table.shape) for own, (kind, table) in pairs}
+
+
 def strongest(space: spaces.Space, arch: Arch, mix: Mix) -> Any:
   """What the space derives from each operation's weight."""
   del arch
   return spaces.strongest(space, mix)
+
+
+def pairs(space: spaces.Space, arch: Arch, mix: Mix) -> Any:
+  """Every node's two largest weights but `none`'s, on whichever edges.
+
+  What another space than DARTS's derives, if that has no such cells.
+  """
+  if space.genotype is not spaces.Genotype:
+    return strongest(space, arch, mix)
+  none = np.array([name == 'none' for name in space.primitives])
+
+  def two(p, node):
+    edges = np.array(space.entering(node))
+    weights = np.where(none, -np.inf, p[edges])
+    order = np.argsort(-weights, axis=None, kind='stable')[:2]
+    rows, columns = np.unravel_index(order, weights.shape)
+    return zip(edges[rows].tolist(), columns.tolist(), strict=True)
+
+  def each(p):
+    return [pair for node in space.targets for pair in two(p, node)]
+
+  return genotype(space, {kind: each(mix[kind]) for kind in space.kinds})
+
+
+def every_edge(space: spaces.Space, arch: Arch, mix: Mix) -> Any:
+  """Every edge's best operation; those that are `none` vanish."""
+  if space.genotype is not spaces.Genotype:
+    return strongest(space, arch, mix)
+  each = {k: spaces.keep(space, mix[k], none=True) for k in space.kinds}
+  return spaces.Genotype.of(space, each)
 
 
 @jax.tree_util.register_pytree_node_class

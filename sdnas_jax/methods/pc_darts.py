@@ -19,9 +19,13 @@ def pc_darts(k: int = 4) -> Method:
   """A k-th of the channels is searched on."""
   if k < 2:
     raise ValueError('k must be at least 2: with 1 it is darts')
-  return Method(
-    relax=relax, init=init, model={'partial': k}, refuse=lambda s, f: odd(f, k)
-  )
+
+  def refuse(space, fields):
+    channels = fields['model.channels']
+    why = f'model.channels ({channels}) must be a multiple of k, {k}'
+    return why if channels % k else ''
+
+  return Method(relax=relax, init=init, model={'partial': k}, refuse=refuse)
 
 
 def init(rng, space, tables, scale):
@@ -37,17 +41,11 @@ def init(rng, space, tables, scale):
 
 def relax(arch, now):
   """[edges, operations + 1]: b p, and b for the channels that pass by."""
-  mix = archs.softmax(arch, now)
-  return {
-    kind: weighed(p, arch.alphas[f'{kind}_betas'], arch.own['targets'])
-    for kind, p in mix.items()
-  }
-
-
-def weighed(p, betas, targets):
-  """Operations' weights and the passing channels', both times the edges'."""
-  b = edge_weights(betas, targets)[:, None]
-  return jnp.concatenate([b * p, b], axis=-1)
+  mix = {}
+  for kind, p in archs.softmax(arch, now).items():
+    b = edge_weights(arch.alphas[f'{kind}_betas'], arch.own['targets'])
+    mix[kind] = jnp.concatenate([b[:, None] * p, b[:, None]], axis=-1)
+  return mix
 
 
 def edge_weights(betas, targets):
@@ -55,11 +53,3 @@ def edge_weights(betas, targets):
   together = targets[:, None] == targets[None]
   each = jnp.where(together, betas[None], -jnp.inf)
   return jnp.diagonal(jax.nn.softmax(each, axis=-1))
-
-
-def odd(fields, k):
-  """Why the channels cannot be parted."""
-  channels = fields['model.channels']
-  return f'model.channels ({channels}) must be a multiple of k, {k}' * bool(
-    channels % k
-  )

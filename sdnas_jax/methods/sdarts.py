@@ -58,19 +58,14 @@ def ascend(p, centre, loss, eps, size):
   """A step of the gradient's sign, back into the box, and renormalised."""
   grads = jax.grad(lambda p: loss(p, True))(p)
   moved = jax.tree.map(lambda p, g: p + size * jnp.sign(g), p, grads)
-  return shifted(
-    centre,
-    jax.tree.map(lambda q, a: jnp.clip(q - a, -eps, eps), moved, centre),
-  )
+  step = jax.tree.map(lambda q, a: jnp.clip(q - a, -eps, eps), moved, centre)
+  return shifted(centre, step)
 
 
 def noise(key, mix, eps):
-  """U(-eps, eps) for every operation that is alive."""
-  keys = jax.random.split(key, len(mix))
-  return {
-    kind: jax.random.uniform(own, p.shape, p.dtype, -eps, eps)
-    for own, (kind, p) in zip(keys, mix.items(), strict=True)
-  }
+  """U(-eps, eps) for every operation."""
+  draw = partial(jax.random.uniform, minval=-eps, maxval=eps)
+  return method.drawn(draw, key, mix)
 
 
 def shifted(mix, by):

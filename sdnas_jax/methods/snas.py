@@ -14,19 +14,17 @@ import jax.numpy as jnp
 
 from sdnas_jax.bilevel import arch as archs
 from sdnas_jax.methods import method
-from sdnas_jax.methods.method import Method
-from sdnas_jax.spaces import space as spaces
 
 
-def snas(tau_min: float = 0.03, drop_path: float = 0.3) -> Method:
+def snas(tau_min: float = 0.03, drop_path: float = 0.3) -> method.Method:
   """From temperature 1 to `tau_min`; edges dropped by `drop_path`."""
   if not 0 < tau_min <= 1 or not 0 <= drop_path < 1:
     raise ValueError('tau_min must be in (0, 1], drop_path in [0, 1)')
-  return Method(
+  return method.Method(
     sample=partial(sample, tau_min=tau_min, drop_path=drop_path),
     turn='joint',
     init=init,
-    discretize=discretize,
+    discretize=method.every_edge,
   )
 
 
@@ -39,12 +37,11 @@ def init(rng, space, tables, scale):
 def sample(key, arch, now, group, tau_min, drop_path):
   """One draw for all cells of a kind; and which edges' paths to drop."""
   tau = temperature(now, tau_min)
-  *keys, dropping = jax.random.split(key, len(arch.mask) + 1)
+  drawing, dropping = jax.random.split(key)
+  gumbel = method.drawn(jax.random.gumbel, drawing, arch.mask)
   mix = {
-    kind: concrete(
-      *(arch.alphas[kind], alive), jax.random.gumbel(own, alive.shape), tau
-    )
-    for own, (kind, alive) in zip(keys, arch.mask.items(), strict=True)
+    kind: concrete(arch.alphas[kind], alive, gumbel[kind], tau)
+    for kind, alive in arch.mask.items()
   }
   return mix | {'drop_path': (dropping, drop_path)}
 
@@ -58,12 +55,3 @@ def temperature(now, tau_min):
 def concrete(log_alpha, alive, gumbel, tau):
   """softmax((log alpha + G) / tau): equation 3."""
   return archs.alive((log_alpha + gumbel) / tau, alive)
-
-
-def discretize(space, arch, mix):
-  """Every edge's best operation; those that are `none` vanish."""
-  if space.genotype is not spaces.Genotype:
-    return spaces.strongest(space, mix)
-  return spaces.Genotype.of(
-    space, {k: spaces.keep(space, mix[k], none=True) for k in space.kinds}
-  )
