@@ -18,12 +18,12 @@ import jax.numpy as jnp
 import optax
 
 from sdnas_jax import totals
-from sdnas_jax.bilevel import arch as archs
 from sdnas_jax.bilevel import distill
 from sdnas_jax.bilevel import hypergrad
 from sdnas_jax.bilevel import optimizers
 from sdnas_jax.data import split
 from sdnas_jax.data.augment import Augment
+from sdnas_jax.methods import arch as archs
 from sdnas_jax.methods import method as methods
 
 Tree = Any

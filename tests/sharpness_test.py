@@ -13,10 +13,10 @@ from sdnas_jax import search
 from sdnas_jax import sharpness
 from sdnas_jax.analysis import hessian
 from sdnas_jax.analysis import landscape
-from sdnas_jax.bilevel import arch as archs
 from sdnas_jax.data import augment
 from sdnas_jax.data import split
 from sdnas_jax.kernels import build
+from sdnas_jax.methods import arch as archs
 from sdnas_jax.networks import sizing
 from sdnas_jax.networks import supernet
 from sdnas_jax.spaces import space as spaces

@@ -9,7 +9,7 @@ from functools import partial
 
 import jax.numpy as jnp
 
-from sdnas_jax.bilevel import arch as archs
+from sdnas_jax.methods import arch as archs
 from sdnas_jax.methods.method import Method
 
 

@@ -9,7 +9,7 @@ goes on.
 
 import numpy as np
 
-from sdnas_jax.bilevel import arch as archs
+from sdnas_jax.methods import arch as archs
 from sdnas_jax.methods import method
 from sdnas_jax.methods.method import Method
 from sdnas_jax.methods.method import Revision

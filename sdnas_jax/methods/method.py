@@ -21,8 +21,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sdnas_jax.bilevel import arch as archs
 from sdnas_jax.bilevel import hypergrad as hypergrads
+from sdnas_jax.methods import arch as archs
 from sdnas_jax.spaces import space as spaces
 
 Tree = Any

@@ -11,7 +11,7 @@ from functools import partial
 import jax.numpy as jnp
 import numpy as np
 
-from sdnas_jax.bilevel import arch as archs
+from sdnas_jax.methods import arch as archs
 from sdnas_jax.methods.method import genotype
 from sdnas_jax.methods.method import Method
 from sdnas_jax.methods.method import Revision

@@ -16,8 +16,8 @@ import optax
 
 from sdnas_jax import methods
 from sdnas_jax import search
-from sdnas_jax.bilevel import arch as archs
 from sdnas_jax.data import split
+from sdnas_jax.methods import arch as archs
 from sdnas_jax.networks import columns
 from sdnas_jax.networks import nasbench201 as cells
 from sdnas_jax.networks import ops

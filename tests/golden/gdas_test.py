@@ -17,9 +17,9 @@ import pytest
 
 from configs import search_gdas
 from sdnas_jax import methods
-from sdnas_jax.bilevel import arch as archs
 from sdnas_jax.bilevel import optimizers
 from sdnas_jax.data import split
+from sdnas_jax.methods import arch as archs
 from sdnas_jax.methods.gdas import one_hot
 from sdnas_jax.methods.gdas import temperature
 from sdnas_jax.spaces import SPACES

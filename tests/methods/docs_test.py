@@ -15,7 +15,7 @@ import launch
 
 code = launch.main(sys.argv)
 from sdnas_jax import methods
-from sdnas_jax.bilevel import arch as archs
+from sdnas_jax.methods import arch as archs
 
 method = methods.make('entropy', {'weight': 0.3})
 p = np.float32([[0.5, 0.5, 0.0], [0.2, 0.3, 0.5]])

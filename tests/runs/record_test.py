@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from sdnas_jax import errors
-from sdnas_jax.bilevel import arch as archs
+from sdnas_jax.methods import arch as archs
 from sdnas_jax.methods.method import Revision
 from sdnas_jax.runs import artifacts
 from sdnas_jax.runs import record

@@ -10,7 +10,7 @@ import pytest
 
 from configs import search_digits
 from sdnas_jax import methods
-from sdnas_jax.bilevel import arch as archs
+from sdnas_jax.methods import arch as archs
 from sdnas_jax.methods.method import Method
 from sdnas_jax.methods.method import Revision
 from sdnas_jax.runs import artifacts

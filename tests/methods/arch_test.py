@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sdnas_jax.bilevel import arch as archs
+from sdnas_jax.methods import arch as archs
 
 
 def by_hand(logits, mask):
