@@ -177,7 +177,7 @@ def plane(
     loss, right = lax.map(each, batches)
     return {'loss': jnp.mean(loss), 'accuracy': jnp.mean(right)}
 
-  return landscape.plane(look, state.params[probe.of], one, two)
+  return landscape.along(look, state.params[probe.of], one, two)
 
 
 def chosen(
