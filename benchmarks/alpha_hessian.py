@@ -21,41 +21,38 @@ import search_step
 ROOT = pathlib.Path(__file__).parent.parent
 
 
-def functions(state, batch, setup):
+def functions(view, batch):
   """The compiled gradient, product and spectrum, each of no arguments."""
   import jax
+  from jax import flatten_util
 
-  from sdnas_jax import sharpness
   from sdnas_jax.analysis import hessian
   from sdnas_jax.tasks import measure
 
-  kept = measure.operands(state)
+  def point(view, batch):
+    x, unravel = flatten_util.ravel_pytree(view.at)
+    return (lambda x: view.scores_at(batch, unravel(x))[0]), x
 
-  def point(state, batch):
-    loss, x = sharpness.losses(state, setup, 'alphas')
-    return (lambda x: loss(batch, x)), x
-
-  def gradient(state, batch):
-    loss, x = point(state, batch)
+  def gradient(view, batch):
+    loss, x = point(view, batch)
     return jax.grad(loss)(x)
 
-  def product(state, batch, v):
-    loss, x = point(state, batch)
-    return hessian.product(loss, x, v)
+  def product(view, batch, v):
+    return hessian.product(*point(view, batch), v)
 
-  def columns(state, batch, vectors):
-    times, _ = hessian.linear(*point(state, batch))
+  def columns(view, batch, vectors):
+    times, _ = hessian.linear(*point(view, batch))
     return jax.lax.map(times, vectors)
 
-  unit = jax.numpy.eye(point(kept, batch)[1].size)
-  gradient = jax.jit(gradient).lower(kept, batch).compile()
-  product = jax.jit(product).lower(kept, batch, unit[0]).compile()
-  block = jax.jit(columns).lower(kept, batch, unit[: measure.BLOCK]).compile()
+  unit = jax.numpy.eye(point(view, batch)[1].size)
+  gradient = jax.jit(gradient).lower(view, batch).compile()
+  product = jax.jit(product).lower(view, batch, unit[0]).compile()
+  block = jax.jit(columns).lower(view, batch, unit[: measure.BLOCK]).compile()
   blocks = jax.numpy.split(unit, len(unit) // measure.BLOCK)
   return {
-    'gradient': lambda: gradient(kept, batch),
-    'product': lambda: product(kept, batch, unit[0]),
-    'spectrum': lambda: [block(kept, batch, vectors) for vectors in blocks],
+    'gradient': lambda: gradient(view, batch),
+    'product': lambda: product(view, batch, unit[0]),
+    'spectrum': lambda: [block(view, batch, vectors) for vectors in blocks],
   }
 
 
@@ -66,8 +63,10 @@ def main():
   sys.path.insert(0, str(ROOT))
   import jax
 
+  from configs import search_cifar
   from sdnas_jax import malloc
   from sdnas_jax.data import split
+  from sdnas_jax.tasks import measure
 
   malloc.keep()
   point = search_step.Point(search_step.sizes(args), examples=args.batch)
@@ -78,7 +77,8 @@ def main():
   )
   names = 'gradient', 'product', *(['spectrum'] if args.spectrum else [])
   times = {name: [] for name in names}
-  run = functions(state, batch, setup)
+  probe = measure.probe(search_cifar.get_config().sharpness, 0.0)
+  run = functions(measure.view(setup, state, valid, probe=probe), batch)
   for n in range(args.rounds + 1):  # the first warms up
     for name in times:
       begun = time.perf_counter()

@@ -3,17 +3,15 @@
 `measure` looks at one state of a search: the largest eigenvalue of the
 Hessian, how far the loss rises in a ball, and the discretisation gap (SD-DARTS,
 Zhu et al. 2023, section 3.3 and Figure 2; R-DARTS, Zela et al. 2020). `columns`
-and `density` give its whole spectrum, `plane` the loss around it. Each takes
-the search's `setup` and the whole run's `key`, which the search's randomness
-comes from; `valid` is the half that trains the alphas.
+and `density` give its whole spectrum, `plane` the loss around it.
 """
 
 from collections.abc import Callable
-import dataclasses
 from functools import partial
 from typing import Any
 from typing import NamedTuple
 
+from flax import struct
 import jax
 from jax import flatten_util
 from jax import lax
@@ -27,14 +25,11 @@ from sdnas_jax.analysis import landscape
 from sdnas_jax.data import split
 
 Tree = Any
+Scores = tuple[jax.Array, jax.Array]  # the loss, and how many are right
+_static = partial(struct.field, pytree_node=False)
 
 
-@partial(
-  jax.tree_util.register_dataclass,
-  data_fields=['radius', 'decay'],
-  meta_fields=['of', 'protocol', 'batches', 'products', 'climbs'],
-)
-@dataclasses.dataclass(frozen=True)
+@struct.dataclass
 class Probe:
   """Which loss is looked at, and how closely.
 
@@ -42,13 +37,64 @@ class Probe:
   normalised by each batch's own statistics.
   """
 
-  of: str  # 'alphas' or 'weights': what the loss is a function of
-  protocol: str  # 'probe': batches of a fixed set, unvaried; or 'robustdarts'
-  batches: int  # of the probe: the first of the valid half
-  products: int  # Hessian-vector products of the eigenvalue
+  of: str = _static()  # 'alphas' or 'weights': what the loss is a function of
+  # 'probe': batches of a fixed set, unvaried; or 'robustdarts'
+  protocol: str = _static()
+  batches: int = _static()  # of the probe: the first of the valid half
+  products: int = _static()  # Hessian-vector products of the eigenvalue
   radius: float  # of the ball
-  climbs: int  # gradients that look for the highest loss in it
+  climbs: int = _static()  # gradients that look for the highest loss in it
   decay: float  # added to the eigenvalue: R-DARTS's weight decay
+
+
+@struct.dataclass
+class View:
+  """A state of a search, and how it is looked at."""
+
+  state: search.State
+  seed: jax.Array  # uint32, of the whole run: where its randomness comes from
+  valid: split.Split  # the half that trains the alphas
+  setup: search.Setup
+  probe: Probe | None  # None: for the accuracy alone
+
+  @property
+  def at(self) -> Tree:
+    """The group of the parameters that the loss is a function of."""
+    return self.state.params[self.probe.of]
+
+  @property
+  def mix(self) -> Tree:
+    """What the alphas stand for."""
+    now = search.clock(self.state, self.setup)
+    return self.setup.method.relax(self.state.arch, now)
+
+  def scores(self, batch: split.Batch, mix: Tree) -> Scores:
+    """A batch's under a mix, normalised by its own statistics."""
+    w, stats = self.state.params['weights'], self.state.stats
+    logits, _ = search.forward(self.setup.net, w, stats, batch, mix)
+    right = (logits.argmax(axis=-1) == batch.label) & batch.present
+    return totals.cross_entropy(logits, batch), jnp.sum(right)
+
+  def scores_at(self, batch: split.Batch, at: Tree) -> Scores:
+    """The same at another group of parameters, under its alphas' mix."""
+    params = {**self.state.params, self.probe.of: at}
+    there = self.replace(state=self.state._replace(params=params))
+    return there.scores(batch, there.mix)
+
+  def each(self, f: Callable[..., Tree], count: int | None = None) -> Tree:
+    """f(batch) of all batches of the valid half, or of the first `count`."""
+    examples, setup = len(self.valid.labels), self.setup
+    order = split.blocks(jnp.arange(examples), examples, setup.batch_size)
+    take = partial(split.take, self.valid, mean=setup.mean, std=setup.std)
+    return lax.map(lambda index: f(take(index)), order[:count])
+
+  def batches(self) -> split.Batch:
+    """Those that the probe looks at, on a first axis."""
+    if self.probe.protocol == 'probe':
+      return self.each(lambda batch: batch, self.probe.batches)
+    key, step = jax.random.key(self.seed), self.state.step - 1
+    last = search.alpha_batch(key, step, self.valid, self.setup)
+    return jax.tree.map(lambda x: x[None], last)
 
 
 NAMES = 'dominant_eigenvalue', 'sharpness', 'gap'
@@ -68,92 +114,63 @@ class Measures(NamedTuple):
     return self.soft - self.hard
 
 
-def measure(
-  state: search.State,
-  key: jax.Array,
-  valid: split.Split,
-  hard: Tree,
-  setup: search.Setup,
-  probe: Probe,
-) -> Measures:
+def measure(view: View, hard: Tree) -> Measures:
   """Measures a state after an epoch; `hard` is its genotype's one-hot mix."""
-  batches = chosen(state, key, valid, setup, probe)
-  loss, x = losses(state, setup, probe.of)
-
-  def climb(batch):
-    return ball.rise(partial(loss, batch), x, probe.radius, probe.climbs)
-
-  start = jax.random.fold_in(key, state.epoch)
-  times = partial(product, loss, batches, x)
-  eigenvalue = hessian.dominant(times, x.size, start, probe.products)
+  probe, (mean, n) = view.probe, averaging(view)
+  key = jax.random.fold_in(jax.random.key(view.seed), view.state.epoch)
+  times = partial(mean, hessian.product)
+  eigenvalue = hessian.dominant(times, n, key, probe.products)
   return Measures(
     dominant_eigenvalue=eigenvalue + probe.decay,
-    sharpness=jnp.mean(lax.map(climb, batches), axis=0),
-    soft=accuracy(state, mixing(state, setup), valid, setup),
-    hard=accuracy(state, hard, valid, setup),
+    sharpness=mean(ball.rise, probe.radius, probe.climbs),
+    soft=accuracy(view, view.mix),
+    hard=accuracy(view, hard),
   )
 
 
-def columns(
-  state: search.State,
-  key: jax.Array,
-  valid: split.Split,
-  vectors: jax.Array,
-  setup: search.Setup,
-  probe: Probe,
-) -> jax.Array:
+def columns(view: View, vectors: jax.Array) -> jax.Array:
   """The same Hessian times each of [k, n] vectors, from one linearisation.
 
   Those of the identity give its columns. The probe's `decay` is left out.
   """
-  batches = chosen(state, key, valid, setup, probe)
-  loss, x = losses(state, setup, probe.of)
-
-  def each(batch):
-    times, _ = hessian.linear(partial(loss, batch), x)
-    return lax.map(times, vectors)
-
-  return jnp.mean(lax.map(each, batches), axis=0)
+  mean, _ = averaging(view)
+  return mean(lambda loss, x: lax.map(hessian.linear(loss, x)[0], vectors))
 
 
-def density(
-  state: search.State,
-  key: jax.Array,
-  valid: split.Split,
-  start: jax.Array,
-  setup: search.Setup,
-  probe: Probe,
-) -> tuple[jax.Array, jax.Array]:
-  """An estimate of the same spectrum from one random start, a key.
+def density(view: View, start: jax.Array) -> tuple[jax.Array, jax.Array]:
+  """An estimate of the same spectrum, from a random start of that number.
 
   Returns:
     Eigenvalues [products], and the share of all that each stands for.
   """
-  batches = chosen(state, key, valid, setup, probe)
-  loss, x = losses(state, setup, probe.of)
-  times = partial(product, loss, batches, x)
-  return hessian.density(times, x.size, start, probe.products, samples=1)
+  mean, n = averaging(view)
+  key = jax.random.fold_in(jax.random.key(view.seed), start)
+  times, products = partial(mean, hessian.product), view.probe.products
+  return hessian.density(times, n, key, products, samples=1)
 
 
-def product(
-  loss: Callable[[split.Batch, jax.Array], jax.Array],
-  batches: split.Batch,
-  x: jax.Array,
-  v: jax.Array,
-) -> jax.Array:
-  """The Hessian of the batches' mean loss at x [n], times v [n]."""
-  each = lax.map(lambda b: hessian.product(partial(loss, b), x, v), batches)
-  return jnp.mean(each, axis=0)
+def averaging(view: View) -> tuple[Callable[..., jax.Array], int]:
+  """What averages over the batches that are looked at.
+
+  Returns:
+    (f, *more) -> the mean of f(loss, x, *more), where `loss` is each batch's,
+      as a function of a flat vector, and x [n] is where the state stands.
+    n.
+  """
+  batches = view.batches()
+  x, unravel = flatten_util.ravel_pytree(view.at)
+
+  def mean(f, *more):
+    def each(batch):
+      return f(lambda at: view.scores_at(batch, unravel(at))[0], x, *more)
+
+    return jnp.mean(lax.map(each, batches), axis=0)
+
+  return mean, x.size
 
 
 def plane(
-  state: search.State,
-  key: jax.Array,
-  valid: split.Split,
-  one: landscape.Axis,
-  two: landscape.Axis,
-  setup: search.Setup,
-  probe: Probe,
+  view: View, one: landscape.Axis, two: landscape.Axis
 ) -> dict[str, jax.Array]:
   """The loss and the accuracy around a state, over two axes.
 
@@ -164,77 +181,17 @@ def plane(
   Returns:
     `loss` and `accuracy`, each [n, m], of the probe's batches.
   """
-  batches = chosen(state, key, valid, setup, probe)
-  see = predictor(state, setup, probe.of)
+  batches = view.batches()
 
-  def look(x):
-    def each(batch):
-      logits = see(batch, x)
-      right = (logits.argmax(axis=-1) == batch.label) & batch.present
-      loss = totals.cross_entropy(logits, batch)
-      return loss, jnp.sum(right) / jnp.sum(batch.present)
+  def look(at):
+    loss, right = lax.map(partial(view.scores_at, at=at), batches)
+    share = right / jnp.sum(batches.present, axis=1)
+    return {'loss': jnp.mean(loss), 'accuracy': jnp.mean(share)}
 
-    loss, right = lax.map(each, batches)
-    return {'loss': jnp.mean(loss), 'accuracy': jnp.mean(right)}
-
-  return landscape.plane(look, state.params[probe.of], one, two)
+  return landscape.along(look, view.at, one, two)
 
 
-def chosen(
-  state: search.State,
-  key: jax.Array,
-  valid: split.Split,
-  setup: search.Setup,
-  probe: Probe,
-) -> split.Batch:
-  """The batches to look at, on a first axis."""
-  if probe.protocol == 'robustdarts':
-    last = search.alpha_batch(key, state.step - 1, valid, setup)
-    return jax.tree.map(lambda x: x[None], last)
-  examples = len(valid.labels)
-  order = split.blocks(jnp.arange(examples), examples, setup.batch_size)
-  take = partial(split.take, valid, mean=setup.mean, std=setup.std)
-  return lax.map(take, order[: probe.batches])
-
-
-def losses(
-  state: search.State, setup: search.Setup, of: str
-) -> tuple[Callable[[split.Batch, jax.Array], jax.Array], jax.Array]:
-  """A batch's loss as a function of a group's flat vector, and that vector."""
-  x, unravel = flatten_util.ravel_pytree(state.params[of])
-  see = predictor(state, setup, of)
-  return lambda batch, x: totals.cross_entropy(see(batch, unravel(x)), batch), x
-
-
-def predictor(
-  state: search.State, setup: search.Setup, of: str
-) -> Callable[[split.Batch, Tree], jax.Array]:
-  """A batch's logits as a function of a group of the parameters."""
-
-  def see(batch, x):
-    now = state._replace(params={**state.params, of: x})
-    w, mix = now.params['weights'], mixing(now, setup)
-    return search.forward(setup.net, w, state.stats, batch, mix)[0]
-
-  return see
-
-
-def mixing(state: search.State, setup: search.Setup) -> Tree:
-  """The mix that the alphas stand for."""
-  return setup.method.relax(state.arch, search.clock(state, setup))
-
-
-def accuracy(
-  state: search.State, mix: Tree, valid: split.Split, setup: search.Setup
-) -> jax.Array:
-  """Of the valid half, each batch normalised by its own statistics."""
-  examples = len(valid.labels)
-  order = split.blocks(jnp.arange(examples), examples, setup.batch_size)
-  w = state.params['weights']
-
-  def right(index):
-    batch = split.take(valid, index, setup.mean, setup.std)
-    logits, _ = search.forward(setup.net, w, state.stats, batch, mix)
-    return jnp.sum((logits.argmax(axis=-1) == batch.label) & batch.present)
-
-  return jnp.sum(lax.map(right, order)) / examples
+def accuracy(view: View, mix: Tree) -> jax.Array:
+  """Of the whole valid half, each batch normalised by its own statistics."""
+  right = view.each(lambda batch: view.scores(batch, mix)[1])
+  return jnp.sum(right) / len(view.valid.labels)

@@ -35,7 +35,7 @@ for method in ('darts2', 'gdas'):
     probe = sharpness.Probe('alphas', 'probe', 2, 4, 0.05, 1, 0.0)
     hard = {k: np.zeros(toys.SPACE.shape) for k in toys.SPACE.kinds}
     found = jax.jit(sharpness.measure, out_shardings=parallel.everywhere())(
-      state, jax.random.key(0), data[1], hard, parts, probe)
+      sharpness.View(state, np.uint32(0), data[1], parts, probe), hard)
     out['eigenvalue'] = found.dominant_eigenvalue
     out['sharpness'] = found.sharpness
 print(jax.device_count(), 'devices')

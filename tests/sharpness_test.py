@@ -24,7 +24,7 @@ from sdnas_jax.spaces import SPACES
 from tests import toys
 
 ALL = spaces.Space(name='all', primitives=SPACES['darts'].primitives, nodes=2)
-KEY = jax.random.key(5)
+SEED = np.uint32(5)
 WAY = 'native' if build.available() else 'shifted'
 
 
@@ -39,6 +39,10 @@ def probe(**change):
     'decay': 0.0,
   }
   return sharpness.Probe(**{**fields, **change})
+
+
+def view(state, valid, parts, how=None):
+  return sharpness.View(state, SEED, valid, parts, how)
 
 
 def double(space, layers, how):
@@ -108,15 +112,15 @@ def test_eigenvalues_are_those_of_the_differenced_gradient(
       )
     )(x)
     values = np.linalg.eigvalsh(0.5 * np.asarray(dense + dense.T))
-    scale, how = np.abs(values).max(), probe(of=of)
+    scale, at = np.abs(values).max(), view(state, valid, parts, probe(of=of))
     if of == 'alphas':
       units = jnp.eye(x.size)
-      matrix = jax.jit(sharpness.columns)(state, KEY, valid, units, parts, how)
+      matrix = jax.jit(sharpness.columns)(at, units)
       found = np.linalg.eigvalsh(matrix)
       np.testing.assert_allclose(found, values, atol=1e-5 * scale)
       return
     hard = {k: jnp.zeros(space.shape) for k in space.kinds}
-    found = jax.jit(sharpness.measure)(state, KEY, valid, hard, parts, how)
+    found = jax.jit(sharpness.measure)(at, hard)
     largest = pytest.approx(values[-1], abs=1e-5 * scale)
     assert float(found.dominant_eigenvalue) == largest
     # One climb goes to the sphere along each batch's gradient.
@@ -130,14 +134,15 @@ def test_eigenvalues_are_those_of_the_differenced_gradient(
 def test_the_product_is_symmetric_in_float32():
   parts, (_, valid) = toys.setup(), toys.halves()
   state = toys.state(parts)
-  loss, x = sharpness.losses(state, parts, 'weights')
+  at = view(state, valid, parts, probe(of='weights'))
+  x, unravel = flatten_util.ravel_pytree(state.params['weights'])
   batch = batches(valid, parts, 1)[0]
   rng = np.random.default_rng(0)
   u, v = (jnp.asarray(rng.standard_normal(x.size), x.dtype) for _ in range(2))
 
   @jax.jit
   def times(v):
-    return hessian.product(functools.partial(loss, batch), x, v)
+    return hessian.product(lambda x: at.scores_at(batch, unravel(x))[0], x, v)
 
   left, right = float(u @ times(v)), float(v @ times(u))
   size = float(jnp.linalg.norm(u) * jnp.linalg.norm(times(v)))
@@ -147,11 +152,11 @@ def test_the_product_is_symmetric_in_float32():
 def test_the_gap_is_the_lost_accuracy_counted_by_hand():
   parts, (_, valid) = toys.setup(), toys.halves()
   state = toys.state(parts)
-  mix = sharpness.mixing(state, parts)
+  at = view(state, valid, parts, probe(products=4))
+  mix = at.mix
   genotype = spaces.strongest(toys.SPACE, jax.device_get(mix))
   hard = spaces.hard(toys.SPACE, genotype)
-  how = probe(products=4)
-  found = jax.jit(sharpness.measure)(state, KEY, valid, hard, parts, how)
+  found = jax.jit(sharpness.measure)(at, hard)
 
   forward = jax.jit(functools.partial(search.forward, parts.net))
 
@@ -169,20 +174,19 @@ def test_the_gap_is_the_lost_accuracy_counted_by_hand():
   assert float(found.hard) == pytest.approx(right(hard))
   assert float(found.gap) == pytest.approx(right(mix) - right(hard))
   # A mix that is its genotype already loses nothing.
-  same = jax.jit(sharpness.accuracy)(state, hard, valid, parts)
+  same = jax.jit(sharpness.accuracy)(view(state, valid, parts), hard)
   assert float(same) == float(found.hard)
 
 
 def test_a_density_has_the_moments_of_the_columns():
   """Ritz values and weights integrate 1, x and x^2 against their start."""
   parts, (_, valid) = toys.setup(), toys.halves()
-  state, how = toys.state(parts), probe(products=5)
-  start = jax.random.key(3)
-  at = state, KEY, valid
-  values, shares = jax.jit(sharpness.density)(*at, start, parts, how)
-  x, _ = flatten_util.ravel_pytree(state.params['alphas'])
+  at = view(toys.state(parts), valid, parts, probe(products=5))
+  values, shares = jax.jit(sharpness.density)(at, np.uint32(3))
+  x, _ = flatten_util.ravel_pytree(at.state.params['alphas'])
   units = jnp.eye(x.size)
-  matrix = np.asarray(jax.jit(sharpness.columns)(*at, units, parts, how))
+  matrix = np.asarray(jax.jit(sharpness.columns)(at, units))
+  start = jax.random.fold_in(jax.random.key(SEED), 3)
   v = np.asarray(jax.random.normal(jax.random.split(start, 1)[0], x.shape))
   v = v / np.linalg.norm(v)
   power = v
@@ -201,9 +205,8 @@ def test_a_plane_is_the_loss_at_shifted_parameters(of):
   steps, others = np.float32([0, 0.5]), np.float32([-0.5, 0])
   rng = np.random.default_rng(0)
   one, two = (landscape.even(rng, state.params[of]) for _ in range(2))
-  found = jax.jit(sharpness.plane)(
-    state, KEY, valid, (one, steps), (two, others), parts, probe(of=of)
-  )
+  at = view(state, valid, parts, probe(of=of))
+  found = jax.jit(sharpness.plane)(at, (one, steps), (two, others))
   forward = jax.jit(functools.partial(search.forward, parts.net))
   for i, s in enumerate(steps):
     for j, t in enumerate(others):
@@ -226,16 +229,15 @@ def test_robustdarts_looks_at_the_alphas_last_batch():
   parts, (_, valid) = toys.setup(), toys.halves()
   state = toys.state(parts)._replace(step=jnp.int32(7))
   kept = {'protocol': 'robustdarts', 'products': 4}
-  how = probe(**kept)
-  found = sharpness.chosen(state, KEY, valid, parts, how)
-  last = search.alpha_batch(KEY, 6, valid, parts)
+  found = view(state, valid, parts, probe(**kept)).batches()
+  last = search.alpha_batch(jax.random.key(SEED), 6, valid, parts)
   jax.tree.map(lambda a, b: np.testing.assert_array_equal(a[0], b), found, last)
   assert found.image.shape == (1, 8, *toys.IMAGE)
   measure = jax.jit(sharpness.measure)
   hard = {k: jnp.zeros(toys.SPACE.shape) for k in toys.SPACE.kinds}
   # The alphas' decay is added to the curvature.
   values = [
-    measure(state, KEY, valid, hard, parts, probe(**kept, decay=decay))
+    measure(view(state, valid, parts, probe(**kept, decay=decay)), hard)
     for decay in (0.0, 0.5)
   ]
   more, less = (float(v.dominant_eigenvalue) for v in values[::-1])

@@ -1,8 +1,9 @@
 """The curvature of a loss, by Hessian-vector products.
 
-  >>> loss = lambda x: jnp.sum(x**4) / 12
-  >>> spectrum(loss, jnp.array([1.0, 2.0]))
-  Array([1., 4.], dtype=float32)
+  >>> times, n = linear(lambda x: jnp.sum(x**4) / 12, jnp.array([1.0, 2.0]))
+  >>> lax.map(times, jnp.eye(n))
+  Array([[1., 0.],
+         [0., 4.]], dtype=float32)
 
 Parameters are any tree. Products are reverse over reverse, which every
 operation of the networks supports, and exact: no finite difference is taken.
@@ -20,6 +21,7 @@ from matfree import decomp
 Tree = Any
 Loss = Callable[[Tree], jax.Array]
 Product = Callable[[jax.Array], jax.Array]  # [n] to [n]
+Atoms = tuple[jax.Array, jax.Array]  # values, and the weight of each
 
 
 def product(loss: Loss, at: Tree, v: Tree) -> Tree:
@@ -38,26 +40,13 @@ def linear(loss: Loss, at: Tree) -> tuple[Product, int]:
   return lambda v: back(v)[0], x.size
 
 
-def matrix(loss: Loss, at: Tree) -> jax.Array:
-  """The whole Hessian [n, n], one product after the other."""
-  times, n = linear(loss, at)
-  return lax.map(times, jnp.eye(n))
+def lanczos(times: Product, v: jax.Array, products: int) -> Atoms:
+  """Ritz values, ascending, and the squared weights of v [n] on them.
 
-
-def spectrum(loss: Loss, at: Tree) -> jax.Array:
-  """All n eigenvalues, the largest last, from n products."""
-  return jnp.linalg.eigvalsh(matrix(loss, at))
-
-
-def lanczos(
-  times: Product, v: jax.Array, products: int
-) -> tuple[jax.Array, jax.Array]:
-  """Ritz values [products], ascending, and the squared weights of v on them.
-
-  With full reorthogonalisation; the outermost values converge first (Golub and
-  Van Loan, chapter 10). The weights sum to 1.
+  There are n values at most. With full reorthogonalisation; the outermost
+  converge first (Golub and Van Loan, chapter 10). The weights sum to 1.
   """
-  decompose = decomp.tridiag_sym(products, reortho='full')
+  decompose = decomp.tridiag_sym(min(products, v.size), reortho='full')
   _, tridiagonal, *_ = decompose(times, v)
   values, vectors = jnp.linalg.eigh(tridiagonal)
   return values, vectors[0] ** 2
@@ -67,23 +56,12 @@ def dominant(
   times: Product, n: int, key: jax.Array, products: int
 ) -> jax.Array:
   """The largest eigenvalue, as R-DARTS takes it: by value, not magnitude."""
-  v = jax.random.normal(key, (n,))
-  return lanczos(times, v, min(products, n))[0][-1]
-
-
-def trace(times: Product, n: int, key: jax.Array, samples: int) -> jax.Array:
-  """The trace's mean over random signs (Hutchinson 1990), unbiased."""
-
-  def one(key):
-    v = jax.random.rademacher(key, (n,), jnp.result_type(float))
-    return jnp.vdot(v, times(v))
-
-  return jnp.mean(lax.map(one, jax.random.split(key, samples)))
+  return lanczos(times, jax.random.normal(key, (n,)), products)[0][-1]
 
 
 def density(
   times: Product, n: int, key: jax.Array, products: int, samples: int
-) -> tuple[jax.Array, jax.Array]:
+) -> Atoms:
   """The spectral density as atoms: values and weights [samples * products].
 
   By stochastic Lanczos quadrature (Ubaru, Chen and Saad 2017); the weights sum
@@ -92,7 +70,7 @@ def density(
   """
 
   def one(key):
-    return lanczos(times, jax.random.normal(key, (n,)), min(products, n))
+    return lanczos(times, jax.random.normal(key, (n,)), products)
 
   values, weights = lax.map(one, jax.random.split(key, samples))
   return values.ravel(), weights.ravel() / samples

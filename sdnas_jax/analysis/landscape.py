@@ -1,7 +1,7 @@
 """A loss along random directions: a line or a plane through where it stands.
 
 >>> f = lambda x: {'loss': jnp.sum(x**2)}
->>> line(f, jnp.zeros(2), jnp.array([3.0, 4.0]), jnp.array([0.0, 1.0]))
+>>> along(f, jnp.zeros(2), (jnp.array([3.0, 4.0]), jnp.array([0.0, 1.0])))
 {'loss': Array([ 0., 25.], dtype=float32)}
 """
 
@@ -37,33 +37,26 @@ def filterwise(rng: np.random.Generator, at: Tree) -> Tree:
     w = np.asarray(w)
     if w.ndim < 3 or w.shape[1:-1] == (1,) * (w.ndim - 2):
       return np.zeros_like(w)
-    d, inner = rng.standard_normal(w.shape, np.float32), range(1, w.ndim - 1)
-    own, theirs = (
-      np.sqrt(np.sum(x**2, axis=tuple(inner), keepdims=True)) for x in (w, d)
-    )
+    d = rng.standard_normal(w.shape, np.float32)
+    inner = tuple(range(1, w.ndim - 1))
+    own, theirs = (np.sqrt(np.sum(x**2, inner, keepdims=True)) for x in (w, d))
     return d * (own / theirs)
 
   # On the host: XLA compiles hundreds of small random arrays slowly.
   return jax.tree.map(one, at)
 
 
-def line(f: Look, at: Tree, one: Tree, steps: jax.Array) -> dict:
-  """f at `at` + step `one`, for each of [n] steps: scalars become [n]."""
+def along(f: Look, at: Tree, *axes: Axis) -> dict[str, jax.Array]:
+  """f at `at` + step `direction`, for each step of an axis.
+
+  Scalars become [n] for [n] steps, and [n, m] over a second axis's [m].
+  """
+  if not axes:
+    return f(at)
+  (direction, steps), *others = axes
 
   def there(step):
-    return f(jax.tree.map(lambda x, d: x + step * d, at, one))
+    moved = jax.tree.map(lambda x, d: x + step * d, at, direction)
+    return along(f, moved, *others)
 
   return lax.map(there, steps)
-
-
-def plane(f: Look, at: Tree, one: Axis, two: Axis) -> dict:
-  """The same over two axes, each a direction and its steps.
-
-  Scalars become [n, m] for [n] steps of the first and [m] of the second.
-  """
-  direction, steps = one
-
-  def row(step):
-    return line(f, jax.tree.map(lambda x, d: x + step * d, at, direction), *two)
-
-  return lax.map(row, steps)

@@ -1,15 +1,14 @@
 """What a method may change between two epochs, carried out."""
 
 from collections.abc import Callable
+import functools
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from sdnas_jax import compilation
 from sdnas_jax import parallel
 from sdnas_jax import search
-from sdnas_jax import sharpness
 from sdnas_jax.data import split
 from sdnas_jax.methods.method import Revision
 from sdnas_jax.runs import checkpoints
@@ -44,7 +43,8 @@ def revise(
   if method.revise is not None:
     rates = {k: float(v) for k, v in state.rates.items()}
     history = log.past(first, rates, stage.setup.epochs)
-    look = looker(stage, state, valid)
+    view = measure.view(stage.setup, state, valid)
+    look = functools.partial(measure.accuracy, view)
     revision = method.revise(history, jax.device_get(state.arch), look)
     if revision is not None:
       log.revise(first, revision)
@@ -71,22 +71,3 @@ def applied(state: search.State, revision: Revision) -> search.State:
     for name, value in revision.rates.items()
   }
   return state._replace(rates={**state.rates, **parallel.replicate(fresh)})
-
-
-def looker(
-  stage: Any, state: search.State, valid: split.Split
-) -> Callable[[Any], float]:
-  """From a mix to the accuracy on the valid half, by its batches' statistics.
-
-  Compiled when it is first called.
-  """
-  bare, operands = measure.bare(stage.setup), measure.operands(state)
-
-  def look(mix):
-    mix = parallel.replicate({k: jnp.asarray(v) for k, v in mix.items()})
-    given = operands, mix, valid, bare
-    program = compilation.Program(sharpness.accuracy, given)
-    (run,) = compilation.build(program, place=parallel.everywhere())
-    return float(run(*given))
-
-  return look

@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 from jax import flatten_util
+import jax.numpy as jnp
 import numpy as np
 
 from sdnas_jax import compilation
@@ -40,18 +41,29 @@ def probe(fields: Mapping[str, Any], decay: float) -> sharpness.Probe:
   return sharpness.Probe(**given, decay=decay if decayed else 0.0)
 
 
-def program(
-  setup: search.Setup, valid: split.Split, seed: int, probe: sharpness.Probe
-) -> Callable[[search.State, spaces.Genotype], compilation.Program]:
-  """From a state and its genotype to what measures them."""
-  key, kept = parallel.key(seed), bare(setup)
+def view(
+  setup: search.Setup,
+  state: search.State,
+  valid: split.Split,
+  seed: int = 0,
+  probe: sharpness.Probe | None = None,
+) -> sharpness.View:
+  """What looks at a state; an accuracy needs neither seed nor probe.
 
-  def made(state, genotype):
-    hard = columns.whole(setup.net, spaces.hard(setup.net.space, genotype))
-    given = operands(state), key, valid, parallel.replicate(hard), kept, probe
-    return compilation.Program(sharpness.measure, given)
+  It holds nothing that only a step needs, so that methods share programs.
+  """
+  state = state._replace(opt=None, memory=None, sums=None, rates=None)
+  steps = 'rule', 'alpha_rule', 'schedule', 'nesterov', 'distill'
+  method = Method(relax=setup.method.relax)
+  setup = dataclasses.replace(setup, method=method, **dict.fromkeys(steps))
+  return sharpness.View(state, np.uint32(seed), valid, setup, probe)
 
-  return made
+
+def hard(view: sharpness.View, genotype: spaces.Genotype) -> Tree:
+  """A genotype's one-hot mix."""
+  net = view.setup.net
+  mix = columns.whole(net, spaces.hard(net.space, genotype))
+  return parallel.replicate(mix)
 
 
 def due(every: int, epochs: int, last: int) -> bool:
@@ -60,38 +72,24 @@ def due(every: int, epochs: int, last: int) -> bool:
 
 
 def portrait(
-  setup: search.Setup,
-  state: search.State,
-  valid: split.Split,
-  seed: int,
-  probe: sharpness.Probe,
-  workdir: pathlib.Path,
-  points: int,
-  spectrum: bool,
+  view: sharpness.View, workdir: pathlib.Path, points: int, spectrum: bool
 ) -> None:
   """Adds to a finished search the landscape and the spectrum asked for.
 
   What is there already is kept.
   """
-  at, kept = (operands(state), parallel.key(seed), valid), bare(setup)
   if points:
-    _add(
-      workdir / 'landscape.npz',
-      lambda: _landscape(at, seed, kept, probe, points),
-      *(artifacts.write_arrays, artifacts.read_arrays, figures.landscape),
-    )
+    how = artifacts.write_arrays, artifacts.read_arrays, figures.landscape
+    _add(workdir / 'landscape.npz', *how, _landscape, view, points)
   if spectrum:
-    _add(
-      workdir / 'spectrum.csv',
-      lambda: _spectrum(at, kept, probe),
-      *(artifacts.write_rows, artifacts.read_rows, figures.spectrum),
-    )
+    how = artifacts.write_rows, artifacts.read_rows, figures.spectrum
+    _add(workdir / 'spectrum.csv', *how, _spectrum, view)
 
 
-def _add(path, make, write, read, draw):
+def _add(path, write, read, draw, make, *given):
   """Makes a file and draws it, unless that was done; the hosts must agree."""
   if parallel.most(int(not path.exists()))[0]:
-    found = make()
+    found = make(*given)
     if parallel.leads():
       write(path, found)
   picture = path.with_suffix('.png')
@@ -99,61 +97,55 @@ def _add(path, make, write, read, draw):
     artifacts.write(picture, draw({path.parent.name: read(path)}))
 
 
-def operands(state: search.State) -> search.State:
-  """A state without what is not looked at, so that methods share programs."""
-  return state._replace(opt=None, memory=None, sums=None, rates=None)
-
-
-def bare(setup: search.Setup) -> search.Setup:
-  """A setup without what only a step needs."""
-  fields = 'rule', 'alpha_rule', 'schedule', 'nesterov', 'distill'
-  method = Method(relax=setup.method.relax)
-  return dataclasses.replace(setup, method=method, **dict.fromkeys(fields))
-
-
-def _landscape(at, seed, setup, probe, points):
+def _landscape(view, points):
   """`steps` [n], and each group's loss and accuracy [n, n].
 
   The directions follow from the seed alone, so that methods searched with one
   seed are cut alike.
   """
-  rng, steps = np.random.default_rng((seed, 2)), np.linspace(-1, 1, points)
-  steps, rows = steps.astype(np.float32), []
+  rng = np.random.default_rng((int(view.seed), 2))
+  steps, calls = np.linspace(-1, 1, points, dtype=np.float32), []
   for of, draw in DIRECTIONS.items():
-    here = jax.device_get(at[0].params[of])
+    own = view.replace(probe=view.probe.replace(of=of))
+    here = jax.device_get(own.at)
     one, two = (parallel.replicate(draw(rng, here)) for _ in range(2))
-    how = setup, dataclasses.replace(probe, of=of)
-    for n in range(points):
-      rows.append((*at, (one, steps[n : n + 1]), (two, steps), *how))
-  planes = collect(sharpness.plane, rows, 'landscape', 'row')
-  found = {'steps': steps}
+    for step in np.split(steps, points):
+      calls.append((own, (one, step), (two, steps)))
+  rows, found = collect(sharpness.plane, calls, 'landscape', 'row'), {}
   for of in DIRECTIONS:
-    own, planes = planes[:points], planes[points:]
+    own, rows = rows[:points], rows[points:]
     for name in own[0]:
       found[f'{of}_{name}'] = np.concatenate([row[name] for row in own])
-  return found
+  return {'steps': steps, **found}
 
 
-def _spectrum(at, setup, probe):
+def _spectrum(view):
   """Eigenvalues, ascending, and the share of all that each stands for."""
-  if probe.of == 'alphas':
-    x, _ = flatten_util.ravel_pytree(at[0].params['alphas'])
+  if view.probe.of == 'alphas':
+    x, _ = flatten_util.ravel_pytree(view.at)
     units = np.eye(x.size, dtype=x.dtype)
     blocks = np.split(units, range(BLOCK, x.size, BLOCK))
-    rows = [(*at, block, setup, probe) for block in blocks]
-    each = collect(sharpness.columns, rows, 'spectrum', 'block')
+    calls = [(view, block) for block in blocks]
+    each = collect(sharpness.columns, calls, 'spectrum', 'block')
     matrix = np.concatenate(each)
-    values = np.linalg.eigvalsh((matrix + matrix.T) / 2) + probe.decay
+    values = np.linalg.eigvalsh((matrix + matrix.T) / 2)
     shares = np.full(x.size, 1 / x.size)
   else:
-    starts = (jax.random.fold_in(at[1], n) for n in range(SAMPLES))
-    rows = [(*at, start, setup, probe) for start in starts]
-    each = collect(sharpness.density, rows, 'spectrum', 'start')
-    values = np.concatenate([values for values, _ in each]) + probe.decay
-    shares = np.concatenate([shares for _, shares in each]) / SAMPLES
-  order = np.argsort(values)
-  pairs = zip(values[order].tolist(), shares[order].tolist(), strict=True)
+    calls = [(view, np.uint32(n)) for n in range(SAMPLES)]
+    each = collect(sharpness.density, calls, 'spectrum', 'start')
+    values, shares = np.concatenate(each, axis=1)
+    shares = shares / SAMPLES
+  values = values + view.probe.decay
+  pairs = np.stack([values, shares], axis=1)[np.argsort(values)].tolist()
   return [{'eigenvalue': value, 'share': share} for value, share in pairs]
+
+
+def accuracy(view: sharpness.View, mix: Tree) -> float:
+  """Of the valid half under a mix, by its batches' statistics."""
+  mix = parallel.replicate({k: jnp.asarray(v) for k, v in mix.items()})
+  program = compilation.Program(sharpness.accuracy, (view, mix))
+  (run,) = compilation.build(program, place=parallel.everywhere())
+  return float(run(view, mix))
 
 
 def collect(
@@ -166,21 +158,20 @@ def collect(
 
   Args:
     function: of a module, to be compiled.
-    calls: operands, of which the first has a `step`.
+    calls: operands, of which the first is a `View`.
 
   Raises:
     Interrupted: after a signal.
   """
   print(f'{what}: compiling ...', flush=True)
-  place = parallel.everywhere()
   programs = [compilation.Program(function, call) for call in calls]
-  compiled = compilation.build(*programs, place=place)
-  found, at = [], int(calls[0][0].step)
+  compiled = compilation.build(*programs, place=parallel.everywhere())
+  found = []
   with loop.catching() as caught, loop.bar(len(calls), unit) as bar:
     bar.set_description(what)
     for run, call in zip(compiled, calls, strict=True):
       found.append(jax.device_get(run(*call)))
       bar.update()
       if number := parallel.most(caught[0] if caught else 0)[0]:
-        raise loop.Interrupted(number, at)
+        raise loop.Interrupted(number, int(call[0].state.step))
   return found

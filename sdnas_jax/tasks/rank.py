@@ -14,23 +14,16 @@ import jax
 import numpy as np
 
 from sdnas_jax import parallel
-from sdnas_jax import search
 from sdnas_jax import sharpness
 from sdnas_jax.analysis import truth
-from sdnas_jax.data import split
-from sdnas_jax.networks import columns
 from sdnas_jax.report import figures
 from sdnas_jax.runs import artifacts
 from sdnas_jax.spaces import nasbench201 as cells
-from sdnas_jax.spaces import space as spaces
 from sdnas_jax.tasks import measure
 
 
 def add(
-  setup: search.Setup,
-  state: search.State,
-  valid: split.Split,
-  seed: int,
+  view: sharpness.View,
   workdir: pathlib.Path,
   data: str,
   samples: int,
@@ -42,19 +35,16 @@ def add(
   """
   if not samples:
     return
-  path, sample = workdir / 'rank.csv', drawn(seed, samples)
-  images = min(batches * setup.batch_size, len(valid.labels))
+  path, sample = workdir / 'rank.csv', drawn(int(view.seed), samples)
+  images = min(batches * view.setup.batch_size, len(view.valid.labels))
   asked = [(f'{index}', f'{images}') for index in sample]
   there = [(row['index'], row['images']) for row in artifacts.read_rows(path)]
   if parallel.most(int(parallel.leads() and there != asked))[0]:
     found = [cells.of(cells.cell(index)) for index in sample]
-    some = jax.tree.map(lambda x: x[:images], jax.device_get(valid))
-    at, kept = parallel.replicate(some), measure.bare(setup)
-    mixes = (
-      columns.whole(setup.net, spaces.hard(cells.SPACE, one)) for one in found
-    )
+    some = jax.tree.map(lambda x: x[:images], jax.device_get(view.valid))
+    view = view.replace(valid=parallel.replicate(some), probe=None)
     # One program serves all; only the mix changes.
-    calls = [(measure.operands(state), mix, at, kept) for mix in mixes]
+    calls = [(view, measure.hard(view, genotype)) for genotype in found]
     seen = measure.collect(sharpness.accuracy, calls, 'rank', 'cell')
     rows = [
       {

@@ -91,16 +91,14 @@ def run(config: ConfigDict, workdir: pathlib.Path, dry_run: bool) -> None:
       break
     stage = following[0]
     state = stage.enter(state)
+  view = measure.view(stage.setup, state, valid, stage.seed, stage.probe)
   measure.portrait(
-    *(stage.setup, state, valid, stage.seed, stage.probe, workdir),
+    *(view, workdir),
     points=config.sharpness.landscape,
     spectrum=config.sharpness.spectrum,
   )
   if 'rank' in config:
-    rank.add(
-      *(stage.setup, state, valid, stage.seed, workdir, config.data.name),
-      **config.rank,
-    )
+    rank.add(view, workdir, config.data.name, **config.rank)
   if parallel.leads():
     log.conclude(parameters=sizing.size(stage.shapes['params']))
     report.write(workdir)
@@ -250,9 +248,14 @@ def _search(stage, state, train, valid, log, kept):
     ),
     compilation.Program(search.validate, (state, valid, zero, n, n, setup)),
   ]
-  measuring = measure.program(setup, valid, stage.seed, stage.probe)
+
+  def measuring(state, found):
+    view = measure.view(setup, state, valid, stage.seed, stage.probe)
+    return view, measure.hard(view, found)
+
   if stage.every:
-    programs.append(measuring(state, genotype(stage, state)))
+    given = measuring(state, genotype(stage, state))
+    programs.append(compilation.Program(sharpness.measure, given))
   # Outputs are pinned to where inputs lie, so that a state can go round.
   place = parallel.everywhere()
   go, look, *probe = compilation.build(*programs, place=place)
@@ -267,7 +270,7 @@ def _search(stage, state, train, valid, log, kept):
     if stage.every:
       measured = dict.fromkeys(sharpness.NAMES, '')
     if measure.due(stage.every, int(state.epoch) + 1, stage.epochs):
-      seen = probe[0](*measuring(state, found).operands)
+      seen = probe[0](*measuring(state, found))
       measured = {name: float(getattr(seen, name)) for name in measured}
     rate = setup.batch_size / each
     line = log.epoch(stage.number, state, sums, found, seconds, rate, measured)

@@ -25,11 +25,11 @@ def test_a_plane_of_a_quadratic():
     return {'loss': jnp.sum(x['a'] ** 2) + x['b'][0], 'first': x['a'][0]}
 
   axes = (one, jnp.asarray(steps)), (two, jnp.asarray(others))
-  found = landscape.plane(f, at, *axes)
+  found = landscape.along(f, at, *axes)
   s, t = np.meshgrid(steps, others, indexing='ij')
   np.testing.assert_allclose(found['loss'], (1 + s) ** 2 + 4 + 3 + 2 * t)
   np.testing.assert_allclose(found['first'], 1 + s)
-  cut = landscape.line(f, at, one, jnp.asarray(steps))
+  cut = landscape.along(f, at, axes[0])
   np.testing.assert_allclose(cut['loss'], (1 + steps) ** 2 + 4 + 3)
 
 

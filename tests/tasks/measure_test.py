@@ -22,14 +22,20 @@ def probe(**change):
 
 
 def portrait(at, workdir, points=0, spectrum=False, **change):
-  how = probe(**change)
-  measure.portrait(*at, SEED, how, workdir, points=points, spectrum=spectrum)
+  view = measure.view(*at, SEED, probe(**change))
+  measure.portrait(view, workdir, points=points, spectrum=spectrum)
 
 
 @pytest.fixture(scope='module')
 def at():
   parts, (_, valid) = toys.setup(layers=1), toys.halves()
   return parts, toys.state(parts), valid
+
+
+def whole(at):
+  """What looks at a state, with all that a step needs too."""
+  setup, state, valid = at
+  return sharpness.View(state, np.uint32(SEED), valid, setup, probe())
 
 
 def test_nothing_is_measured_unasked(at, tmp_path):
@@ -39,13 +45,12 @@ def test_nothing_is_measured_unasked(at, tmp_path):
 
 def test_the_spectrum_is_that_of_the_columns(at, tmp_path, monkeypatch):
   monkeypatch.setattr(measure, 'BLOCK', 7)  # which does not divide the alphas
-  setup, state, valid = at
   portrait(at, tmp_path, spectrum=True)
   rows = artifacts.read_rows(tmp_path / 'spectrum.csv')
   values = [float(row['eigenvalue']) for row in rows]
-  x, _ = flatten_util.ravel_pytree(state.params['alphas'])
-  key, units = jax.random.key(SEED), jnp.eye(x.size)
-  matrix = jax.jit(sharpness.columns)(state, key, valid, units, setup, probe())
+  view = whole(at)
+  x, _ = flatten_util.ravel_pytree(view.state.params['alphas'])
+  matrix = jax.jit(sharpness.columns)(view, jnp.eye(x.size))
   expected = np.linalg.eigvalsh(np.asarray(matrix, np.float64))
   assert len(values) == x.size and x.size % 7
   scale = np.abs(expected).max()
@@ -69,22 +74,18 @@ def test_the_weights_have_a_density(at, tmp_path):
 
 
 def test_the_landscape_goes_through_where_the_search_stands(at, tmp_path):
-  setup, state, valid = at
   portrait(at, tmp_path, points=3)
   found = artifacts.read_arrays(tmp_path / 'landscape.npz')
   assert found['steps'].tolist() == [-1, 0, 1]
-  how = probe()
-  key = jax.random.key(SEED)
-  alphas = state.params['alphas']
+  view = whole(at)
+  alphas = view.state.params['alphas']
   rng = np.random.default_rng((SEED, 2))
   one, two = (landscape.even(rng, alphas) for _ in range(2))
   for of in ('alphas', 'weights'):
     for name in ('loss', 'accuracy'):
       assert found[f'{of}_{name}'].shape == (3, 3)
   here, there = (
-    jax.jit(sharpness.plane)(
-      *(state, key, valid, (one, step), (two, -step), setup, how)
-    )
+    jax.jit(sharpness.plane)(view, (one, step), (two, -step))
     for step in (np.float32([0]), np.float32([1]))
   )
   for name in ('loss', 'accuracy'):
@@ -117,10 +118,13 @@ def test_r_darts_adds_the_alphas_own_decay(change, decay):
 
 def test_methods_and_rules_share_what_looks_at_a_search():
   """Another step is no other measurement."""
-  one, two = (
-    measure.bare(toys.setup(method, **change))
-    for method, change in (('darts', {}), ('gdas', {'teacher': 'ema'}))
-  )
-  assert jax.tree.structure(one) == jax.tree.structure(two)
-  other = measure.bare(toys.setup('darts_minus'))
-  assert jax.tree.structure(one) != jax.tree.structure(other)
+
+  def looking(method, **change):
+    parts, (_, valid) = toys.setup(method, **change), toys.halves()
+    return measure.view(parts, toys.state(parts), valid, SEED, probe())
+
+  structure = jax.tree.structure
+  one, two = looking('darts'), looking('gdas', teacher='ema')
+  assert structure(one) == structure(two)
+  other = looking('darts_minus')
+  assert structure(one.setup) != structure(other.setup)

@@ -57,15 +57,16 @@ def by_hand(apply, variables, setup, images, labels, index):
 
 
 def test_the_rows_are_the_sample_each_by_hand_and_the_table_s(ended, tmp_path):
-  _, _, (setup, state, valid, seed, _, data) = ended
+  _, _, (view, _, data) = ended
+  setup, state, valid = view.setup, view.state, view.valid
   # Barely trained, it takes all images for one class; this one does not.
   w = dict(state.params['weights'])
   kernel = np.array(w['classifier']['kernel'])
   kernel -= kernel.mean(axis=1, keepdims=True)
   w['classifier'] = {'kernel': kernel, 'bias': np.zeros(10, np.float32)}
   params = {**state.params, 'weights': parallel.replicate(w)}
-  ranked = state._replace(params=params)
-  rank.add(*(setup, ranked, valid, seed, tmp_path, data), samples=8, batches=16)
+  ranked = view.replace(state=state._replace(params=params))
+  rank.add(ranked, tmp_path, data, samples=8, batches=16)
   rows = artifacts.read_rows(tmp_path / 'rank.csv')
 
   images, labels = map(np.asarray, valid)
