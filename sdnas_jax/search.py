@@ -286,9 +286,6 @@ def advance(
   The bound is traced, so one compilation serves any number of steps.
   """
   steps = split.batches(len(train.labels), setup.batch_size)
-  take = functools.partial(
-    split.take, mean=setup.mean, std=setup.std, how=setup.augment
-  )
   shuffle, _, vary, noise = jax.random.split(key, 4)
   order = split.order(
     jax.random.fold_in(shuffle, state.epoch), train, setup.batch_size
@@ -297,7 +294,8 @@ def advance(
   def body(_, state):
     at = functools.partial(jax.random.fold_in, data=state.step)
     own = jax.random.split(at(vary))[0]
-    ours = take(train, order[state.step % steps], key=own)
+    index, how = order[state.step % steps], setup.augment
+    ours = split.take(train, index, setup.mean, setup.std, how, own)
     theirs = alpha_batch(key, state.step, valid, setup)
     return step(state, at(noise), ours, theirs, setup)
 

@@ -40,7 +40,7 @@ def cross_entropy(
     each = optax.softmax_cross_entropy_with_integer_labels(logits, batch.label)
   else:
     target = jax.nn.one_hot(batch.label, logits.shape[-1])
-    target = (1 - smoothing) * target + smoothing / logits.shape[-1]
+    target = optax.smooth_labels(target, smoothing)
     each = optax.softmax_cross_entropy(logits, target)
   return jnp.sum(each * batch.present) / jnp.sum(batch.present)
 

@@ -26,8 +26,8 @@ with pathlib.Path(__file__).with_suffix('.csv').open(newline='') as file:
 
 def column(data: str) -> str:
   """Of metrics.csv: it names a data set other than cifar10."""
-  known = _dataset(data)
-  return 'true_accuracy' + (f'_{_field(known)}' if known != 'cifar10' else '')
+  known = _dataset(data).replace('-', '_')
+  return 'true_accuracy' + (f'_{known}' if known != 'cifar10' else '')
 
 
 def row(
@@ -39,7 +39,8 @@ def row(
   """
   if not isinstance(genotype, nasbench201.Genotype):
     return {}
-  scores = getattr(table.query(genotype.architecture), _field(_dataset(data)))
+  known = _dataset(data).replace('-', '_')
+  scores = getattr(table.query(genotype.architecture), known)
   return {column(data): round(scores.test / 100, 6)}
 
 
@@ -79,7 +80,3 @@ def note(space: str, data: str) -> str:
 
 def _dataset(data):
   return data if data in table.DATASETS else 'cifar10'
-
-
-def _field(known):
-  return known.replace('-', '_')

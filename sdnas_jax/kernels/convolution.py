@@ -49,8 +49,7 @@ def convolve(
   return lax.switch(alive.sum(), widths, kernels[order])[jnp.argsort(order)]
 
 
-def _convolve(x, kernel, stride):
-  return depthwise.dilated(x, kernel, stride, dilation=1, groups=1)
+_convolve = functools.partial(depthwise.dilated, dilation=1, groups=1)
 
 
 # Made again in the backward pass, which saves keeping every pixel 9 times.

@@ -117,32 +117,23 @@ def dilated(
   )
 
 
-def _window(x, size, dilation, geo):
-  """The function from the number of a tap to the pixels that it meets."""
-  pad = (dilation * (size - 1) // 2,) * 2
-  x = jnp.pad(x, ((0, 0), (0, 0), pad, pad, (0, 0)))
-  span = [geo.stride * (n - 1) + 1 for n in geo.out]
-  sizes = *x.shape[:2], *span, x.shape[-1]
-
-  def window(t):
-    corner = t // size * dilation, t % size * dilation
-    seen = lax.dynamic_slice(x, (0, 0, *corner, 0), sizes)
-    return seen[:, :, :: geo.stride, :: geo.stride]
-
-  return window
-
-
 def shifted(x: jax.Array, kernels: Kernels, geo: Geometry) -> jax.Array:
   """As a loop over the kernel's taps; takes and gives what `grouped` does."""
 
   def one(own, kernel, size, dilation):
-    window = _window(own, size, dilation, geo)
+    pad = (dilation * (size - 1) // 2,) * 2
+    wide = jnp.pad(own, ((0, 0), (0, 0), pad, pad, (0, 0)))
+    span = [geo.stride * (n - 1) + 1 for n in geo.out]
+    sizes = *wide.shape[:2], *span, wide.shape[-1]
     taps = jnp.moveaxis(kernel.reshape(len(kernel), size**2, -1), 1, 0)
 
     @jax.checkpoint  # or what each tap meets would be kept
     def add(total, tap):
       t, weight = tap
-      return total + window(t) * weight[:, None, None, None], None
+      corner = 0, 0, t // size * dilation, t % size * dilation, 0
+      seen = lax.dynamic_slice(wide, corner, sizes)
+      seen = seen[:, :, :: geo.stride, :: geo.stride]
+      return total + seen * weight[:, None, None, None], None
 
     shape = len(kernel), x.shape[1], *geo.out, x.shape[-1]
     first = jnp.zeros(shape, x.dtype)

@@ -66,7 +66,7 @@ class Cell(nn.Module):
 
 
 class Base(nn.Module):
-  """What the supernets of all spaces have."""
+  """What the supernets of all spaces have, besides `cells`: each one's kind."""
 
   space: spaces.Space
   classes: int
@@ -78,11 +78,6 @@ class Base(nn.Module):
   partial: int = 1  # the operations see a k-th of the channels; see `columns`
   auxiliary: bool = False  # a skip beside the operations
   per_cell: bool = False  # a table a cell, not a kind
-
-  @property
-  def cells(self) -> tuple[str, ...]:
-    """Each cell's kind."""
-    raise NotImplementedError
 
   @property
   def tables(self) -> dict[str, tuple[int, ...]]:

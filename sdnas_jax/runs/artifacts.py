@@ -1,5 +1,6 @@
 """What a run writes, in one list, each file whole or not at all."""
 
+from collections.abc import Collection
 from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -75,6 +76,11 @@ def write_json(path: pathlib.Path, value: Any) -> None:
   write(path, json.dumps(value, indent=2) + '\n')
 
 
+def read_json(path: pathlib.Path) -> Any:
+  """The value of a JSON file; {} if there is none."""
+  return json.loads(path.read_text()) if path.exists() else {}
+
+
 def read_rows(path: pathlib.Path) -> list[dict[str, str]]:
   """The rows of a CSV; [] if there is none."""
   if not path.exists():
@@ -117,6 +123,15 @@ def write_arrays(path: pathlib.Path, arrays: Mapping[str, np.ndarray]) -> None:
   data = io.BytesIO()
   np.savez_compressed(data, **arrays)
   write(path, data.getvalue())
+
+
+def complete(path: pathlib.Path, epochs: Collection[Any], done: int) -> None:
+  """Refuses a file that holds fewer epochs than were done."""
+  if len(epochs) < done:
+    raise errors.BadInput(
+      f'{path} lacks epochs that were run: restore it, or choose another '
+      '--workdir'
+    )
 
 
 def folder(path: pathlib.Path) -> None:

@@ -4,6 +4,7 @@ import importlib.metadata
 import json
 import pathlib
 import platform
+from typing import Any
 
 import jax
 from ml_collections import ConfigDict
@@ -22,23 +23,10 @@ def enter(workdir: pathlib.Path, config: ConfigDict) -> None:
     BadInput: it holds a run of another config, or cannot be written.
   """
   given = config.to_dict()
-  _inspect(workdir, given, [*_free(given)])
-  artifacts.folder(workdir)
-
-
-def _inspect(workdir, config, free):
-  """Refuses a folder of a run whose config differs, but in what is free."""
-  path = workdir / 'config.json'
-  if path.exists():
-    try:
-      there = artifacts.flat(json.loads(path.read_text())['config'])
-      here = artifacts.flat(
-        json.loads(json.dumps(config))
-      )  # where a tuple is a list
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-      raise errors.BadInput(
-        f'{path} is not the record of a run ({error}): choose another --workdir'
-      ) from error
+  free = {*_free(given)}
+  if (workdir / 'config.json').exists():
+    there = artifacts.flat(about(workdir)['config'])
+    here = artifacts.flat(json.loads(json.dumps(given)))  # tuples are lists
     differences = [
       f'{name} is {there.get(name)!r} there and {here.get(name)!r} here'
       for name in sorted(there.keys() | here.keys())
@@ -55,6 +43,29 @@ def _inspect(workdir, config, free):
       f'{workdir} holds {min(there)}, a file of a run, but no config.json: '
       'choose another --workdir'
     )
+  artifacts.folder(workdir)
+
+
+def about(workdir: pathlib.Path) -> dict[str, Any]:
+  """What the run that has a folder has recorded of itself.
+
+  Raises:
+    BadInput: none has, or its record is damaged.
+  """
+  path = workdir / 'config.json'
+  try:
+    found = json.loads(path.read_text())
+    found['config']['task']
+  except FileNotFoundError:
+    raise errors.BadInput(
+      f'{workdir} holds no run: name a folder with a config.json'
+    ) from None
+  except (OSError, ValueError, KeyError, TypeError) as error:
+    raise errors.BadInput(
+      f'{path} is not the record of a run ({type(error).__name__}: {error}): '
+      'choose another --workdir, or other --config.runs'
+    ) from error
+  return found
 
 
 def _free(given, prefix=''):

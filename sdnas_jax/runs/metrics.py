@@ -16,9 +16,15 @@ class Table:
   """
 
   def __init__(self, workdir: pathlib.Path, done: int):
+    """Reads what there is.
+
+    Raises:
+      BadInput: epochs that were run are not there.
+    """
     self.path, self.board = workdir / 'metrics.csv', workdir / 'tensorboard'
     self.events: pathlib.Path | None = None  # of this process
     self.rows = artifacts.read_rows(self.path)[:done]
+    artifacts.complete(self.path, self.rows, done)
 
   def add(self, epoch: int, metrics: Mapping[str, float | str]) -> None:
     """Writes an epoch's metrics; what was not measured is ''."""

@@ -9,7 +9,6 @@ from typing import Any
 import jax
 import numpy as np
 
-from sdnas_jax import errors
 from sdnas_jax import parallel
 from sdnas_jax import search
 from sdnas_jax import totals
@@ -58,7 +57,9 @@ class Record:
     self.found: list[dict[str, Any]] = found[:done]
     made = artifacts.read_lines(workdir / 'revisions.jsonl')
     self.revisions: list[dict[str, Any]] = made[:revisions]
-    self._whole(done)
+    artifacts.complete(workdir / 'genotypes.jsonl', self.found, done)
+    known = self.history.get('epoch', ())
+    artifacts.complete(workdir / 'alphas.npz', known, done)
 
   def begun(self, stage: int) -> int:
     """How many epochs a stage has before it."""
@@ -205,19 +206,6 @@ class Record:
     for kind, cell in published.read(self.final).graphs.items():
       lines += ['', spaces.title(kind), cells.text(cell)]
     return '\n'.join([*lines, '', artifacts.listing(self.workdir)])
-
-  def _whole(self, done: int) -> None:
-    files = {
-      'metrics.csv': self.table.rows,
-      'genotypes.jsonl': self.found,
-      'alphas.npz': self.history.get('epoch', ()),
-    }
-    for name, rows in files.items():
-      if len(rows) < done:
-        raise errors.BadInput(
-          f'{self.workdir / name} lacks epochs that were run: restore it, or '
-          'choose another --workdir'
-        )
 
   def _remember(self, epoch: int, now: dict[str, Any]) -> None:
     for name, value in {'epoch': epoch, **now}.items():

@@ -69,11 +69,6 @@ def evaluate(config: ConfigDict) -> None:
   fields.networks(config, fields.EVALUATE)
 
 
-def report(config: ConfigDict) -> None:
-  """The same for a report."""
-  fields.every(artifacts.flat(config.to_dict()), fields.REPORT)
-
-
 def sizes(config: ConfigDict, source: sources.Source, devices: int) -> int:
   """Checks a search's config against the data and the devices.
 

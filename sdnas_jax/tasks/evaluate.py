@@ -6,7 +6,6 @@
 """
 
 import functools
-import json
 import math
 import pathlib
 import time
@@ -106,8 +105,13 @@ def assemble(
 ) -> evaluate.Setup:
   """The parts that the config names."""
   w, data = config.weights, config.data
+  model, net = config.model.to_dict(), nasbench201.Derived
+  if isinstance(genotype, cells.Genotype):
+    del model['imagenet']
+  else:
+    model['auxiliary'], net = w.auxiliary > 0, derived.Derived
   return evaluate.Setup(
-    net=_network(config, genotype, source.classes),
+    net=net(genotype, source.classes, **model),
     schedule=optimizers.SCHEDULES[w.schedule],
     nesterov=w.nesterov,
     rates={name: w[name] for name in optimizers.WEIGHTS},
@@ -124,15 +128,6 @@ def assemble(
   )
 
 
-def _network(config, genotype, classes):
-  model = config.model.to_dict()
-  if isinstance(genotype, cells.Genotype):
-    del model['imagenet']
-    return nasbench201.Derived(genotype, classes, **model)
-  auxiliary = config.weights.auxiliary > 0
-  return derived.Derived(genotype, classes, **model, auxiliary=auxiliary)
-
-
 def load(workdir: pathlib.Path) -> tuple[nn.Module, Tree]:
   """The network that a run trained, and its variables.
 
@@ -142,10 +137,9 @@ def load(workdir: pathlib.Path) -> tuple[nn.Module, Tree]:
     BadInput: the folder holds no such run, or one without a checkpoint.
   """
   try:
-    record = json.loads((workdir / 'config.json').read_text())
-    config = ConfigDict(record['config'])
+    config = ConfigDict(folder.about(workdir)['config'])
     check.evaluate(config)
-  except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+  except (ValueError, KeyError, TypeError, AttributeError) as error:
     raise errors.BadInput(
       f'{workdir} holds no trained network ({error}): give the --workdir of an '
       'evaluation'
@@ -253,11 +247,6 @@ def _note(log, epochs, state, sums, seconds, rate):
 
 def _conclude(config, workdir, genotype, plan, log):
   """Writes the result and the curves, and prints them."""
-  if len(log.rows) < config.epochs:
-    raise errors.BadInput(
-      f'{workdir / "metrics.csv"} lacks epochs that were run: restore it, or '
-      'choose another --workdir'
-    )
   last = {name: float(value) for name, value in log.rows[-1].items()}
   result = {
     'test_error': last['test_error'],

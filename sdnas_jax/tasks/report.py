@@ -1,10 +1,8 @@
 """report.html: what a run or a study left in its folder, on one page."""
 
 import functools
-import json
 import pathlib
 import statistics
-from typing import Any
 
 from ml_collections import ConfigDict
 
@@ -16,10 +14,12 @@ from sdnas_jax.report import cells
 from sdnas_jax.report import figures
 from sdnas_jax.report import page
 from sdnas_jax.runs import artifacts
+from sdnas_jax.runs import folder
 from sdnas_jax.spaces import published
 from sdnas_jax.spaces import space as spaces
 from sdnas_jax.spaces import SPACES
 from sdnas_jax.tasks import check
+from sdnas_jax.tasks import fields
 from sdnas_jax.tasks import rank
 from sdnas_jax.tasks import results
 
@@ -29,121 +29,99 @@ STARTS = 4  # of a cell's layout: there may be a hundred to draw
 def run(config: ConfigDict, workdir: pathlib.Path, dry_run: bool) -> None:
   """Writes the report of each folder that `config.runs` names, by commas."""
   del workdir  # A report lies beside what it shows.
-  check.report(config)
+  fields.every(artifacts.flat(config.to_dict()), fields.REPORT)
   check.hosts(config)
   if not config.runs:
     raise errors.BadInput(
       'name the folders to report on, by commas, as '
       '--config.runs=runs/digits,runs/found'
     )
-  folders = [pathlib.Path(name) for name in config.runs.split(',')]
-  for folder in folders:
-    _about(folder)
-  for folder in folders if parallel.leads() else ():
+  runs = [pathlib.Path(name) for name in config.runs.split(',')]
+  for path in runs:
+    folder.about(path)
+  for path in runs if parallel.leads() else ():
     if not dry_run:
-      write(folder)
-    print(folder / 'report.html')
+      write(path)
+    print(path / 'report.html')
 
 
-def write(folder: pathlib.Path) -> None:
+def write(workdir: pathlib.Path) -> None:
   """Writes a folder's report.html from the files that are there.
 
   Raises:
     BadInput: if no run has left its config there.
   """
-  about = _about(folder)
+  about = folder.about(workdir)
   config, versions = about['config'], about.get('versions', {})
   devices = ', '.join(about.get('devices', []))
-  metrics = artifacts.read_rows(folder / 'metrics.csv')
-  fields = {name: str(v) for name, v in artifacts.flat(config).items()}
+  metrics = artifacts.read_rows(workdir / 'metrics.csv')
+  named = {name: str(v) for name, v in artifacts.flat(config).items()}
   there = {
     name: artifacts.FILES[name]
-    for name in artifacts.there(folder)
+    for name in artifacts.there(workdir)
     if name != 'report.html'
   }
   sections = {
-    'Result': _result(folder, config),
-    'Runs': _runs(folder),
-    'Cells': _cells(folder),
-    'Alphas': _alphas(folder, config),
+    'Result': _result(workdir, config),
+    'Runs': _runs(workdir),
+    'Cells': _cells(workdir),
+    'Alphas': _alphas(workdir, config),
     'Losses and accuracies': _curves(config, metrics),
     'Truth': _truth(config, metrics),
-    'Ranking': _ranking(folder, config),
-    'Sharpness': _sharpness(folder),
-    'Landscape': _picture(folder, 'landscape.png'),
-    'Spectrum': _picture(folder, 'spectrum.png'),
+    'Ranking': _ranking(workdir, config),
+    'Sharpness': _sharpness(workdir),
+    'Landscape': _picture(workdir, 'landscape.png'),
+    'Spectrum': _picture(workdir, 'spectrum.png'),
     'Time': _time(metrics),
-    'Config': [('facts', fields)],
+    'Config': [('facts', named)],
     'Versions': [('facts', {**versions, 'devices': devices})],
     'Epochs': [('folded', 'every epoch', metrics)] if metrics else (),
     'Files': [('files', there)],
   }
-  title = f'{config["task"]}: {folder.resolve().name}'
-  artifacts.write(folder / 'report.html', page.page(title, sections))
-
-
-def _about(folder):
-  """What the run that has the folder has recorded of itself."""
-  path = folder / 'config.json'
-  try:
-    about = json.loads(path.read_text())
-    about['config']['task']
-  except FileNotFoundError:
-    raise errors.BadInput(
-      f'{folder} holds no run: set config.runs to folders with a config.json'
-    ) from None
-  except (ValueError, KeyError, TypeError) as error:
-    raise errors.BadInput(
-      f'{path} is not the record of a run ({type(error).__name__}: {error}): '
-      'set config.runs to other folders'
-    ) from error
-  return about
-
-
-def _read(path: pathlib.Path) -> Any:
-  return json.loads(path.read_text()) if path.exists() else {}
+  title = f'{config["task"]}: {workdir.resolve().name}'
+  artifacts.write(workdir / 'report.html', page.page(title, sections))
 
 
 # The parts of each section, as page.page takes them.
 
 
-def _result(folder, config):
+def _result(workdir, config):
   """A run's numbers, or a study's table and figures."""
-  result = _read(folder / 'result.json')
+  result = artifacts.read_json(workdir / 'result.json')
   if result:
     yield 'facts', {k: v for k, v in result.items() if k != 'genotype'}
   elif config['task'] in ('search', 'evaluate'):
     yield 'text', 'Not finished: this is the state of its last epoch.'
-  rows = artifacts.read_rows(folder / 'study.csv')
+  rows = artifacts.read_rows(workdir / 'study.csv')
   if rows:
     yield 'table', results.summary(rows)
     yield 'folded', 'every run', rows
   for name in ('truth', 'comparison', 'ablation', 'eigenvalues'):
-    rows = artifacts.read_rows(folder / f'{name}.csv')
+    rows = artifacts.read_rows(workdir / f'{name}.csv')
     if rows:
-      yield from _picture(folder, f'{name}.png')
+      yield from _picture(workdir, f'{name}.png')
       yield 'folded', 'all rows', rows
 
 
-def _runs(folder):
+def _runs(workdir):
   """What a study consists of: each run's report, and its cells."""
-  below = [*folder.glob('*/report.html'), *folder.glob('*/*/report.html')]
+  below = [*workdir.glob('*/report.html'), *workdir.glob('*/*/report.html')]
   for path in sorted(below):
-    name = path.parent.relative_to(folder).as_posix()
-    genotype = _read(path.with_name('genotype.json'))
+    name = path.parent.relative_to(workdir).as_posix()
+    genotype = artifacts.read_json(path.with_name('genotype.json'))
     yield 'run', name, _drawn(published.read(genotype)) if genotype else ()
 
 
-def _cells(folder):
+def _cells(workdir):
   """The cells, after each epoch if that is known."""
-  genotype = _read(folder / 'genotype.json')
+  genotype = artifacts.read_json(workdir / 'genotype.json')
   if genotype:
     last = published.read(genotype)
-    lines = artifacts.read_lines(folder / 'genotypes.jsonl')
+    lines = artifacts.read_lines(workdir / 'genotypes.jsonl')
     epochs = [(_told(g, last), _drawn(g)) for g in map(published.read, lines)]
     if len(epochs) > 1:
       # A method may have gone back to earlier cells.
-      result = _read(folder / 'result.json')
+      result = artifacts.read_json(workdir / 'result.json')
       yield 'steps', epochs, result.get('genotype_epoch', len(epochs) - 1)
     else:
       yield 'cells', _drawn(last)
@@ -174,8 +152,8 @@ def _drawn(genotype):
   return tuple(drawn)
 
 
-def _alphas(folder, config):
-  history = artifacts.read_arrays(folder / 'alphas.npz')
+def _alphas(workdir, config):
+  history = artifacts.read_arrays(workdir / 'alphas.npz')
   if history:
     space = SPACES[config['space']]
     picture = alphas.heat({kind: history[kind] for kind in space.kinds}, space)
@@ -203,26 +181,26 @@ def _truth(config, metrics):
     yield 'image', picture, told
 
 
-def _ranking(folder, config):
+def _ranking(workdir, config):
   """How well a supernet ranks the architectures of a table."""
-  path = folder / 'rank.csv'
+  path = workdir / 'rank.csv'
   if config['task'] == 'search' and path.exists():
     yield 'text', rank.told(rank.read(path, config['data']['name']))
-    yield from _picture(folder, 'rank.png')
+    yield from _picture(workdir, 'rank.png')
 
 
-def _sharpness(folder):
-  own = {'method': folder.resolve().name, 'seed': 0}
-  rows = [own | row for row in results.measured(folder)]
+def _sharpness(workdir):
+  own = {'method': workdir.resolve().name, 'seed': 0}
+  rows = [own | row for row in results.measured(workdir)]
   if rows:
     picture = figures.spread(rows, results.MEASURES)
     yield 'image', picture, 'eigenvalue, sharpness, gap and loss drop'
 
 
-def _picture(folder, name):
-  path = folder / name
+def _picture(workdir, name):
+  path = workdir / name
   if path.exists():
-    text = f'{path.stem} of {folder.resolve().name}, drawn'
+    text = f'{path.stem} of {workdir.resolve().name}, drawn'
     yield 'image', path.read_bytes(), text
 
 

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from collections.abc import Sequence
 import functools
-import json
 import pathlib
 from typing import Any
 from typing import NamedTuple
@@ -74,13 +73,10 @@ def best(among: Sequence[Run]) -> Run:
   """Of runs that are done, that whose trainings' mean error is the lowest."""
 
   def error(one):
-    return np.mean([_result(path)['test_error'] for path in one.trained])
+    found = [artifacts.read_json(path / 'result.json') for path in one.trained]
+    return np.mean([result['test_error'] for result in found])
 
   return min(among, key=error)
-
-
-def _result(path):
-  return json.loads((path / 'result.json').read_text())
 
 
 def write(workdir: pathlib.Path, runs: Sequence[Run], field: str) -> None:
@@ -149,7 +145,7 @@ def _rows(one, field):
 
 def _trained(path, error):
   """What a training came to."""
-  result = _result(path)
+  result = artifacts.read_json(path / 'result.json')
   return {
     'training_seed': result['seed'],
     error: result['test_error'],
@@ -160,7 +156,7 @@ def _trained(path, error):
 
 def _searched(path, search):
   """What a search came to."""
-  result = _result(path)
+  result = artifacts.read_json(path / 'result.json')
   found = {name: result[key] for name, key in SEARCHED.items()}
   for row in measured(path)[-1:]:
     found |= {name: row[name] for name in MEASURES}

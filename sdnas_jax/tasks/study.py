@@ -22,7 +22,6 @@ and, if anything is trained,
 """
 
 import functools
-import json
 import pathlib
 
 import jax
@@ -239,7 +238,7 @@ def _given(one):
     if one.among:
       best = results.best(one.among)
       print(f'{best.path.name} has the lowest error in validation')
-      found = json.loads((best.path / 'genotype.json').read_text())
+      found = artifacts.read_json(best.path / 'genotype.json')
     artifacts.write_json(one.path / 'genotype.json', found)
   return True
 

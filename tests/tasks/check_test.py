@@ -24,6 +24,7 @@ from sdnas_jax.spaces import space as spaces
 from sdnas_jax.spaces import SPACES
 from sdnas_jax.tasks import check
 from sdnas_jax.tasks import evaluate
+from sdnas_jax.tasks import fields
 from sdnas_jax.tasks import study
 
 
@@ -45,6 +46,8 @@ def test_every_config_file_passes(tmp_path):
     made = importlib.import_module(f'configs.{file.stem}').get_config()
     if made.task == 'study':
       study.plan(made, tmp_path)
+    elif made.task == 'report':
+      fields.every(artifacts.flat(made.to_dict()), fields.REPORT)
     else:
       getattr(check, made.task)(made)
   assert len(files) >= 7
@@ -187,7 +190,8 @@ def test_a_data_set_that_is_nowhere_says_how_to_point_at_a_copy(
 
 
 def test_a_folder_is_for_one_config(tmp_path):
-  workdir, config = tmp_path / 'a', {'x': {'y': 1}, 'steps_per_call': 1}
+  workdir = tmp_path / 'a'
+  config = {'task': 'a', 'x': {'y': 1}, 'steps_per_call': 1}
   folder.enter(workdir, ConfigDict(config))
   folder.claim(workdir, ConfigDict(config))
   folder.enter(workdir, ConfigDict({**config, 'steps_per_call': 9}))
