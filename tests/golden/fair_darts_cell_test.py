@@ -96,7 +96,7 @@ def test_a_cell(group):
       GOLDEN[f'{group}/{s}'].transpose(0, 2, 3, 1)[None] for s in ('s0', 's1')
     )
     context = ops.context(s0[0], True, None, 'grouped', False)
-    given = s0, s1, context, jax.random.key(0), 0.0
+    given = s0, s1, context
     shapes = jax.eval_shape(cell.init, jax.random.key(0), *given)
     variables = {
       'params': filled(shapes['params'], graph, group),
