@@ -26,6 +26,7 @@ from tests import toys
 ALL = spaces.Space(name='all', primitives=SPACES['darts'].primitives, nodes=2)
 SEED = np.uint32(5)
 WAY = 'native' if build.available() else 'shifted'
+forward = jax.jit(search.forward, static_argnums=0)
 
 
 def probe(**change):
@@ -102,15 +103,23 @@ def test_eigenvalues_are_those_of_the_differenced_gradient(
       logp = jax.nn.log_softmax(logits)
       return -jnp.mean(jnp.take_along_axis(logp, batch.label[:, None], 1))
 
-    losses = [
-      functools.partial(one, batch=batch) for batch in batches(valid, parts, 2)
-    ]
-    grad, h = jax.grad(lambda x: sum(f(x) for f in losses) / 2), 1e-6
-    dense = jax.jit(
-      lambda x: jax.lax.map(
-        lambda e: (grad(x + h * e) - grad(x - h * e)) / (2 * h), jnp.eye(x.size)
-      )
-    )(x)
+    # Each is compiled once, whatever the number of batches and differences.
+    each = jax.jit(jax.value_and_grad(one))
+    seen, h = batches(valid, parts, 2), 1e-6
+    two = jax.tree.map(lambda *rows: jnp.stack(rows), *seen)
+
+    def grad(x):
+      grads = jax.lax.map(lambda batch: jax.grad(one)(x, batch), two)
+      return jnp.mean(grads, axis=0)
+
+    steps = h * jnp.eye(x.size)
+    ahead, behind = jnp.split(
+      jax.jit(functools.partial(jax.lax.map, grad))(
+        jnp.concatenate([x[None] + steps, x[None] - steps])
+      ),
+      2,
+    )
+    dense = (ahead - behind) / (2 * h)
     values = np.linalg.eigvalsh(0.5 * np.asarray(dense + dense.T))
     scale, at = np.abs(values).max(), view(state, valid, parts, probe(of=of))
     if of == 'alphas':
@@ -125,9 +134,10 @@ def test_eigenvalues_are_those_of_the_differenced_gradient(
     assert float(found.dominant_eigenvalue) == largest
     # One climb goes to the sphere along each batch's gradient.
     rises = []
-    for f in map(jax.jit, losses):
-      g = jax.jit(jax.grad(f))(x)
-      rises.append(float(f(x + 0.05 * g / jnp.linalg.norm(g)) - f(x)))
+    for batch in seen:
+      low, g = each(x, batch)
+      high, _ = each(x + 0.05 * g / jnp.linalg.norm(g), batch)
+      rises.append(float(high - low))
     assert float(found.sharpness) == pytest.approx(np.mean(rises), rel=1e-6)
 
 
@@ -158,15 +168,13 @@ def test_the_gap_is_the_lost_accuracy_counted_by_hand():
   hard = spaces.hard(toys.SPACE, genotype)
   found = jax.jit(sharpness.measure)(at, hard)
 
-  forward = jax.jit(functools.partial(search.forward, parts.net))
-
   def right(mix):
     total = 0
     for first in range(0, 18, 8):
       rows = np.arange(first, min(first + 8, 18))
       batch = split.take(valid, jnp.asarray(rows), parts.mean, parts.std)
       w = state.params['weights']
-      logits, _ = forward(w, state.stats, batch, mix)
+      logits, _ = forward(parts.net, w, state.stats, batch, mix)
       total += int(np.sum(np.argmax(logits, 1) == np.asarray(batch.label)))
     return total / 18
 
@@ -207,7 +215,6 @@ def test_a_plane_is_the_loss_at_shifted_parameters(of):
   one, two = (landscape.even(rng, state.params[of]) for _ in range(2))
   at = view(state, valid, parts, probe(of=of))
   found = jax.jit(sharpness.plane)(at, (one, steps), (two, others))
-  forward = jax.jit(functools.partial(search.forward, parts.net))
   for i, s in enumerate(steps):
     for j, t in enumerate(others):
       moved = jax.tree.map(
@@ -217,7 +224,8 @@ def test_a_plane_is_the_loss_at_shifted_parameters(of):
       mix = {k: jax.nn.softmax(a) for k, a in params['alphas'].items()}
       loss, right = [], []
       for batch in batches(valid, parts, 2):
-        logits, _ = forward(params['weights'], state.stats, batch, mix)
+        w = params['weights']
+        logits, _ = forward(parts.net, w, state.stats, batch, mix)
         logp = np.asarray(jax.nn.log_softmax(logits))
         loss += list(-logp[np.arange(len(logp)), batch.label])
         right += list(np.argmax(logp, axis=1) == batch.label)

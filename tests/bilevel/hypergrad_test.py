@@ -1,5 +1,7 @@
 """Hypergradients against a closed form and against finite differences."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -82,10 +84,12 @@ def test_the_second_order_of_a_network_equals_central_differences():
   sgd = optimizers.sgd(0.5, 0.9, 3e-4, clip=0.1)  # tight, so that it clips
   tx = optimizers.split(sgd, optimizers.adam(0.1, 0.5, 0.999, 1e-3))
   params = {'weights': w, 'alphas': a}
-  opt = tx.init(params)
+  opt = jax.jit(tx.init)(params)
   # One earlier step gives the virtual step a momentum to carry.
-  g = jax.grad(train_loss)(w, a)
-  params, opt = optimizers.update(tx, 'weights', g, opt, params)
+  g = jax.jit(jax.grad(train_loss))(w, a)
+  params, opt = jax.jit(functools.partial(optimizers.update, tx, 'weights'))(
+    g, opt, params
+  )
   w = params['weights']
 
   def virtual(g):

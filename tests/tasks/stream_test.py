@@ -36,7 +36,7 @@ def start(environment, workdir, genotype):
     '--config.data.dir=/nowhere',
     '--config.batch_size=8',
     '--config.epochs=3',
-    '--config.model.layers=3',
+    '--config.model.layers=1',
     '--config.model.channels=4',
     '--config.steps_per_call=1',
     f'--config.genotype={genotype}',
