@@ -18,7 +18,7 @@ from tests import toys
 
 out = {}
 for method in ('darts2', 'gdas'):
-  parts = toys.setup(method, batch_size=8, layers=1)
+  parts = toys.setup(method, batch_size=8)
   data = [parallel.replicate(half) for half in toys.halves()]
   state = toys.state(parts)
   run = jax.jit(search.advance, out_shardings=parallel.everywhere())
