@@ -1,6 +1,7 @@
 """Settings of every test, made before jax is imported."""
 
 from concurrent import futures
+import gc
 import itertools
 import os
 import pathlib
@@ -14,8 +15,11 @@ os.environ['XLA_FLAGS'] = ' '.join(
     '--xla_backend_optimization_level=0',
     '--xla_llvm_disable_expensive_passes=true',
     '--xla_cpu_use_fusion_emitters=false',  # the newer ones take twice as long
+    '--xla_cpu_parallel_codegen_split_count=1',
   ]
 )
+# Tracing makes objects by the million, among which garbage is sought for long.
+gc.set_threshold(200_000, 20, 20)
 # Many programs compile in less than JAX's second, in each process again.
 os.environ['JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS'] = '0'
 

@@ -78,6 +78,24 @@ def without_none(
   return arch
 
 
+def alone(why: str) -> Callable[..., str]:
+  """A `refuse` of all spaces but DARTS's kind; `why` is a sentence on one."""
+  return lambda space, fields: (
+    '' if space.genotype is spaces.Genotype else why.format(space.name)
+  )
+
+
+def resting(key: jax.Array, before: Arch, after: Tree, now: Now) -> Tree:
+  """A `settle` by which alphas of edges with one operation or none stay."""
+  del key, now
+  return {
+    kind: jnp.where(
+      m.sum(axis=-1, keepdims=True) > 1, after[kind], before.alphas[kind]
+    )
+    for kind, m in before.mask.items()
+  }
+
+
 def targets(space: spaces.Space) -> np.ndarray:
   """The node that each edge enters: int32 [edges]."""
   return np.array([target for _, target in space.edges], np.int32)

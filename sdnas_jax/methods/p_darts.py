@@ -12,10 +12,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from sdnas_jax.methods import arch as archs
+from sdnas_jax.methods.method import alone
 from sdnas_jax.methods.method import genotype
 from sdnas_jax.methods.method import Method
 from sdnas_jax.methods.method import Revision
-from sdnas_jax.spaces import space as spaces
 
 STAGES = (
   {'model.layers': 5, 'options.keep': 5, 'options.dropout': 0.1},
@@ -39,10 +39,8 @@ def p_darts(
   def revise(history, arch, look):
     if len(history.metrics) < history.epochs:
       return None
-    p = {k: np.asarray(v) for k, v in archs.softmax(arch, None).items()}
-    mask = {
-      kind: kept(p[kind], alive, keep) for kind, alive in arch.mask.items()
-    }
+    p = archs.softmax(arch, None)
+    mask = {k: kept(np.asarray(p[k]), m, keep) for k, m in arch.mask.items()}
     return Revision(arch=arch._replace(mask=mask))
 
   return Method(
@@ -50,11 +48,7 @@ def p_darts(
     revise=revise,
     discretize=lambda space, arch, mix: discretize(space, mix, skips),
     stages=lambda space: tuple(SHARED | stage for stage in STAGES),
-    refuse=lambda space, fields: (
-      ''
-      if space.genotype is spaces.Genotype
-      else f'the depth of {space.name} is fixed, and it deepens: take darts'
-    ),
+    refuse=alone('the depth of {} is fixed, and it deepens: take darts'),
   )
 
 

@@ -9,13 +9,12 @@ the last epochs changed besides.
 
 import math
 
-import jax.numpy as jnp
 import numpy as np
+from scipy import special
 
 from sdnas_jax.methods import method
 from sdnas_jax.methods.method import Method
 from sdnas_jax.methods.method import Revision
-from sdnas_jax.spaces import space as spaces
 
 EDGES = 2  # that a node keeps
 
@@ -41,12 +40,10 @@ def sgas(
   return Method(
     revise=revise,
     init=init,
-    settle=rest,
+    settle=method.resting,
     discretize=discretize,
-    refuse=lambda space, fields: (
-      ''
-      if space.genotype is spaces.Genotype
-      else f'it prunes edges, and cells of {space.name} keep all: take darts'
+    refuse=method.alone(
+      'it prunes edges, and cells of {} keep all: take darts'
     ),
   )
 
@@ -57,16 +54,9 @@ def init(rng, space, tables, scale):
   return arch._replace(own={'targets': method.targets(space)})
 
 
-def rest(key, before, after, now):
-  """Alphas of decided edges stay."""
-  open_ = {k: m.sum(axis=-1, keepdims=True) > 1 for k, m in before.mask.items()}
-  return {k: jnp.where(open_[k], a, before.alphas[k]) for k, a in after.items()}
-
-
 def softmax(alphas):
   """Over the last axis."""
-  e = np.exp(np.float64(alphas) - np.max(alphas, axis=-1, keepdims=True))
-  return e / e.sum(axis=-1, keepdims=True)
+  return special.softmax(np.float64(alphas), axis=-1)
 
 
 def importance(p):
