@@ -18,8 +18,6 @@ os.environ['XLA_FLAGS'] = ' '.join(
     '--xla_cpu_parallel_codegen_split_count=1',
   ]
 )
-# Tracing makes objects by the million, among which garbage is sought for long.
-gc.set_threshold(200_000, 20, 20)
 # Many programs compile in less than JAX's second, in each process again.
 os.environ['JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS'] = '0'
 
@@ -31,6 +29,8 @@ from sdnas_jax.kernels import build
 
 CACHE = 'JAX_COMPILATION_CACHE_DIR'
 jax.config.update('jax_numpy_rank_promotion', 'raise')
+# Tracing makes objects by the million, among which garbage is sought for long.
+gc.set_threshold(200_000, 20, 20)
 
 
 def pytest_configure(config):
