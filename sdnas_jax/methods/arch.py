@@ -28,8 +28,8 @@ class Now(NamedTuple):
   """When a step is done, or a mix is looked at."""
 
   step: jax.Array  # within the epoch
-  epoch: jax.Array  # of the stage, counted from 0
-  epochs: jax.Array  # of the stage, in all
+  epoch: jax.Array  # of the stage, or of what it continues, counted from 0
+  epochs: jax.Array  # in all
 
   @property
   def t(self) -> jax.Array:

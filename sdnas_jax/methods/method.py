@@ -34,7 +34,10 @@ TURNS = ('alternate', 'weights_first', 'joint')
 
 
 class History(NamedTuple):
-  """What a method may know of its stage: never the truth of a table."""
+  """What a method may know of its stage: never the truth of a table.
+
+  A stage that continues another counts on from that one's first epoch.
+  """
 
   metrics: Sequence[Mapping[str, float]]  # an epoch each; what was measured
   genotypes: Sequence[Any]  # an epoch each
@@ -88,12 +91,13 @@ def alone(why: str) -> Callable[..., str]:
 def resting(key: jax.Array, before: Arch, after: Tree, now: Now) -> Tree:
   """A `settle` by which alphas of edges with one operation or none stay."""
   del key, now
-  return {
+  stay = {
     kind: jnp.where(
       m.sum(axis=-1, keepdims=True) > 1, after[kind], before.alphas[kind]
     )
     for kind, m in before.mask.items()
   }
+  return after | stay
 
 
 def targets(space: spaces.Space) -> np.ndarray:
@@ -199,7 +203,7 @@ class Method:
   # (rng, space, tables, scale) -> arch
   init: Callable[..., Arch] = normal
   # (history, arch, look) -> revision or None, before each epoch of a stage and
-  # after its last, but not again where a stage continues that which has ended;
+  # after its last, but once where a stage continues another by the same method;
   # look(mix) is the accuracy on the valid half
   revise: Callable[..., Revision | None] | None = None
   # (space, arch, mix) -> genotype

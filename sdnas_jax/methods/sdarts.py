@@ -64,7 +64,8 @@ def ascend(p, centre, loss, eps, size):
 
 def noise(key, mix, eps):
   """U(-eps, eps) for every operation."""
-  draw = partial(jax.random.uniform, minval=-eps, maxval=eps)
+  given = {'dtype': jnp.result_type(*mix.values()), 'minval': -eps}
+  draw = partial(jax.random.uniform, maxval=eps, **given)
   return method.drawn(draw, key, mix)
 
 

@@ -37,8 +37,8 @@ def init(rng, space, tables, scale):
 def sample(key, arch, now, group, tau_min, drop_path):
   """One draw for all cells of a kind; and which edges' paths to drop."""
   tau = temperature(now, tau_min)
-  drawing, dropping = jax.random.split(key)
-  gumbel = method.drawn(jax.random.gumbel, drawing, arch.mask)
+  dropping = jax.random.fold_in(key, len(arch.mask))  # behind the draws' own
+  gumbel = method.drawn(jax.random.gumbel, key, arch.mask)
   mix = {
     kind: concrete(arch.alphas[kind], alive, gumbel[kind], tau)
     for kind, alive in arch.mask.items()

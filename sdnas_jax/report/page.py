@@ -32,7 +32,7 @@ def page(title: str, sections: Mapping[str, Iterable[tuple[Any, ...]]]) -> str:
       what that is given. A heading without parts is left out.
 
   Raises:
-    UndefinedError: parts.html has no such macro, or it is given too little.
+    UndefinedError, TypeError: parts.html has no such macro or arguments.
   """
   listed = {heading: [*parts] for heading, parts in sections.items()}
   template = _TEMPLATES.get_template('page.html')

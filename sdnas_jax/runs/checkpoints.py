@@ -125,8 +125,8 @@ class Checkpoints:
     ]
     if not found:
       raise errors.BadInput(
-        f'{self.manager.directory} no longer holds the end of epoch '
-        f'{epoch + 1}, to which the method goes back: choose another --workdir'
+        f'{self.manager.directory} no longer holds epoch {epoch + 1} of stage '
+        f'{stage}, to which the method goes back: choose another --workdir'
       )
     return self._restore(max(found), like)
 

@@ -52,18 +52,13 @@ def about(workdir: pathlib.Path) -> dict[str, Any]:
   Raises:
     BadInput: none has, or its record is damaged.
   """
-  path = workdir / 'config.json'
   try:
-    found = json.loads(path.read_text())
+    found = json.loads((workdir / 'config.json').read_text())
     found['config']['task']
-  except FileNotFoundError:
-    raise errors.BadInput(
-      f'{workdir} holds no run: name a folder with a config.json'
-    ) from None
   except (OSError, ValueError, KeyError, TypeError) as error:
     raise errors.BadInput(
-      f'{path} is not the record of a run ({type(error).__name__}: {error}): '
-      'choose another --workdir, or other --config.runs'
+      f'{workdir} holds no run, for its config.json is not the record of one '
+      f'({type(error).__name__}: {error}): choose another folder'
     ) from error
   return found
 

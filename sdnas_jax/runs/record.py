@@ -78,7 +78,7 @@ class Record:
     return methods.History(known, found, alphas, rates, epochs)
 
   def revise(self, first: int, revision: methods.Revision) -> None:
-    """Notes what a method changed; it counts epochs from the first on."""
+    """Notes what a method changed, which counts from epoch `first` on."""
     said = {'epochs': len(self.found), 'rates': dict(revision.rates)}
     if revision.arch is not None:
       said['alive'] = {

@@ -112,6 +112,7 @@ class Stage:
 
   number: int
   carry: str
+  goes_on: bool
   setup: search.Setup
   shapes: Tree  # of the network's variables
   rates: dict[str, float]
@@ -186,6 +187,7 @@ def begin(
   return Stage(
     number=stage.number,
     carry=stage.carry,
+    goes_on=stage.goes_on,
     setup=setup,
     shapes=sizing.shapes(net, source.shape, mix_shapes(net)),
     rates=rates,
@@ -279,7 +281,7 @@ def _search(stage, state, train, valid, log, kept):
     return between.revise(stage, state, valid, log, kept, save), line
 
   entered = kept.place is None or kept.place.stage < stage.number
-  if entered and not setup.before:
+  if entered and not stage.goes_on:
     state = between.revise(stage, state, valid, log, kept, save)
   return loop.run(
     state,

@@ -37,6 +37,7 @@ class Stage:
   method: Method
   before: int = 0  # epochs that its schedules have behind them
   total: int = 0  # epochs of its schedules
+  goes_on: bool = False  # with the method that the stage before has ended with
 
 
 def plan(config: ConfigDict, space: spaces.Space) -> list[Stage]:
@@ -104,6 +105,8 @@ def _scheduled(stages):
       if later.carry != 'continued':
         break
       total += later.config.epochs
-    found.append(dataclasses.replace(stage, before=before, total=total))
+    same = before > 0 and stage.method is stages[n - 1].method
+    own = {'before': before, 'total': total, 'goes_on': same}
+    found.append(dataclasses.replace(stage, **own))
     before += stage.config.epochs
   return found

@@ -238,7 +238,7 @@ def _given(one):
     if one.among:
       best = results.best(one.among)
       print(f'{best.path.name} has the lowest error in validation')
-      found = artifacts.read_json(best.path / 'genotype.json')
+      found = published.find(f'{best.path}/genotype.json').fields
     artifacts.write_json(one.path / 'genotype.json', found)
   return True
 

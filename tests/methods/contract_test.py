@@ -56,9 +56,9 @@ KEY = jax.random.key(0)
 
 
 @pytest.fixture(autouse=True)
-def two_stages(monkeypatch):
-  """Of NAS-Bench-201's three, for they are alike, and each is compiled."""
-  monkeypatch.setattr(nasbench201, 'STAGES', 2)
+def one_stage(monkeypatch):
+  """Of NAS-Bench-201's three, whose cells are alike, and each is compiled."""
+  monkeypatch.setattr(nasbench201, 'STAGES', 1)
 
 
 @functools.lru_cache(maxsize=1)

@@ -55,7 +55,7 @@ PUBLISHED = {
     sep_conv_5x5-1 dil_conv_5x5-2 sep_conv_3x3-1 sep_conv_5x5-0
     sep_conv_5x5-1""",
 }
-CELLS = [*PUBLISHED, *range(50)]
+CELLS = [*PUBLISHED, *range(20)]
 FONT = pathlib.Path(matplotlib.get_data_path(), 'fonts/ttf/DejaVuSansMono.ttf')
 
 

@@ -231,7 +231,7 @@ def test_bad_input_is_a_sentence(tmp_path):
   for text in ('', '[]', json.dumps({'config': {}})):
     (tmp_path / 'config.json').write_text(text)
     config.runs = f'{tmp_path}'
-    with pytest.raises(errors.BadInput, match='not the record of a run'):
+    with pytest.raises(errors.BadInput, match='holds no run'):
       report.run(config, tmp_path, False)
 
 

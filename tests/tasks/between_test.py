@@ -15,6 +15,7 @@ from sdnas_jax.methods.method import Method
 from sdnas_jax.methods.method import Revision
 from sdnas_jax.runs import artifacts
 from sdnas_jax.runs import checkpoints
+from sdnas_jax.runs import record
 from sdnas_jax.spaces import SPACES
 from sdnas_jax.tasks import search
 from tests import toys
@@ -55,6 +56,9 @@ def wandering() -> Method:
 def known(monkeypatch):
   monkeypatch.setitem(methods.METHODS, 'wandering', wandering)
   monkeypatch.setitem(SPACES, 'toy', toys.SPACE)
+  # What is drawn takes most of such a run's time.
+  monkeypatch.setattr(record.Record, '_draw', lambda self: None)
+  monkeypatch.setattr(search.report, 'write', lambda workdir: None)
   methods._made.cache_clear()
 
 

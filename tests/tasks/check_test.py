@@ -204,7 +204,7 @@ def test_a_folder_is_for_one_config(tmp_path):
 )
 def test_a_broken_record_is_no_traceback(tmp_path, content):
   (tmp_path / 'config.json').write_text(content)
-  with pytest.raises(errors.BadInput, match='choose another --workdir'):
+  with pytest.raises(errors.BadInput, match='choose another folder'):
     folder.enter(tmp_path, ConfigDict({'x': 1}))
 
 

@@ -62,6 +62,15 @@ def test_schedules_go_on_where_the_stage_continues(carries, found):
   assert [(stage.before, stage.total) for stage in made] == found
 
 
+def test_a_method_goes_on_where_its_options_are_the_same():
+  goes = {'carry': 'continued'}
+  other, gdas = {'options.warmup': 3}, {'method': 'gdas'}
+  made = plan({}, goes, goes | other, goes | other, goes | gdas, method='sgas')
+  assert [stage.goes_on for stage in made] == [False, True, False, True, False]
+  kept = plan({}, {'carry': 'kept'}, method='sgas')
+  assert not any(stage.goes_on for stage in kept)
+
+
 def test_a_method_brings_its_own_stages_and_needs():
   made = plan(method='p_darts')
   assert [stage.config.model.layers for stage in made] == [5, 11, 17]
