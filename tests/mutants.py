@@ -103,7 +103,7 @@ MUTANTS = (
     """    state, seen = move_weights(state, *given)
     state = move_alphas(state, *given, valid)
 """,
-    'tests/search_test.py -k without_distillation',
+    'tests/search_test.py -k written_out',
   ),
   Mutant(
     'the virtual step does not depend on the alphas',
