@@ -17,7 +17,7 @@ from sdnas_jax import parallel, search, sharpness
 from tests import toys
 
 out = {}
-for method in ('darts2', 'gdas'):
+for method in ('darts2', 'gdas', 'snas', 'sdarts_adv'):
   parts = toys.setup(method, batch_size=8)
   data = [parallel.replicate(half) for half in toys.halves()]
   state = toys.state(parts)
@@ -29,9 +29,10 @@ for method in ('darts2', 'gdas'):
     out[f'{method}{n}'] = leaf
   out[method] = state.sums.loss
   out[f'{method}_ring'] = state.memory.probs
-  sums = jax.jit(search.validate)(state, data[1], totals.zero(), 0, 3, parts)
-  out[f'{method}_valid'] = sums.loss
   if method == 'darts2':
+    validate = jax.jit(search.validate)
+    sums = validate(state, data[1], totals.zero(), 0, 3, parts)
+    out['valid'] = sums.loss
     probe = sharpness.Probe('alphas', 'probe', 2, 4, 0.05, 1, 0.0)
     hard = {k: np.zeros(toys.SPACE.shape) for k in toys.SPACE.kinds}
     found = jax.jit(sharpness.measure, out_shardings=parallel.everywhere())(
