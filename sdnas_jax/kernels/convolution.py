@@ -33,7 +33,8 @@ def convolve(
     [edges, batch, ceil(height / stride), ceil(width / stride), features].
   """
   edges, *_, features = kernels.shape
-  way = _multiply if product else _convolve
+  xla = functools.partial(depthwise.dilated, dilation=1, groups=1)
+  way = _multiply if product else xla
 
   def first(count, kernels):
     """Of the first kernels, in one call; zero for the others."""
@@ -47,9 +48,6 @@ def convolve(
   order = jnp.argsort(~alive)
   widths = [functools.partial(first, count) for count in range(edges + 1)]
   return lax.switch(alive.sum(), widths, kernels[order])[jnp.argsort(order)]
-
-
-_convolve = functools.partial(depthwise.dilated, dilation=1, groups=1)
 
 
 # Made again in the backward pass, which saves keeping every pixel 9 times.

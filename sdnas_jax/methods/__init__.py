@@ -5,6 +5,7 @@
 
 from collections.abc import Callable
 from collections.abc import Mapping
+from collections.abc import Sequence
 import functools
 import inspect
 from typing import Any
@@ -68,3 +69,20 @@ def make(name: str, given: Mapping[str, Any]) -> Method:
 @functools.cache  # equal methods are one to a compiled step
 def _made(name, given):
   return METHODS[name](**dict(given))
+
+
+def heard(
+  given: Mapping[str, Any], stages: Sequence[Mapping[str, Any]]
+) -> None:
+  """Refuses options that every one of a search's stages sets otherwise.
+
+  Raises:
+    BadInput: names the first.
+  """
+  for name in given:
+    keys = f'options.{name}', 'options'
+    if all(keys[0] in one or name in one.get(keys[1], ()) for one in stages):
+      raise errors.BadInput(
+        f'options.{name} is set by every stage of this search: change it in '
+        'config.stages'
+      )

@@ -27,8 +27,7 @@ STARTS = 4  # of a cell's layout: there may be a hundred to draw
 
 
 def run(config: ConfigDict, workdir: pathlib.Path, dry_run: bool) -> None:
-  """Writes the report of each folder that `config.runs` names, by commas."""
-  del workdir  # A report lies beside what it shows.
+  """Writes each folder's report, named by commas in `config.runs`, into it."""
   fields.every(artifacts.flat(config.to_dict()), fields.REPORT)
   check.hosts(config)
   if not config.runs:

@@ -58,7 +58,8 @@ def run(config: ConfigDict, workdir: pathlib.Path, dry_run: bool) -> None:
   plan = check.search(config)
   check.hosts(config)
   source = sources.find(config.data.name, config.data.dir)
-  examples = check.sizes(config, source, jax.device_count())
+  for stage in plan:
+    examples = check.sizes(stage.config, source, jax.device_count())
   space = SPACES[config.space]
   halves = examples // 2, examples - examples // 2
   if config.data.shared:

@@ -51,7 +51,8 @@ def plan(config: ConfigDict, space: spaces.Space) -> list[Stage]:
   overrides = tuple(config.stages) or tuple(method.stages(space)) or ({},)
   found = []
   for number, override in enumerate(overrides):
-    if not isinstance(override, Mapping | ConfigDict):
+    names = override if isinstance(override, Mapping | ConfigDict) else [None]
+    if not all(isinstance(name, str) for name in names):
       raise errors.BadInput(
         f'stages[{number}] must be a dict of the fields it changes, not '
         f'{override!r}'
@@ -69,6 +70,7 @@ def plan(config: ConfigDict, space: spaces.Space) -> list[Stage]:
       if not artifacts.flat(own.to_dict())[name]:
         own.update_from_flattened_dict({name: value})
     found.append(Stage(number, carry, own, made))
+  methods.heard(given, overrides)
   return _scheduled(found)
 
 

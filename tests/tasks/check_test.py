@@ -148,6 +148,7 @@ def test_a_space_that_cannot_carry_a_method(method, says):
     (({}, {'options.tau': 1.0}), 'darts has no options'),
     (({'epochs': 4},), r'distill.warmup \(8\) is longer than the run'),
     ((3,), r'stages\[0\] must be a dict'),
+    (({'epochs': 1}, {1: 1}), r'stages\[1\] must be a dict'),
   ],
 )
 def test_bad_stages(stages, says):

@@ -3,6 +3,7 @@
 import pytest
 
 from configs import search_digits
+from sdnas_jax import errors
 from sdnas_jax.spaces import SPACES
 from sdnas_jax.tasks import stages
 
@@ -60,6 +61,14 @@ def test_schedules_go_on_where_the_stage_continues(carries, found):
   ]
   made = plan(*overrides)
   assert [(stage.before, stage.total) for stage in made] == found
+
+
+@pytest.mark.parametrize('own', [{'options.k': 3}, {'options': {'k': 3}}])
+def test_an_option_that_every_stage_sets_is_not_lost_in_silence(own):
+  given = {'method': 'pc_darts', 'options': {'k': 2}}
+  with pytest.raises(errors.BadInput, match=r'options\.k is set by every'):
+    plan(own, own, **given)
+  assert plan(own, {'epochs': 2}, **given)[1].config.options.k == 2
 
 
 def test_a_method_goes_on_where_its_options_are_the_same():
