@@ -74,14 +74,14 @@ def _made(name, given):
 def heard(
   given: Mapping[str, Any], stages: Sequence[Mapping[str, Any]]
 ) -> None:
-  """Refuses options that every one of a search's stages sets otherwise.
+  """Refuses options that every stage of a search sets: they would do nothing.
 
   Raises:
     BadInput: names the first.
   """
   for name in given:
-    keys = f'options.{name}', 'options'
-    if all(keys[0] in one or name in one.get(keys[1], ()) for one in stages):
+    dotted = f'options.{name}'
+    if all(dotted in one or name in one.get('options', ()) for one in stages):
       raise errors.BadInput(
         f'options.{name} is set by every stage of this search: change it in '
         'config.stages'

@@ -260,8 +260,7 @@ def _search(stage, state, train, valid, log, kept):
     given = measuring(state, genotype(stage, state))
     programs.append(compilation.Program(sharpness.measure, given))
   # Outputs are pinned to where inputs lie, so that a state can go round.
-  place = parallel.everywhere()
-  go, look, *probe = compilation.build(*programs, place=place)
+  go, look, *probe = compilation.build(*programs, place=parallel.everywhere())
   print(f'{time.monotonic() - begun:.0f} s', flush=True)
 
   def save(state, whole=False):
