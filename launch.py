@@ -8,6 +8,7 @@ every host of a cluster, it runs on all of their devices.
 """
 
 import difflib
+import os
 import pathlib
 import re
 import sys
@@ -38,13 +39,11 @@ LIST = flags.DEFINE_bool(
 def main(argv: list[str]) -> int:
   """Returns the exit code: 0, 1 (failed), 2 (bad input), 128 + signal."""
   if {'-h', '--help', '-help'} & set(argv):
-    print(__doc__, flags.FLAGS.main_module_help(), sep='\n')
-    return 0
+    return _tell(__doc__, flags.FLAGS.main_module_help())
   if {'--list', '-list'} & set(argv):
     from sdnas_jax.tasks import catalogue
 
-    print(*catalogue.lines(pathlib.Path('configs')), sep='\n')
-    return 0
+    return _tell(*catalogue.lines(pathlib.Path('configs')))
   try:
     name = parse(argv)
   except Exception as error:  # Whatever a flag or a config file may raise.
@@ -113,6 +112,14 @@ def _sentence(error: Exception) -> str:
   if 'Traceback (most recent call last)' in text:
     text = text.strip().splitlines()[-1]  # what a config file raised
   return ' '.join(text.split()) or type(error).__name__
+
+
+def _tell(*lines: str) -> int:
+  try:
+    print(*lines, sep='\n', flush=True)
+  except BrokenPipeError:  # a reader such as `head` has enough
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+  return 0
 
 
 def _refuse(sentence: str) -> int:

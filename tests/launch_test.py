@@ -233,3 +233,17 @@ def test_dry_run_of_the_paper_s_search_needs_no_data(
   # Two teachers' probabilities of ten classes, and a count, an example.
   assert plan['ring_bytes'] == 25_000 * (2 * 10 * 4 + 4)
   assert os.listdir(tmp_path) == ['plan.json']
+
+
+@pytest.mark.parametrize('flag', ['--list', '--help'])
+def test_a_reader_may_have_enough(flag, environment):
+  told = f'{sys.executable} launch.py {flag} | true; exit ${{PIPESTATUS[0]}}'
+  done = subprocess.run(
+    ['bash', '-c', told],
+    cwd=ROOT,
+    env=environment,
+    capture_output=True,
+    text=True,
+    timeout=100,
+  )
+  assert (done.returncode, done.stderr) == (0, '')
