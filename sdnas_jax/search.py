@@ -24,6 +24,7 @@ from sdnas_jax.bilevel import optimizers
 from sdnas_jax.data import split
 from sdnas_jax.data.augment import Augment
 from sdnas_jax.methods import arch as archs
+from sdnas_jax.methods import instances
 from sdnas_jax.methods import method as methods
 
 Tree = Any
@@ -44,6 +45,7 @@ class State(NamedTuple):
   own: Tree  # the method's numbers
   rates: dict[str, jax.Array]  # the optimisers' numbers, by the config's names
   memory: Tree  # what the supernet said of each training example
+  gradient: Tree  # of the weights, clipped, of the last step, if observed
   sums: totals.Totals  # of the epoch under way
 
   @property
@@ -169,58 +171,91 @@ def move_alphas(state, keys, train, setup, valid):
       virtual=virtual,
       rate=rate(state, setup),
     )
-    return setup.alpha_rule(method.hypergrad, problem)
+    grads, own = setup.alpha_rule(method.hypergrad, problem), state.own
+    if method.observe is not None:
+      w, a = problem.w, problem.a
+      both = {'train': state.gradient, 'valid': jax.grad(valid_loss)(w, a)}
+      own = method.observe(own, both, instances.owners(setup.net, w), now)
+    return grads, own
 
   return turn_alphas(state, keys[0], gradient, setup)
 
 
 def move_weights(state, keys, train, setup):
   """The weights' update, under the mix that the method perturbs."""
-  method, now, tx = setup.method, clock(state, setup), optimiser(state, setup)
+  method, now = setup.method, clock(state, setup)
   loss, w = training(state, train, setup), state.params['weights']
   mix = method.draw(keys[1], state.arch, now, 'weights')
+  held = holding(state, mix, setup)
   mix = method.perturb(
     keys[2], mix, lambda mix, running: loss(w, mix, running)[0], now
   )
   mix = lax.stop_gradient(mix)
-  grads, seen = method.descend(setup.rule, loss, w, mix, now)
-  params, opt = optimizers.update(tx, 'weights', grads, state.opt, state.params)
-  return state._replace(params=params, opt=opt), seen
+  grads, seen = method.descend(
+    setup.rule, lambda w, mix: loss(still(w, held), mix), w, mix, now
+  )
+  return turn_weights(state, grads, held, setup), seen
 
 
 def move_both(state, keys, train, setup):
   """Both groups' updates, by one backward pass on the training batch."""
-  method, now, tx = setup.method, clock(state, setup), optimiser(state, setup)
+  method, now = setup.method, clock(state, setup)
   train_loss, arch = training(state, train, setup), state.arch
+  held = holding(state, method.draw(keys[1], arch, now, 'weights'), setup)
 
   def loss(params):
     own = arch._replace(alphas=params['alphas'])
     mix = method.draw(keys[1], own, now, 'weights')
-    value, seen = train_loss(params['weights'], mix)
+    value, seen = train_loss(still(params['weights'], held), mix)
     return value + method.penalty(own, mix, now), seen
 
   grads, seen = setup.rule(loss, state.params)
-  params, opt = optimizers.update(
-    tx, 'weights', grads['weights'], state.opt, state.params
-  )
-  state = state._replace(params=params, opt=opt)
-  return turn_alphas(state, keys[1], lambda: grads['alphas'], setup), seen
+  state = turn_weights(state, grads['weights'], held, setup)
+  own = grads['alphas'], state.own
+  return turn_alphas(state, keys[1], lambda: own, setup), seen
+
+
+def holding(state, mix, setup):
+  """Which weights the method holds, a tree that broadcasts against them."""
+  if setup.method.held is None:
+    return None
+  w, tables = state.params['weights'], setup.method.held(state.own, mix)
+  return instances.spread(tables, instances.owners(setup.net, w), w)
+
+
+def still(w, held):
+  """The weights, of which those that are held have no gradient."""
+  return w if held is None else optimizers.where(held, lax.stop_gradient(w), w)
+
+
+def turn_weights(state, grads, held, setup):
+  """The weights' update by a gradient."""
+  args = 'weights', grads, state.opt, state.params, held
+  params, opt = optimizers.update(optimiser(state, setup), *args)
+  if setup.method.observe is not None:
+    grads = optimizers.clipped(grads, state.rates['weights.clip'])
+    state = state._replace(gradient=grads)
+  return state._replace(params=params, opt=opt)
 
 
 def turn_alphas(state, key, gradient, setup):
-  """The alphas' update by gradient(), if it is their turn."""
+  """The alphas' update by gradient(), if it is their turn.
+
+  What gradient() returns is theirs, and the method's numbers with it.
+  """
   now, tx = clock(state, setup), optimiser(state, setup)
   before, moves = state.arch, setup.method.moves(now)
   due = jnp.any(jnp.asarray(jax.tree.leaves(moves)))
 
-  def go(params, opt):
-    return optimizers.update(tx, 'alphas', gradient(), opt, params)
+  def go(params, opt, own):
+    grads, own = gradient()
+    return *optimizers.update(tx, 'alphas', grads, opt, params), own
 
-  params, opt = lax.cond(
+  params, opt, own = lax.cond(
     due & (now.epoch >= setup.alpha_warmup),
     go,
     lambda *same: same,
-    *(state.params, state.opt),
+    *(state.params, state.opt, state.own),
   )
   after = params['alphas']
   if isinstance(moves, dict):
@@ -228,7 +263,7 @@ def turn_alphas(state, key, gradient, setup):
       k: jnp.where(moves[k], a, before.alphas[k]) for k, a in after.items()
     }
   after = setup.method.settle(key, before, after, now)
-  return state._replace(params={**params, 'alphas': after}, opt=opt)
+  return state._replace(params={**params, 'alphas': after}, opt=opt, own=own)
 
 
 def training(state, batch, setup):
@@ -363,5 +398,8 @@ def init(
     own=arch.own,
     rates=rates,
     memory=remember(examples, classes, variables['params']),
+    gradient=jax.tree.map(
+      jnp.zeros_like, variables['params'] if setup.method.observe else ()
+    ),
     sums=totals.zero(),
   )

@@ -98,8 +98,6 @@ def state(parts, examples=20, seed=0):
     for kind, shape in net.tables.items()
   }
   variables = sizing.variables(sizing.shapes(net, IMAGE, mix), seed)
-  arch = parts.method.init(
-    np.random.default_rng(seed), net.space, net.tables, 0.5
-  )
+  arch = parts.method.init(np.random.default_rng(seed), net, 0.5)
   first = search.init(parts, variables, arch, RATES, examples, CLASSES)
   return parallel.replicate(first)

@@ -101,11 +101,13 @@ def both(
 def clip_by_global_norm(limit: Number) -> optax.GradientTransformation:
   """Optax's, but of one vector: XLA compiles hundreds of small sums slowly."""
 
-  def scale(grads, params):
-    size = norm(grads)
-    return _times(jnp.where(size < limit, 1.0, limit / size), grads)
+  return optax.stateless(lambda grads, params: clipped(grads, limit))
 
-  return optax.stateless(scale)
+
+def clipped(grads: Tree, limit: Number) -> Tree:
+  """A gradient, scaled down to a norm of `limit` if its own is larger."""
+  size = norm(grads)
+  return _times(jnp.where(size < limit, 1.0, limit / size), grads)
 
 
 @jax.custom_vjp
@@ -146,14 +148,30 @@ def update(
   grads: Tree,
   opt: optax.MultiTransformState,
   params: dict[str, Tree],
+  held: Tree | None = None,
 ) -> tuple[dict[str, Tree], optax.MultiTransformState]:
   """Updates one group and leaves the other, and its state, bit for bit.
 
   `multi_transform` would move the other group even for a gradient of zero, by
-  its momentum and decay; so only this group's part of its answer is taken.
+  its momentum and decay; so only this group's part of its answer is taken. For
+  the same reason `held`, a tree of bool that broadcasts, says what stays.
   """
   zeros = jax.tree.map(jnp.zeros_like, params)
   updates, new = tx.update({**zeros, group: grads}, opt, params)
   moved = optax.apply_updates(params[group], updates[group])
-  inner = {**opt.inner_states, group: new.inner_states[group]}
+  own = new.inner_states[group]
+  if held is not None:
+    moved = where(held, params[group], moved)
+    was, now = (
+      optax.tree_utils.tree_get(x, 'trace')
+      for x in (opt.inner_states[group], own)
+    )
+    trace = {**now, group: where(held, was[group], now[group])}
+    own = optax.tree_utils.tree_set(own, trace=trace)
+  inner = {**opt.inner_states, group: own}
   return {**params, group: moved}, opt._replace(inner_states=inner)
+
+
+def where(held: Tree, a: Tree, b: Tree) -> Tree:
+  """Of two trees, what of each is named by one of bool that broadcasts."""
+  return jax.tree.map(jnp.where, held, a, b)

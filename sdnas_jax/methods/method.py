@@ -29,7 +29,6 @@ Tree = Any
 Arch = archs.Arch
 Now = archs.Now
 Mix = archs.Mix
-Tables = Mapping[str, tuple[int, ...]]  # each kind's alphas' shape
 TURNS = ('alternate', 'weights_first', 'joint')
 
 
@@ -55,26 +54,24 @@ class Revision(NamedTuple):
   stop: int | None = None  # end with that epoch's genotype
 
 
-def normal(
-  rng: np.random.Generator, space: spaces.Space, tables: Tables, scale: float
-) -> Arch:
-  """DARTS's first alphas, scale N(0, 1), and all operations alive."""
-  del space
+def normal(rng: np.random.Generator, net: Any, scale: float) -> Arch:
+  """DARTS's first alphas, scale N(0, 1), and all operations alive.
+
+  `net` is a supernet, of which its space, cells and tables are asked.
+  """
   alphas = {
     kind: np.float32(scale * rng.standard_normal(shape))
-    for kind, shape in tables.items()
+    for kind, shape in net.tables.items()
   }
-  return Arch(alphas, {k: np.ones(v, bool) for k, v in tables.items()})
+  return Arch(alphas, {k: np.ones(v, bool) for k, v in net.tables.items()})
 
 
-def without_none(
-  rng: np.random.Generator, space: spaces.Space, tables: Tables, scale: float
-) -> Arch:
+def without_none(rng: np.random.Generator, net: Any, scale: float) -> Arch:
   """The same where `none` is not searched, if no genotype of the space has it.
 
   SDARTS, DARTS-PT and others search DARTS's space with seven operations.
   """
-  arch = normal(rng, space, tables, scale)
+  arch, space = normal(rng, net, scale), net.space
   if space.genotype is spaces.Genotype:
     alive = np.array([name != 'none' for name in space.primitives])
     arch = arch._replace(mask={k: m & alive for k, m in arch.mask.items()})
@@ -160,6 +157,14 @@ def pairs(space: spaces.Space, arch: Arch, mix: Mix) -> Any:
   return genotype(space, {kind: each(mix[kind]) for kind in space.kinds})
 
 
+def with_none(space: spaces.Space, arch: Arch, mix: Mix) -> Any:
+  """Every node's two strongest edges, on each the best of all, even `none`."""
+  if space.genotype is not spaces.Genotype:
+    return strongest(space, arch, mix)
+  each = {k: spaces.keep(space, mix[k], 2, none=True) for k in space.kinds}
+  return spaces.Genotype.of(space, each)
+
+
 def every_edge(space: spaces.Space, arch: Arch, mix: Mix) -> Any:
   """Every edge's best operation; those that are `none` vanish."""
   if space.genotype is not spaces.Genotype:
@@ -198,9 +203,16 @@ class Method:
   descend: Callable[..., tuple[Tree, Any]] = (
     lambda gradient, loss, w, mix, now: gradient(lambda w: loss(w, mix), w)
   )
+  # (own, gradients, owners, now) -> own, before each step of the alphas:
+  # gradients of the weights, of the last step on the 'train' half, clipped, and
+  # of this one's loss on the 'valid' half; owners is `instances.owners`'s list
+  observe: Callable[..., Tree] | None = None
+  # (own, mix) -> tables of bool as `instances` has them: the weights that stand
+  # still in a step, their momentum too
+  held: Callable[..., Mix] | None = None
   turn: str = 'alternate'  # one of TURNS
 
-  # (rng, space, tables, scale) -> arch
+  # (rng, supernet, scale) -> arch
   init: Callable[..., Arch] = normal
   # (history, arch, look) -> revision or None, before each epoch of a stage and
   # after its last, but once where a stage continues another by the same method;
@@ -236,7 +248,7 @@ class Method:
 
 _COMPILED = (
   *('relax', 'sample', 'penalty', 'hypergrad', 'moves', 'settle'),
-  *('perturb', 'descend'),
+  *('perturb', 'descend', 'observe', 'held'),
 )
 
 

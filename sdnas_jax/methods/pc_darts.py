@@ -28,14 +28,14 @@ def pc_darts(k: int = 4) -> Method:
   return Method(relax=relax, init=init, model={'partial': k}, refuse=refuse)
 
 
-def init(rng, space, tables, scale):
+def init(rng, net, scale):
   """DARTS's alphas, and logits `betas` of every table's edges."""
-  arch = method.normal(rng, space, tables, scale)
+  arch = method.normal(rng, net, scale)
   betas = {
     f'{kind}_betas': np.float32(scale * rng.standard_normal(shape[:-1]))
-    for kind, shape in tables.items()
+    for kind, shape in net.tables.items()
   }
-  own = {'targets': method.targets(space)}
+  own = {'targets': method.targets(net.space)}
   return arch._replace(alphas=arch.alphas | betas, own=own)
 
 

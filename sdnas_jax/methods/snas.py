@@ -28,9 +28,9 @@ def snas(tau_min: float = 0.03, drop_path: float = 0.3) -> method.Method:
   )
 
 
-def init(rng, space, tables, scale):
+def init(rng, net, scale):
   """Logits N(1, 0.01), whatever the config's scale."""
-  arch = method.normal(rng, space, tables, 0.01)
+  arch = method.normal(rng, net, 0.01)
   return arch._replace(alphas={k: 1 + a for k, a in arch.alphas.items()})
 
 

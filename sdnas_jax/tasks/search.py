@@ -132,7 +132,7 @@ class Stage:
     return search.init(
       self.setup,
       sizing.variables(self.shapes, self.seed),
-      self.setup.method.init(rng, net.space, net.tables, self.scale),
+      self.setup.method.init(rng, net, self.scale),
       self.rates,
       self.examples,
       net.classes,

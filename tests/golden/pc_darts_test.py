@@ -99,8 +99,8 @@ def architecture(part):
   betas = {
     f'{k}_betas': jnp.asarray(GOLDEN[f'{part}/beta_{k}']) for k in SPACE.kinds
   }
-  tables = {kind: SPACE.shape for kind in SPACE.kinds}
-  arch = METHOD.init(np.random.default_rng(0), SPACE, tables, 0.0)
+  net = supernet.Supernet(SPACE, 10)
+  arch = METHOD.init(np.random.default_rng(0), net, 0.0)
   assert arch.alphas.keys() == (alphas | betas).keys()
   return arch._replace(alphas=alphas | betas)
 

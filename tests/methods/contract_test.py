@@ -97,7 +97,7 @@ def begin(parts, space):
   image = SIDE[space], SIDE[space], 2
   variables = sizing.variables(sizing.shapes(net, image, mix), 0)
   rng = np.random.default_rng(0)
-  arch = parts.method.init(rng, net.space, net.tables, 0.5)
+  arch = parts.method.init(rng, net, 0.5)
   return search.init(parts, variables, arch, toys.RATES, EXAMPLES, toys.CLASSES)
 
 
@@ -148,7 +148,7 @@ def test_what_is_dead_has_no_weight_and_is_not_found(name, space):
   parts = setup(name, space)
   method, own = parts.method, parts.net.space
   rng = np.random.default_rng(1)
-  arch = method.init(rng, own, parts.net.tables, 1.0)
+  arch = method.init(rng, parts.net, 1.0)
   dead = {k: (rng.random(m.shape) < 0.4) & m for k, m in arch.mask.items()}
   for mask in dead.values():
     mask[:, -1] = False  # one is always alive ...

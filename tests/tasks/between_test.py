@@ -30,8 +30,8 @@ class Killed(BaseException):
 def wandering() -> Method:
   """Uses all that a revision may do, once each."""
 
-  def init(rng, space, tables, scale):
-    arch = methods.method.normal(rng, space, tables, scale)
+  def init(rng, net, scale):
+    arch = methods.method.normal(rng, net, scale)
     return arch._replace(own=np.float32(-1))
 
   def revise(history, arch, look):
