@@ -19,7 +19,7 @@ ALLOWED = {
   'data': {'errors', 'parallel', 'tf'},
   'kernels': {'compilation', 'parallel'},
   'networks': {'kernels', 'spaces'},
-  'methods': {'bilevel', 'errors', 'spaces'},
+  'methods': {'bilevel', 'errors', 'networks', 'spaces'},
   'report': {'spaces'},
   'totals': {'data'},
   'evaluate': {'bilevel', 'data', 'totals'},

@@ -25,6 +25,7 @@ from sdnas_jax.data import augment
 from sdnas_jax.data import sources
 from sdnas_jax.data import split
 from sdnas_jax.kernels import depthwise
+from sdnas_jax.methods import widening
 from sdnas_jax.networks import columns
 from sdnas_jax.networks import nasbench201
 from sdnas_jax.networks import sizing
@@ -152,8 +153,11 @@ class Stage:
       memory=before.memory,
       opt=first.opt._replace(inner_states=inner),
     )
-    if self.carry == 'continued':
+    if self.carry in stages.ON:
       state = state._replace(opt=before.opt, rates=before.rates)
+    if self.carry == 'widened':
+      wide = widening.widened(widening.drawing(self.seed), state, first)
+      state = parallel.replicate(wide)
     return state
 
 

@@ -23,8 +23,10 @@ from sdnas_jax.spaces import space as spaces
 
 # What becomes of the state before: `fresh`, only the mask and the method's own
 # numbers stay; `kept`, the weights, their statistics, the alphas with their
-# optimiser and the memory too; `continued`, all, and the schedules go on.
-CARRIES = ('fresh', 'kept', 'continued')
+# optimiser and the memory too; `continued`, all, and the schedules go on;
+# `widened`, the same with operations that see more channels.
+CARRIES = ('fresh', 'kept', 'continued', 'widened')
+ON = CARRIES[2:]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,10 +103,10 @@ def _scheduled(stages):
   """With the epochs of each one's schedules, which may go on over several."""
   found, before = [], 0
   for n, stage in enumerate(stages):
-    before = before if stage.carry == 'continued' and n else 0
+    before = before if stage.carry in ON and n else 0
     total = before + stage.config.epochs
     for later in stages[n + 1 :]:
-      if later.carry != 'continued':
+      if later.carry not in ON:
         break
       total += later.config.epochs
     same = before > 0 and stage.method is stages[n - 1].method
