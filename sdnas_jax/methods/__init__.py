@@ -22,8 +22,8 @@ from sdnas_jax.methods.gdas import gdas
 from sdnas_jax.methods.method import Method
 from sdnas_jax.methods.p_darts import p_darts
 from sdnas_jax.methods.pc_darts import pc_darts
-from sdnas_jax.methods.sdarts import sdarts_adv
-from sdnas_jax.methods.sdarts import sdarts_rs
+from sdnas_jax.methods.sdarts_adv import sdarts_adv
+from sdnas_jax.methods.sdarts_rs import sdarts_rs
 from sdnas_jax.methods.sgas import sgas
 from sdnas_jax.methods.snas import snas
 
