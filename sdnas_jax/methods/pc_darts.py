@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from sdnas_jax.methods import arch as archs
-from sdnas_jax.methods import method
+from sdnas_jax.methods import topology
 from sdnas_jax.methods.method import Method
 
 
@@ -30,13 +30,12 @@ def pc_darts(k: int = 4) -> Method:
 
 def init(rng, space, tables, scale):
   """DARTS's alphas, and logits `betas` of every table's edges."""
-  arch = method.normal(rng, space, tables, scale)
+  arch = topology.init(rng, space, tables, scale)
   betas = {
     f'{kind}_betas': np.float32(scale * rng.standard_normal(shape[:-1]))
     for kind, shape in tables.items()
   }
-  own = {'targets': method.targets(space)}
-  return arch._replace(alphas=arch.alphas | betas, own=own)
+  return arch._replace(alphas=arch.alphas | betas)
 
 
 def relax(arch, now):

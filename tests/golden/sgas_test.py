@@ -8,11 +8,11 @@ import pytest
 from configs import search_sgas
 from sdnas_jax import methods
 from sdnas_jax.bilevel import optimizers
-from sdnas_jax.methods.sgas import certainty
-from sdnas_jax.methods.sgas import importance
-from sdnas_jax.methods.sgas import score
-from sdnas_jax.methods.sgas import softmax
-from sdnas_jax.methods.sgas import stability
+from sdnas_jax.methods.criteria import certainty
+from sdnas_jax.methods.criteria import importance
+from sdnas_jax.methods.criteria import score
+from sdnas_jax.methods.criteria import softmax
+from sdnas_jax.methods.criteria import stability
 from sdnas_jax.spaces import SPACES
 from tests.golden import filling
 from tests.golden import given
