@@ -1,4 +1,4 @@
-"""Masks [edges, operations] with less alive.
+"""Masks [edges, operations] that leave less alive.
 
 An edge is undecided while several operations are alive on it, decided with one,
 and gone with none.
@@ -36,7 +36,7 @@ def greedy(alive, score, weights, targets):
 
 
 def kept(p, alive, count):
-  """The mask of each edge's `count` strongest.
+  """The mask of each edge's `count` strongest operations.
 
   `none` is dropped as any, but first where one is left.
   """

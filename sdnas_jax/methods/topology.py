@@ -1,8 +1,12 @@
-"""Which edges a node keeps: the two strongest, in ascending order."""
+"""Which edges a node keeps: two, here in ascending order.
+
+DARTS's own rule, which lists the stronger first, is the space's.
+"""
 
 import numpy as np
 
 from sdnas_jax.methods import method
+from sdnas_jax.spaces import space as spaces
 
 EDGES = 2  # that a node keeps
 
@@ -13,6 +17,13 @@ def init(rng, space, tables, scale):
   return arch._replace(own={'targets': method.targets(space)})
 
 
+def pruned(space):
+  """The nodes that lose edges, int32; NAS-Bench-201's keep all."""
+  crowded = [n for n in space.targets if len(space.entering(n)) > EDGES]
+  loses = space.genotype is spaces.Genotype
+  return np.array(crowded if loses else [], np.int32)
+
+
 def strongest(space, strength):
   """Every node's two edges of the largest strength.
 
@@ -21,7 +32,7 @@ def strongest(space, strength):
   found = []
   for node in space.targets:
     order = sorted(space.entering(node), key=lambda e: -strength[e])
-    found += sorted(e for e in order[:EDGES] if strength[e] > -np.inf)
+    found += sorted(e for e in order[:EDGES] if strength[e] != -np.inf)
   return found
 
 
