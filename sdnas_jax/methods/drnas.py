@@ -9,12 +9,11 @@ which a slip doubles there, goes on. Pools are normalised in their networks.
 
 from functools import partial
 
-import numpy as np
-
 from sdnas_jax.methods import arch as archs
+from sdnas_jax.methods import channels
 from sdnas_jax.methods import dirichlet
 from sdnas_jax.methods import method
-from sdnas_jax.methods.pruning import kept
+from sdnas_jax.methods import pruning
 from sdnas_jax.spaces import space as spaces
 
 # The authors' k are 6 and 4, of 36 channels: configs/search_drnas.py.
@@ -32,47 +31,22 @@ def drnas(k: int = 1, keep: int = 0, kl: float = 0.0) -> method.Method:
   """
   if k < 1 or min(keep, kl) < 0:
     raise ValueError('k must be at least 1, keep and kl at least 0')
-
-  def revise(past, arch, look):
-    if not keep or len(past.metrics) < past.epochs:
-      return None
-    p = archs.softmax(arch, None)
-    mask = {x: kept(np.array(p[x]), m, keep) for x, m in arch.mask.items()}
-    alphas = {x: np.where(mask[x], a, 0) for x, a in arch.alphas.items()}
-    return method.Revision(arch=arch._replace(alphas=alphas, mask=mask))
-
   return method.Method(
-    **{'init': init, 'revise': revise, 'discretize': discretize},
-    relax=partial(relax, k > 1),
-    sample=partial(sample, k > 1),
-    penalty=partial(penalty, kl=kl),
+    init=init,
+    relax=partial(channels.beside, dirichlet.mean, k > 1),
+    sample=partial(channels.beside, dirichlet.draw, k > 1),
+    penalty=partial(dirichlet.penalty, kl=kl),
+    revise=partial(pruning.at_the_end, count=keep),
+    discretize=discretize,
     stages=lambda own: STAGES if own.genotype is spaces.Genotype else (),
-    **method.partial_channels(k),
+    **channels.partial(k),
   )
 
 
 def init(rng, net, scale):
-  """DARTS's without `none`, and what is searched."""
+  """DARTS's without `none`, and what is searched, whatever is pruned."""
   arch = method.without_none(rng, net, scale)
   return arch._replace(own={'searched': arch.mask})
-
-
-def relax(passing, arch, now):
-  """The mean; 1 for the channels that pass by, if any do."""
-  return method.beside(dirichlet.mean(arch), passing)
-
-
-def sample(passing, key, arch, now, group):
-  """One draw for all cells of a kind."""
-  return method.beside(dirichlet.draw(key, arch), passing)
-
-
-def penalty(arch, mix, now, kl):
-  """kl sum KL(Dir(b) || Dir(1)), over whatever was pruned too."""
-  return kl * sum(
-    dirichlet.divergence(dirichlet.concentration(arch.alphas[kind]), own).sum()
-    for kind, own in arch.own['searched'].items()
-  )
 
 
 def discretize(space, arch, mix):

@@ -11,7 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from sdnas_jax.methods import arch as archs
-from sdnas_jax.methods import method
+from sdnas_jax.methods import channels
+from sdnas_jax.methods import topology
 from sdnas_jax.methods.method import Method
 
 
@@ -20,23 +21,17 @@ def pc_darts(k: int = 4) -> Method:
   if k < 2:
     raise ValueError('k must be at least 2: with 1 it is darts')
 
-  def refuse(space, fields):
-    channels = fields['model.channels']
-    why = f'model.channels ({channels}) must be a multiple of k, {k}'
-    return why if channels % k else ''
-
-  return Method(relax=relax, init=init, model={'partial': k}, refuse=refuse)
+  return Method(relax=relax, init=init, **channels.partial(k))
 
 
 def init(rng, net, scale):
   """DARTS's alphas, and logits `betas` of every table's edges."""
-  arch = method.normal(rng, net, scale)
+  arch = topology.init(rng, net, scale)
   betas = {
     f'{kind}_betas': np.float32(scale * rng.standard_normal(shape[:-1]))
     for kind, shape in net.tables.items()
   }
-  own = {'targets': method.targets(net.space)}
-  return arch._replace(alphas=arch.alphas | betas, own=own)
+  return arch._replace(alphas=arch.alphas | betas)
 
 
 def relax(arch, now):

@@ -4,12 +4,12 @@ Their other criterion, the loss, is not ours.
 """
 
 import json
-import sys
 
 import numpy as np
 import pytest
 
 from sdnas_jax import methods
+from sdnas_jax.methods import removal
 from sdnas_jax.spaces import SPACES
 from tests.golden import filling
 from tests.golden import given
@@ -18,7 +18,6 @@ GOLDEN = filling.load('darts_pt')
 DARTS, TABULAR = SPACES['darts'], SPACES['nasbench201']
 OPS = json.loads(str(GOLDEN['ops_json']))
 COLUMNS = [DARTS.primitives.index(name) for name in OPS]
-MODULE = sys.modules['sdnas_jax.methods.darts_pt']  # not its function
 
 
 def mock(name):
@@ -41,8 +40,7 @@ def first(space):
   """An architecture before the second stage."""
   seed = int(GOLDEN['numpy_seed'])
   method = methods.make('darts_pt', {'decide': True, 'seed': seed})
-  tables = {kind: space.shape for kind in space.kinds}
-  arch = method.init(np.random.default_rng(0), space, tables, 0.0)
+  arch = method.init(np.random.default_rng(0), given.net(space), 0.0)
   return method, arch
 
 
@@ -192,7 +190,7 @@ def test_of_equal_operations_the_first_is_kept():
     def look(mix, values=values):
       return values[np.flatnonzero(mix[kind][0, COLUMNS] == 0)[0]]
 
-    after = MODULE.decided(kind, own, look, seed=0).mask[kind]
+    after = removal.decided(kind, own, look, seed=0).mask[kind]
     chosen.append(COLUMNS.index(changed(mask, after)[1]))
   np.testing.assert_array_equal(chosen, GOLDEN['tie_op_acc_choice'])
 
@@ -211,6 +209,6 @@ def test_of_equal_edges_the_first_are_kept(node):
     def look(mix, values=values):
       return 50 - values[np.flatnonzero(~mix[kind].any(axis=1))[0]]
 
-    after = MODULE.decided(kind, arch, look, seed=0).mask[kind]
+    after = removal.decided(kind, arch, look, seed=0).mask[kind]
     kept = [e for e in DARTS.entering(node) if after[e].any()]
     np.testing.assert_array_equal(kept, told[2 * column : 2 * column + 2])

@@ -110,7 +110,9 @@ def test_derivatives_are_right_in_expectation():
 
 
 def test_what_is_pruned_has_no_gradient():
-  own = arch({'normal': GOLDEN['masked/alpha']}, {'normal': GOLDEN['prune/mask']})
+  own = arch(
+    {'normal': GOLDEN['masked/alpha']}, {'normal': GOLDEN['prune/mask']}
+  )
 
   def value(alphas):
     p = dirichlet.draw(
@@ -176,7 +178,11 @@ def test_genotypes():
     close(archs.softmax(own, None)['normal'], whole(p))
     mix = jax.device_get(method.relax(own, None))
     graph = method.discretize(SPACE, own, mix).graphs['reduce']
-    names = [[SPACE.primitives[0], *NAMES].index(o) - 1 for n in graph.nodes for o, _ in n]
+    names = [
+      [SPACE.primitives[0], *NAMES].index(o) - 1
+      for n in graph.nodes
+      for o, _ in n
+    ]
     np.testing.assert_array_equal(names, op.ravel())
     found = [i for n in graph.nodes for _, i in n]
     np.testing.assert_array_equal(found, source.ravel())
@@ -203,7 +209,9 @@ def test_a_mixed_operation(stride):
   variables = jax.tree.map(lambda s: np.zeros(s.shape), shapes)
   for name, values in GOLDEN.items():
     if name.startswith(f'{case}/param/'):
-      operation, layer, _ = name.removeprefix(f'{case}/param/').replace('.w', '/w').split('/')
+      operation, layer, _ = (
+        name.removeprefix(f'{case}/param/').replace('.w', '/w').split('/')
+      )
       leaf = pytorch.LEAVES[layer]
       leaf = leaf[:2] if operation.startswith('dil') else leaf
       path, row = filling.mixed(operation, leaf, 0, 1)
@@ -279,7 +287,9 @@ def test_an_operation_is_widened(case):
     if groups[name] is not None:
       index = GOLDEN[f'widen/{case}/{groups[name]}']
     else:  # which of them the authors' code drew, it does not say
-      old, new = (trees(case, when)[1]['pools']['mean'] for when in ('before', 'after'))
+      old, new = (
+        trees(case, when)[1]['pools']['mean'] for when in ('before', 'after')
+      )
       old, new = old.ravel(), new.ravel()
       index = np.array([np.flatnonzero(old == x)[0] for x in new[len(old) :]])
     assert shape == (1, len(index)) and (index < count).all()
@@ -290,22 +300,32 @@ def test_an_operation_is_widened(case):
   names = widening.leaves(kernels)
   grown = functools.partial(widening.grown, draw, names)
   jax.tree.map(np.testing.assert_array_equal, grown(kernels, told), told)
-  momenta, after = (trees(case, f'momentum_{n}')[0] for n in ('before', 'after'))
+  momenta, after = (
+    trees(case, f'momentum_{n}')[0] for n in ('before', 'after')
+  )
   jax.tree.map(np.testing.assert_array_equal, grown(momenta, after), after)
   found = grown(stats, told_stats)
   if 'skip' in case:
     # Theirs has all new channels behind the old, as no kernel has them.
     half = kernels['skip']['Pointwise_0']['kernel'].shape[-1]
     first, second = (
-      draw(f'skip/Pointwise_{n}/kernel', (1, len(GOLDEN[f'widen/{case}/out_index/conv_{n + 1}.weight'])), half)[0]
+      draw(
+        f'skip/Pointwise_{n}/kernel',
+        (1, len(GOLDEN[f'widen/{case}/out_index/conv_{n + 1}.weight'])),
+        half,
+      )[0]
       for n in (0, 1)
     )
     for name, x in stats['skip']['Norm_0'].items():
       a, b = np.split(x.ravel(), 2)
       right = np.concatenate([a, a[first], b, b[second]])
-      np.testing.assert_array_equal(found['skip']['Norm_0'][name].ravel(), right)
+      np.testing.assert_array_equal(
+        found['skip']['Norm_0'][name].ravel(), right
+      )
       theirs = np.concatenate([a, b, x.ravel()[first], x.ravel()[second]])
-      np.testing.assert_array_equal(told_stats['skip']['Norm_0'][name].ravel(), theirs)
+      np.testing.assert_array_equal(
+        told_stats['skip']['Norm_0'][name].ravel(), theirs
+      )
   else:
     jax.tree.map(np.testing.assert_array_equal, found, told_stats)
 

@@ -5,6 +5,8 @@ import numpy as np
 
 from sdnas_jax.methods import arch as archs
 from sdnas_jax.methods.method import History
+from sdnas_jax.networks import nasbench201
+from sdnas_jax.networks import supernet
 
 
 def arch(alphas, mask=None, own=()):
@@ -12,6 +14,12 @@ def arch(alphas, mask=None, own=()):
   if mask is None:
     mask = {kind: np.ones(np.shape(a), bool) for kind, a in alphas.items()}
   return archs.Arch(alphas, mask, own)
+
+
+def net(space):
+  """A supernet, of which a method asks its space, cells and tables."""
+  tabular = space.name == 'nasbench201'
+  return (nasbench201 if tabular else supernet).Supernet(space, 10)
 
 
 def now(epoch, epochs):

@@ -99,8 +99,7 @@ def architecture(part):
   betas = {
     f'{k}_betas': jnp.asarray(GOLDEN[f'{part}/beta_{k}']) for k in SPACE.kinds
   }
-  net = supernet.Supernet(SPACE, 10)
-  arch = METHOD.init(np.random.default_rng(0), net, 0.0)
+  arch = METHOD.init(np.random.default_rng(0), given.net(SPACE), 0.0)
   assert arch.alphas.keys() == (alphas | betas).keys()
   return arch._replace(alphas=alphas | betas)
 

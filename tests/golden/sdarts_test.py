@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import sys
 from unittest import mock
 
 import flax.linen as nn
@@ -15,8 +14,9 @@ from configs import search_sdarts
 from sdnas_jax import methods
 from sdnas_jax import search
 from sdnas_jax.bilevel import optimizers
-from sdnas_jax.methods.sdarts import radius
-from sdnas_jax.methods.sdarts import renormalised
+from sdnas_jax.methods import perturbation
+from sdnas_jax.methods.perturbation import renormalised
+from sdnas_jax.methods.sdarts_adv import ascend
 from sdnas_jax.networks import nasbench201
 from sdnas_jax.networks import ops
 from sdnas_jax.networks import sizing
@@ -30,7 +30,6 @@ from tests.golden import tabular
 
 GOLDEN = filling.load('sdarts')
 DARTS = SPACES['darts']
-MODULE = sys.modules['sdnas_jax.methods.sdarts']
 KINDS = {'darts': ('normal', 'reduce'), 'nb201': ('cell',)}
 ATTACKS = [
   name.removesuffix('_accepted').removeprefix('pgd_')
@@ -71,7 +70,7 @@ def test_random(space, monkeypatch):
   method = bounds('sdarts_rs', eps)
   mix = method.relax(given.arch(alphas), None)
   close(mix, centre)
-  monkeypatch.setattr(MODULE, 'noise', lambda *_: noise)
+  monkeypatch.setattr(perturbation, 'noise', lambda *_: noise)
   found = method.perturb(None, mix, None, given.now(0, 1))
   close(found, expected)
 
@@ -79,7 +78,7 @@ def test_random(space, monkeypatch):
 @pytest.mark.parametrize('space', KINDS)
 def test_noise_is_uniform_in_the_box(space):
   eps, centre = told(f'rs_{space}', 'eps', 'A')
-  found = MODULE.noise(jax.random.key(0), centre, eps)
+  found = perturbation.noise(jax.random.key(0), centre, eps)
   for kind, x in found.items():
     assert x.shape == centre[kind].shape
     assert 0.9 * eps < np.abs(x).max() <= eps
@@ -97,7 +96,7 @@ def test_adversarial(case, monkeypatch):
   mix = method.relax(given.arch(alphas), None)
   if not begun:  # which the drivers do not
     noise = jax.tree.map(jnp.zeros_like, mix)
-  monkeypatch.setattr(MODULE, 'noise', lambda *_: noise)
+  monkeypatch.setattr(perturbation, 'noise', lambda *_: noise)
 
   def loss(mix, running):
     assert running
@@ -105,11 +104,11 @@ def test_adversarial(case, monkeypatch):
       jnp.sum(c[k] * p) + jnp.sum(d[k] * p**2) / 2 for k, p in mix.items()
     )
 
-  p = MODULE.shifted(mix, noise)
+  p = perturbation.shifted(mix, noise)
   size = GOLDEN[f'{case}_step_size']
   for n in range(len(next(iter(iterates.values())))):
     if n or not begun:
-      p = MODULE.ascend(p, mix, loss, eps, size)
+      p = ascend(p, mix, loss, eps, size)
     close(p, {k: x[n] for k, x in iterates.items()})
     for kind, x in projected.items():
       alive = np.ones(x[n].shape, bool)
@@ -129,7 +128,7 @@ def test_schedules(space):
   ends = methods.options('sdarts_rs')
   assert ends == {k: methods.options('sdarts_adv')[k] for k in ends}
   e, epochs = np.arange(len(sizes)), len(sizes)
-  found = radius(given.now(e, epochs), **ends)
+  found = perturbation.radius(given.now(e, epochs), **ends)
   np.testing.assert_allclose(found, sizes, rtol=1e-12)
   rates = GOLDEN[f'lr_schedule_torch_ge_1_1_{space}']
   weights = search_sdarts.get_config().weights
@@ -145,8 +144,7 @@ def test_the_genotype():
     methods.make('sdarts_adv', {}),
     [n for n, name in enumerate(DARTS.primitives) if name != 'none'],
   )
-  tables = {kind: DARTS.shape for kind in DARTS.kinds}
-  arch = method.init(np.random.default_rng(0), DARTS, tables, 0.0)
+  arch = method.init(np.random.default_rng(0), given.net(DARTS), 0.0)
   alphas = {k: np.zeros(DARTS.shape) for k in DARTS.kinds}
   for kind, own in alphas.items():
     own[:, columns] = GOLDEN[f'genotype_alpha_{kind}']
@@ -215,7 +213,7 @@ def step(state, train, valid, noise, parts):
 
   method = dataclasses.replace(parts.method, perturb=perturb)
   own = dataclasses.replace(parts, method=method)
-  with mock.patch.object(MODULE, 'noise', lambda *_: noise):
+  with mock.patch.object(perturbation, 'noise', lambda *_: noise):
     return search.step(state, filling.KEY, train, valid, own), used[0]
 
 

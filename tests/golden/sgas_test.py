@@ -8,11 +8,11 @@ import pytest
 from configs import search_sgas
 from sdnas_jax import methods
 from sdnas_jax.bilevel import optimizers
-from sdnas_jax.methods.sgas import certainty
-from sdnas_jax.methods.sgas import importance
-from sdnas_jax.methods.sgas import score
-from sdnas_jax.methods.sgas import softmax
-from sdnas_jax.methods.sgas import stability
+from sdnas_jax.methods.criteria import certainty
+from sdnas_jax.methods.criteria import importance
+from sdnas_jax.methods.criteria import score
+from sdnas_jax.methods.criteria import softmax
+from sdnas_jax.methods.criteria import stability
 from sdnas_jax.spaces import SPACES
 from tests.golden import filling
 from tests.golden import given
@@ -36,8 +36,7 @@ def options(run):
 def search(run):
   """After each epoch, the architecture and all tables until then."""
   method = methods.make('sgas', options(run))
-  tables = {kind: SPACE.shape for kind in SPACE.kinds}
-  arch = method.init(np.random.default_rng(0), SPACE, tables, 0.0)
+  arch = method.init(np.random.default_rng(0), given.net(SPACE), 0.0)
   epochs, seen = int(GOLDEN[f'{run}_num_epochs']), []
   for e in range(epochs):
     moved = {k: GOLDEN[f'alpha_proposed_{k}'][e] for k in SPACE.kinds}
