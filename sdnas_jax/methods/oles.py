@@ -1,16 +1,16 @@
 """OLES: stops operations that learn what does not hold (Jiang et al. 2023).
 
-The weights of a convolution in one cell stand still from when, over `window`
-steps, their training gradient and that of the validation half agree too little
-on average; its alphas go on. As released, the validation gradient is added to
-the training one that it is compared with, a window has one score more than it
-is divided by, and `none` may be found: `released=True`.
+A convolution's weights in one cell stand still once, over `window` steps, their
+gradients on the two halves agree too little on average; its alphas go on. As
+released, the validation gradient has the training one added, a window has one
+score more than it is divided by, and `none` may be found: `released=True`.
 """
 
 from functools import partial
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from sdnas_jax.methods import method
 from sdnas_jax.methods.cosine import agreement
@@ -33,22 +33,19 @@ def oles(
 
 def init(rng, net, scale):
   """DARTS's, no sums yet, and which primitives are convolutions."""
-  arch = method.normal(rng, net, scale)
-  conv = jnp.array([[['conv' in name for name in net.space.primitives]]])
-  sums = {
-    kind: jnp.zeros((net.cells.count(kind), *net.space.shape))
-    for kind in net.space.kinds
-  }
-  frozen = jax.tree.map(lambda x: x.astype(bool), sums)
-  own = {'sums': sums, 'frozen': frozen, 'count': jnp.zeros((), jnp.int32)}
-  return arch._replace(own={**own, 'conv': conv})
+  arch, cells = method.normal(rng, net, scale), net.cells
+  sums = {k: np.zeros((cells.count(k), *net.space.shape)) for k in arch.mask}
+  frozen = {kind: table > 0 for kind, table in sums.items()}
+  conv = np.array([[['conv' in name for name in net.space.primitives]]])
+  own = {'sums': sums, 'frozen': frozen, 'count': 0, 'conv': conv}
+  return arch._replace(own=jax.tree.map(jnp.asarray, own))
 
 
 def observe(own, gradients, owners, now, threshold, window, released):
   """Adds this step's scores; at a window's end, decides and starts anew."""
-  h, v = gradients['train'], gradients['valid']
-  seen = jax.tree.map(lambda h, v: v + released * h, h, v)
-  scores = agreement(seen, h, owners, own['sums'])
+  h = gradients['train']
+  v = jax.tree.map(lambda h, v: v + released * h, h, gradients['valid'])
+  scores = agreement(v, h, owners, own['sums'])
   sums = jax.tree.map(jnp.add, own['sums'], scores)
   # At the first step there is no training gradient.
   count = own['count'] + ((now.epoch > 0) | (now.step > 0))
@@ -58,5 +55,5 @@ def observe(own, gradients, owners, now, threshold, window, released):
     lambda f, s: f | decide & (s / window < threshold), own['frozen'], sums
   )
   sums = jax.tree.map(lambda s, f: jnp.where(f | full, 0, s), sums, frozen)
-  own = {**own, 'sums': sums, 'frozen': frozen}
-  return own | {'count': jnp.where(full, 0, count)}
+  count = jnp.where(full, 0, count)
+  return {**own, 'sums': sums, 'frozen': frozen, 'count': count}

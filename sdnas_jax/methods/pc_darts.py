@@ -20,7 +20,6 @@ def pc_darts(k: int = 4) -> Method:
   """A k-th of the channels is searched on."""
   if k < 2:
     raise ValueError('k must be at least 2: with 1 it is darts')
-
   return Method(relax=relax, init=init, **channels.partial(k))
 
 
