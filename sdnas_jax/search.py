@@ -185,54 +185,41 @@ def move_weights(state, keys, train, setup):
   """The weights' update, under the mix that the method perturbs."""
   method, now = setup.method, clock(state, setup)
   loss, w = training(state, train, setup), state.params['weights']
-  mix = method.draw(keys[1], state.arch, now, 'weights')
-  held = holding(state, mix, setup)
+  drawn = method.draw(keys[1], state.arch, now, 'weights')
   mix = method.perturb(
-    keys[2], mix, lambda mix, running: loss(w, mix, running)[0], now
+    keys[2], drawn, lambda mix, running: loss(w, mix, running)[0], now
   )
   mix = lax.stop_gradient(mix)
-  grads, seen = method.descend(
-    setup.rule, lambda w, mix: loss(still(w, held), mix), w, mix, now
-  )
-  return turn_weights(state, grads, held, setup), seen
+  grads, seen = method.descend(setup.rule, loss, w, mix, now)
+  return turn_weights(state, grads, drawn, setup), seen
 
 
 def move_both(state, keys, train, setup):
   """Both groups' updates, by one backward pass on the training batch."""
   method, now = setup.method, clock(state, setup)
   train_loss, arch = training(state, train, setup), state.arch
-  held = holding(state, method.draw(keys[1], arch, now, 'weights'), setup)
 
   def loss(params):
     own = arch._replace(alphas=params['alphas'])
     mix = method.draw(keys[1], own, now, 'weights')
-    value, seen = train_loss(still(params['weights'], held), mix)
-    return value + method.penalty(own, mix, now), seen
+    value, seen = train_loss(params['weights'], mix)
+    return value + method.penalty(own, mix, now), (seen, mix)
 
-  grads, seen = setup.rule(loss, state.params)
-  state = turn_weights(state, grads['weights'], held, setup)
-  own = grads['alphas'], state.own
-  return turn_alphas(state, keys[1], lambda: own, setup), seen
-
-
-def holding(state, mix, setup):
-  """Which weights the method holds, a tree that broadcasts against them."""
-  if setup.method.held is None:
-    return None
-  w, tables = state.params['weights'], setup.method.held(state.own, mix)
-  return instances.spread(tables, instances.owners(setup.net, w), w)
+  grads, (seen, mix) = setup.rule(loss, state.params)
+  state = turn_weights(state, grads['weights'], mix, setup)
+  moved = grads['alphas'], state.own
+  return turn_alphas(state, keys[1], lambda: moved, setup), seen
 
 
-def still(w, held):
-  """The weights, of which those that are held have no gradient."""
-  return w if held is None else optimizers.where(held, lax.stop_gradient(w), w)
-
-
-def turn_weights(state, grads, held, setup):
-  """The weights' update by a gradient."""
+def turn_weights(state, grads, mix, setup):
+  """The weights' update by a gradient, but for those that the method holds."""
+  method, w, held = setup.method, state.params['weights'], None
+  if method.held is not None:
+    held = instances.spread(method.held(state.own, mix), setup.net, w)
+    grads = jax.tree.map(lambda h, g: jnp.where(h, 0, g), held, grads)
   args = 'weights', grads, state.opt, state.params, held
   params, opt = optimizers.update(optimiser(state, setup), *args)
-  if setup.method.observe is not None:
+  if method.observe is not None:
     grads = optimizers.clipped(grads, state.rates['weights.clip'])
     state = state._replace(gradient=grads)
   return state._replace(params=params, opt=opt)

@@ -6,6 +6,7 @@ compiled step serves all of them.
 """
 
 from collections.abc import Mapping
+import functools
 from typing import Any
 
 import jax
@@ -161,17 +162,11 @@ def update(
   moved = optax.apply_updates(params[group], updates[group])
   own = new.inner_states[group]
   if held is not None:
-    moved = where(held, params[group], moved)
-    was, now = (
-      optax.tree_utils.tree_get(x, 'trace')
-      for x in (opt.inner_states[group], own)
-    )
-    trace = {**now, group: where(held, was[group], now[group])}
+    stay = functools.partial(jax.tree.map, jnp.where, held)
+    moved = stay(params[group], moved)
+    momenta = functools.partial(optax.tree_utils.tree_get, key='trace')
+    was, now = momenta(opt.inner_states[group]), momenta(own)
+    trace = {**now, group: stay(was[group], now[group])}
     own = optax.tree_utils.tree_set(own, trace=trace)
   inner = {**opt.inner_states, group: own}
   return {**params, group: moved}, opt._replace(inner_states=inner)
-
-
-def where(held: Tree, a: Tree, b: Tree) -> Tree:
-  """Of two trees, what of each is named by one of bool that broadcasts."""
-  return jax.tree.map(jnp.where, held, a, b)

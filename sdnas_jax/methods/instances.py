@@ -64,7 +64,7 @@ def owners(net: nn.Module, params: Tree) -> list[Rows | None]:
 
 
 def spread(
-  tables: Mapping[str, jax.Array], owned: list[Rows | None], params: Tree
+  tables: Mapping[str, jax.Array], net: nn.Module, params: Tree
 ) -> Tree:
   """A table's entries for each parameter's rows; False where it has no owner.
 
@@ -81,4 +81,4 @@ def spread(
     return own.reshape(-1, *[1] * (leaf.ndim - 1))
 
   leaves, tree = jax.tree.flatten(params)
-  return tree.unflatten(list(map(one, owned, leaves)))
+  return tree.unflatten(list(map(one, owners(net, params), leaves)))

@@ -30,11 +30,12 @@ def drawing(seed: int) -> Draw:
   return draw
 
 
-def widened(draw: Draw, before: Any, first: Any) -> Any:
+def widened(before: Any, first: Any, seed: int) -> Any:
   """A state of the search, `before`, in a supernet as wide as that of `first`.
 
   Weights, momenta and running statistics take the same copies.
   """
+  draw = drawing(seed)
   old, new = before.params['weights'], first.params['weights']
   momenta = optax.tree_utils.tree_get(before.opt, 'trace')
   kernels = leaves(old)

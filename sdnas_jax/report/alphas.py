@@ -27,7 +27,7 @@ _COLOURS = (
   *(figures.ORANGE, figures.VERMILION, figures.PURPLE),
 )
 _NONE = '--', '#888888'
-_PANEL, _LEGEND = (1.5, 1.05), 0.45  # Inches.
+_PANEL, _LEGEND, _LEFT = (1.5, 1.05), 0.45, 0.6  # Inches.
 
 
 def draw(history: Mapping[str, np.ndarray], space: spaces.Space) -> bytes:
@@ -41,9 +41,7 @@ def draw(history: Mapping[str, np.ndarray], space: spaces.Space) -> bytes:
   Raises:
     ValueError: the edges or primitives of a table are not those of the space.
   """
-  picture = _triangles(history, space, _lines, left=0.6)
-  for half in picture.subfigs:
-    half.supylabel('weight', fontsize=9, x=0.01)
+  picture = _triangles(history, space)
   picture.legend(
     handles=picture.subfigs[0].axes[0].get_lines(),
     loc='upper center',
@@ -54,61 +52,54 @@ def draw(history: Mapping[str, np.ndarray], space: spaces.Space) -> bytes:
   return figures.png(picture)
 
 
-def heat(history: Mapping[str, np.ndarray], space: spaces.Space) -> bytes:
-  """Draws the same as heat maps, a row an operation from white to dark.
-
-  Arguments and errors are those of `draw`.
-  """
-  picture = _triangles(history, space, _heat, left=1.1)
-  bar = picture.add_axes([0.42, 1 - 0.2 / picture.get_figheight(), 0.3, 0.01])
-  shown = picture.subfigs[0].axes[0].images[0]
-  picture.colorbar(shown, cax=bar, orientation='horizontal')
-  bar.tick_params(labelsize=8)
-  bar.set_ylabel('weight', rotation=0, ha='right', va='center', fontsize=9)
-  return figures.png(picture)
-
-
-def _triangles(history, space, paint, left):
-  """A figure of panels, the first `left` inches from the edge."""
+def _triangles(history, space):
+  """A figure of panels."""
   rows, columns = space.nodes, space.inputs + space.nodes - 1
   # Places are given in inches: matplotlib's own layouts take seconds.
-  part = columns * _PANEL[0] + left + 0.1, rows * _PANEL[1] + 0.9
+  part = columns * _PANEL[0] + _LEFT + 0.1, rows * _PANEL[1] + 0.9
   heights = [_LEGEND] + len(history) * [part[1]]
   picture = figure.Figure((part[0], sum(heights)), dpi=130)
   stack = gridspec.GridSpec(len(heights), 1, picture, height_ratios=heights)
   weights = {k: special.softmax(v, axis=-1) for k, v in history.items()}
-  tables = np.stack([*weights.values()])
-  span = tables.min(), tables.max()
+  high = max(table.max() for table in weights.values())
   for n, (kind, table) in enumerate(weights.items()):
     half = picture.add_subfigure(stack[n + 1])
     grid = half.add_gridspec(
       rows,
       columns,
-      left=left / part[0],
+      left=_LEFT / part[0],
       right=1 - 0.1 / part[0],
       bottom=0.45 / part[1],
       top=1 - 0.45 / part[1],
       wspace=0.1,
       hspace=0.3,
     )
-    _fill(half, grid, table, space, paint, span)
+    _fill(half, grid, table, space, high)
     half.suptitle(spaces.title(kind), fontsize=11, y=1 - 0.03 / part[1])
     half.supxlabel('epoch', fontsize=9, y=0.06 / part[1])
+    half.supylabel('weight', fontsize=9, x=0.01)
   return picture
 
 
-def _fill(half, grid, weights, space, paint, span):
-  """Draws [epochs, edges, primitives] weights, all within `span`."""
-  first = None
-  series = weights.transpose(1, 0, 2)
-  for (source, target), table in zip(space.edges, series, strict=True):
+def _fill(half, grid, weights, space, high):
+  """Draws [epochs, edges, primitives] weights, of which `high` is the most."""
+  first, epochs = None, np.arange(1, len(weights) + 1)
+  tables = weights.transpose(1, 0, 2)
+  for (source, target), table in zip(space.edges, tables, strict=True):
     place = grid[target - space.inputs, source]
     panel = half.add_subplot(place, sharex=first, sharey=first)
     first = first or panel
     panel.set_title(
       f'{_name(source, space)} → {_name(target, space)}', fontsize=9, pad=3, y=1
     )
-    paint(panel, table, space.primitives, span)
+    styles = itertools.product(('-', ':'), _COLOURS)
+    for primitive, series in zip(space.primitives, table.T, strict=True):
+      style, colour = _NONE if primitive == 'none' else next(styles)
+      look = {'color': colour, 'ls': style, 'lw': 1.2, **figures.LAST}
+      panel.plot(epochs, series, label=primitive, clip_on=False, **look)
+    panel.set_ylim(0, 1.05 * high)
+    panel.tick_params(labelsize=8)
+    figures.open_axes(panel)
     panel.label_outer()  # as in a table: numbers at the left and below
     panel.set_xlim(0.5, len(weights) + 0.5)
     panel.xaxis.set_major_locator(
@@ -119,27 +110,3 @@ def _fill(half, grid, weights, space, paint, span):
 def _name(node: int, space: spaces.Space) -> str:
   before = space.inputs - node
   return f'$c_{{k-{before}}}$' if before > 0 else str(-before)
-
-
-def _lines(panel, weights, primitives, span):
-  """Draws [epochs, primitives] weights."""
-  epochs = np.arange(1, len(weights) + 1)
-  styles = itertools.product(('-', ':'), _COLOURS)
-  for primitive, series in zip(primitives, weights.T, strict=True):
-    style, colour = _NONE if primitive == 'none' else next(styles)
-    look = {'color': colour, 'ls': style, 'lw': 1.2, **figures.LAST}
-    panel.plot(epochs, series, label=primitive, clip_on=False, **look)
-  panel.set_ylim(0, 1.05 * span[1])
-  panel.tick_params(labelsize=8)
-  figures.open_axes(panel)
-
-
-def _heat(panel, weights, primitives, span):
-  """Draws [epochs, primitives] weights."""
-  if weights.shape[1] != len(primitives):
-    raise ValueError(f'{weights.shape[1]} weights for {len(primitives)} names')
-  extent = 0.5, len(weights) + 0.5, len(primitives) - 0.5, -0.5
-  look = {'cmap': 'Blues', 'clim': span, 'interpolation': 'nearest'}
-  panel.imshow(weights.T, extent=extent, aspect='auto', **look)
-  panel.set_yticks(range(len(primitives)), primitives)
-  panel.tick_params(labelsize=7, length=2)

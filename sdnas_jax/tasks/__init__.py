@@ -6,8 +6,6 @@ from sdnas_jax.tasks import search
 from sdnas_jax.tasks import study
 
 TASKS = {
-  'evaluate': evaluate,
-  'report': report,
-  'search': search,
-  'study': study,
+  **{'evaluate': evaluate, 'report': report},
+  **{'search': search, 'study': study},
 }

@@ -34,10 +34,8 @@ def search(config: ConfigDict) -> list[stages.Stage]:
   for one, two in itertools.pairwise(plan):
     nets = [s.config.model.to_dict() | dict(s.method.model) for s in (one, two)]
     before, now = (net.pop('partial', 1) for net in nets)
-    wider = two.carry == 'widened' and before >= now > 1
-    if two.carry != 'fresh' and (
-      nets[0] != nets[1] or not (wider or before == now)
-    ):
+    goes = before >= now > 1 if two.carry == 'widened' else before == now
+    if two.carry != 'fresh' and not (goes and nets[0] == nets[1]):
       raise errors.BadInput(
         f"stages[{two.number}] changes the model's shape, which no weights "
         "survive: set its carry to 'fresh'"

@@ -9,7 +9,6 @@ from ml_collections import ConfigDict
 from sdnas_jax import errors
 from sdnas_jax import parallel
 from sdnas_jax.analysis import truth
-from sdnas_jax.report import alphas
 from sdnas_jax.report import cells
 from sdnas_jax.report import figures
 from sdnas_jax.report import page
@@ -17,7 +16,6 @@ from sdnas_jax.runs import artifacts
 from sdnas_jax.runs import folder
 from sdnas_jax.spaces import published
 from sdnas_jax.spaces import space as spaces
-from sdnas_jax.spaces import SPACES
 from sdnas_jax.tasks import check
 from sdnas_jax.tasks import fields
 from sdnas_jax.tasks import rank
@@ -64,7 +62,7 @@ def write(workdir: pathlib.Path) -> None:
     'Result': _result(workdir, config),
     'Runs': _runs(workdir),
     'Cells': _cells(workdir),
-    'Alphas': _alphas(workdir, config),
+    'Alphas': _picture(workdir, 'alphas.png'),
     'Losses and accuracies': _curves(config, metrics),
     'Truth': _truth(config, metrics),
     'Ranking': _ranking(workdir, config),
@@ -149,14 +147,6 @@ def _drawn(genotype):
     words = f'{title}:\n{cells.text(cell)}'
     drawn.append((kind, cells.svg(cell, title, STARTS), words))
   return tuple(drawn)
-
-
-def _alphas(workdir, config):
-  history = artifacts.read_arrays(workdir / 'alphas.npz')
-  if history:
-    space = SPACES[config['space']]
-    picture = alphas.heat({kind: history[kind] for kind in space.kinds}, space)
-    yield 'image', picture, 'mixing weights of every edge over the epochs'
 
 
 def _curves(config, metrics):

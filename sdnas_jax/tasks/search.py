@@ -1,6 +1,7 @@
 """The search task: from a config to a genotype, its picture and its record."""
 
 import dataclasses
+import functools
 import math
 import pathlib
 import time
@@ -142,22 +143,20 @@ class Stage:
   def enter(self, before: search.State) -> search.State:
     """The first state of a later stage, from the last of the one before."""
     first = parallel.replicate(self.first())
-    state = first._replace(mask=before.mask, own=before.own)
+    shapes = functools.partial(jax.tree.map, np.shape)
+    for name in ('own', 'gradient', 'memory'):  # of another method or teacher?
+      old, new = getattr(before, name), getattr(first, name)
+      if shapes(old) != shapes(new):
+        before = before._replace(**{name: new})
     if self.carry == 'fresh':
-      return state
-    old, new = before.opt.inner_states, first.opt.inner_states
-    inner = {**new, 'alphas': old['alphas']}
-    state = state._replace(
-      params=before.params,
-      stats=before.stats,
-      memory=before.memory,
-      opt=first.opt._replace(inner_states=inner),
-    )
-    if self.carry in stages.ON:
-      state = state._replace(opt=before.opt, rates=before.rates)
+      return first._replace(mask=before.mask, own=before.own)
+    state = before._replace(step=first.step, epoch=first.epoch, sums=first.sums)
+    if self.carry == 'kept':
+      old, new = before.opt.inner_states, first.opt.inner_states
+      opt = first.opt._replace(inner_states={**new, 'alphas': old['alphas']})
+      state = state._replace(opt=opt, rates=first.rates)
     if self.carry == 'widened':
-      wide = widening.widened(widening.drawing(self.seed), state, first)
-      state = parallel.replicate(wide)
+      state = parallel.replicate(widening.widened(state, first, self.seed))
     return state
 
 

@@ -46,7 +46,7 @@ def test_a_state_is_widened_whole(space, monkeypatch):
     opt=optax.tree_utils.tree_set(before.opt, trace=momenta),
     stats=numbered(before.stats, 1),
   )
-  wide = widening.widened(widening.drawing(3), before, after)
+  wide = widening.widened(before, after, seed=3)
   shapes = lambda tree: jax.tree.map(np.shape, tree)  # noqa: E731
   assert shapes(wide) == shapes(after)
   got = wide.params['weights']
@@ -67,7 +67,7 @@ def test_a_state_is_widened_whole(space, monkeypatch):
       own = tuple(slice(0, n) for n in x.shape)
       np.testing.assert_array_equal(new[own], x)
   assert grown > 10
-  again = widening.widened(widening.drawing(3), before, after)
+  again = widening.widened(before, after, seed=3)
   jax.tree.map(np.testing.assert_array_equal, again, wide)
 
 
@@ -86,7 +86,7 @@ def test_what_follows_a_copy_takes_the_same_copies():
     params=before.params | {'weights': numbered(before.params['weights'], 1)},
     stats=numbered(before.stats, 1),
   )
-  wide = widening.widened(widening.drawing(5), before, after)
+  wide = widening.widened(before, after, seed=5)
   for cell, source in itertools.product(range(3), range(3)):
     own, stats = (
       tree[f'cell{cell}'][f'from{source}']['mixed']

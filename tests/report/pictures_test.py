@@ -3,9 +3,7 @@
 import numpy as np
 import pytest
 
-from sdnas_jax.report import alphas
 from sdnas_jax.report import figures
-from sdnas_jax.spaces import darts
 
 
 def landscape(seed):
@@ -79,21 +77,3 @@ def test_every_architecture_ranked_is_a_dot_and_its_skips_the_colour(drawn):
     np.testing.assert_array_equal(dots.get_array(), part[:, 2])
   colours = {tuple(c) for c in drawn[0].axes[0].collections[0].get_facecolor()}
   assert len(colours) == 7
-
-
-def test_every_weight_of_the_darts_space_is_a_cell_of_its_heat_map(drawn):
-  rng = np.random.default_rng(0)
-  tables = {
-    k: rng.normal(size=(4, *darts.SPACE.shape)) for k in ('normal', 'reduce')
-  }
-  alphas.heat(tables, darts.SPACE)
-  for part, kind in zip(drawn[0].subfigs, tables, strict=True):
-    powers = np.exp(tables[kind])
-    weights = powers / powers.sum(axis=-1, keepdims=True)
-    for edge, panel in enumerate(part.axes):
-      (shown,) = panel.images
-      np.testing.assert_allclose(shown.get_array(), weights[:, edge].T)
-      assert shown.get_extent() == [0.5, 4.5, 7.5, -0.5]
-    assert edge == 13
-    names = [label.get_text() for label in part.axes[0].get_yticklabels()]
-    assert tuple(names) == darts.SPACE.primitives

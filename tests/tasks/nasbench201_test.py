@@ -11,7 +11,6 @@ from sdnas_jax import errors
 from sdnas_jax.analysis import nasbench201 as table
 from sdnas_jax.analysis import truth
 from sdnas_jax.data import sources
-from sdnas_jax.report import alphas
 from sdnas_jax.runs import artifacts
 from sdnas_jax.spaces import nasbench201 as cells
 from sdnas_jax.spaces import published
@@ -77,9 +76,6 @@ def test_its_report_draws_the_cell_the_alphas_and_the_truth(searched):
   for picture in ('cell.svg', 'alphas.png'):
     assert (searched / picture).stat().st_size > 1000
   assert not (searched / 'normal.svg').exists()
-  history = artifacts.read_arrays(searched / 'alphas.npz')
-  heat = alphas.heat({'cell': history['cell']}, cells.SPACE)
-  assert heat.startswith(b'\x89PNG')
 
 
 def test_a_search_resumes_and_says_where_its_truth_is_from(searched, capsys):
