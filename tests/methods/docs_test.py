@@ -1,11 +1,16 @@
-"""The page 'Add your method', followed as a reader would."""
+"""The page 'Add your method', followed as a reader would; what it says."""
 
+import inspect
 import os
 import pathlib
 import re
 import shutil
 import subprocess
 import sys
+
+import pytest
+
+from sdnas_jax.methods import METHODS
 
 ROOT = pathlib.Path(__file__).parent.parent.parent
 SCRIPT = """
@@ -53,3 +58,9 @@ def test_the_method_of_the_page_is_added_and_runs(tmp_path):
   assert done.returncode == 0, done.stderr
   assert 'supernet_parameters' in done.stdout
   assert (tmp_path / 'runs/entropy/plan.json').exists()
+
+
+@pytest.mark.parametrize('name', METHODS)
+def test_a_method_is_a_file_of_that_name_under_60_lines(name):
+  path = pathlib.Path(inspect.getfile(METHODS[name]))
+  assert path.stem == name and len(path.read_text().splitlines()) < 60

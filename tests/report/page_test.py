@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from configs import search_digits
+from sdnas_jax.report import alphas
 from sdnas_jax.report import cells
 from sdnas_jax.report import page
 from sdnas_jax.runs import artifacts
@@ -41,10 +42,13 @@ def folder(tmp_path_factory):
     seen = ('', 0.03125, 0.5)[n]
     row |= {'dominant_eigenvalue': seen, 'sharpness': seen, 'gap': seen}
   artifacts.write_rows(path / 'metrics.csv', rows)
-  rng = np.random.default_rng(0)
-  alphas = rng.normal(size=(2, 3, *darts.SPACE.shape))
-  history = {'epoch': np.arange(3), 'normal': alphas[0], 'reduce': alphas[1]}
-  artifacts.write_arrays(path / 'alphas.npz', history)
+  tables = np.random.default_rng(0).normal(size=(2, 3, *darts.SPACE.shape))
+  history = {'normal': tables[0], 'reduce': tables[1]}
+  picture = alphas.draw(history, darts.SPACE)
+  artifacts.write(path / 'alphas.png', picture)
+  artifacts.write_arrays(
+    path / 'alphas.npz', {'epoch': np.arange(3), **history}
+  )
   artifacts.write_lines(path / 'genotypes.jsonl', CELLS)
   artifacts.write_json(path / 'genotype.json', CELLS[-1])
   result = {'valid_accuracy': 0.6875, 'parameters': 1234567}
