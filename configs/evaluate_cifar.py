@@ -26,6 +26,9 @@ def get_config() -> ConfigDict:
   data.name = 'cifar10'
   data.dir = ''  # '': TFDS_DATA_DIR, or TFDS's own default
   data.examples = 0  # 0: all; else the first so many training images
+  data.order = (
+    'auto'  # own data by class; 'file': as benchmarks come; 'classes'
+  )
   data.holdout = 0  # the last so many are the test; 0: the data set's own test
   data.pad = 4
   data.flip = True

@@ -27,6 +27,9 @@ def get_config() -> ConfigDict:
   data.name = 'cifar10'
   data.dir = ''  # '': TFDS_DATA_DIR, or TFDS's own default
   data.examples = 0  # 0: all; else the first so many
+  data.order = (
+    'auto'  # own data by class; 'file': as benchmarks come; 'classes'
+  )
   data.shared = False  # both groups train on all, as in searches on one level
   data.pad = 4
   data.flip = True

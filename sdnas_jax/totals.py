@@ -14,18 +14,23 @@ NEVER = jnp.iinfo(jnp.int32).max
 class Totals(NamedTuple):
   """Over the rows of an epoch, or of a part of it."""
 
-  rows: jax.Array
+  rows: jax.Array  # int32, as what is counted
   loss: jax.Array  # cross-entropy, of the logits alone
   distill: jax.Array  # the distillation's term
+  rest: dict[str, jax.Array]  # what float32 rounded off these two, to be added
   top1: jax.Array  # rows whose label comes first
   top5: jax.Array  # ... is among the first five
-  diverged: jax.Array  # int32, first step whose loss or update was not finite
+  diverged: jax.Array  # first step whose loss or update was not finite
 
 
 def zero() -> Totals:
   """The sums of nothing."""
-  sums = (jnp.zeros(()) for _ in range(5))  # apart, as a donated state must be
-  return Totals(*sums, diverged=jnp.full((), NEVER, jnp.int32))
+  # Apart, as a donated state must be.
+  rows, top1, top5 = (jnp.zeros((), jnp.int32) for _ in range(3))
+  loss, distill, *rest = (jnp.zeros(()) for _ in range(4))
+  rest = dict(zip(('loss', 'distill'), rest, strict=True))
+  never = jnp.full((), NEVER, jnp.int32)
+  return Totals(rows, loss, distill, rest, top1, top5, never)
 
 
 def cross_entropy(
@@ -54,19 +59,30 @@ def count(
   distill: jax.Array | float = 0.0,
 ) -> Totals:
   """Adds a batch, and notes the step if its loss is not finite."""
-  rows = jnp.sum(batch.present)
+  rows = jnp.sum(batch.present, dtype=jnp.int32)
   own = jnp.take_along_axis(logits, batch.label[:, None], axis=-1)
   # What ties or is no number comes first, so that it never counts as right.
   ahead = jnp.sum(~(logits < own), axis=-1) - 1
-  added = Totals(
+
+  def right(first):
+    return jnp.sum((ahead < first) & batch.present, dtype=jnp.int32)
+
+  added = sums._replace(
     rows=sums.rows + rows,
-    loss=sums.loss + rows * loss,
-    distill=sums.distill + rows * distill,
-    top1=sums.top1 + jnp.sum((ahead < 1) & batch.present),
-    top5=sums.top5 + jnp.sum((ahead < 5) & batch.present),
-    diverged=sums.diverged,
+    top1=sums.top1 + right(1),
+    top5=sums.top5 + right(5),
   )
+  for name, value in (('loss', loss), ('distill', distill)):
+    added = _add(added, name, rows * value)
   return watch(added, loss + distill, step)
+
+
+def _add(sums, name, value):
+  """Kahan's sum: after a million batches as exact as after one."""
+  old, value = getattr(sums, name), value + sums.rest[name]
+  new = old + value
+  rest = {**sums.rest, name: value - (new - old)}
+  return sums._replace(rest=rest, **{name: new})
 
 
 def watch(sums: Totals, value: jax.Array, step: jax.Array) -> Totals:

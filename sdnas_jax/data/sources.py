@@ -9,22 +9,27 @@ or, without touching the code, a file written by
 """
 
 from collections.abc import Callable
+from collections.abc import Mapping
 import contextlib
 import functools
+import hashlib
+import math
 import os
 import socket
 from typing import Any
 from typing import NamedTuple
 import urllib.request
-import zipfile
 
 import numpy as np
 
 from sdnas_jax import errors
 from sdnas_jax import tf
+from sdnas_jax.data import npz
+from sdnas_jax.data import split
 
 CIFAR_HOST = 'www.cs.toronto.edu'
 IMAGENET_HOST = 'www.image-net.org'
+PIXEL = 1 / 255  # the least deviation of a channel
 
 
 class Source(NamedTuple):
@@ -41,6 +46,8 @@ class Source(NamedTuple):
   # Instead, where they are too many to hold: part, first, last, seed to shuffle
   # files by, if any -> a tf.data.Dataset of {'image': JPEG, 'label': integer}.
   stream: Callable[[str, int, int, int | None], Any] | None = None
+  own: bool = False  # a user's, of any order: not a benchmark
+  note: str = ''  # what its user should know
 
 
 def cifar(name: str, classes: int, mean, std, folder: str) -> Source:
@@ -180,18 +187,15 @@ def digits(folder: str) -> Source:
 
 def arrays(folder: str) -> Source:
   """A .npz file with `images` uint8 [N, H, W, C] and `labels` [N]."""
+  names = 'images', 'labels'
   try:
-    with open(folder, 'rb') as handle, np.load(handle) as file:
-      images, labels = file['images'], file['labels']
-  except (
-    *(OSError, KeyError, ValueError, TypeError, EOFError),
-    zipfile.BadZipFile,
-  ) as error:
+    found = npz.read(folder, names)
+  except (OSError, ValueError) as error:
     raise errors.BadInput(
       f'cannot read images and labels from {folder!r} ({error}); point '
       '--config.data.dir at a file written by np.savez(path, images=, labels=)'
     ) from error
-  return from_arrays(images, labels)
+  return from_arrays(*(found[name] for name in names))
 
 
 def from_arrays(images: np.ndarray, labels: np.ndarray) -> Source:
@@ -205,31 +209,86 @@ def from_arrays(images: np.ndarray, labels: np.ndarray) -> Source:
   if images.dtype != np.uint8 or images.ndim != 4 or not images.size:
     raise errors.BadInput(
       'images must be uint8 [N, height, width, channels], not '
-      f'{images.dtype} {list(images.shape)}: rescale or reshape them'
+      f'{images.dtype} {list(images.shape)}: {_mended(images, labels)}'
+    )
+  if mended := _turned(images.shape, len(labels)):
+    raise errors.BadInput(
+      f'images {list(images.shape)} look as if their axes were not [N, height, '
+      f'width, channels]: {mended} would mend that'
     )
   if labels.shape != images.shape[:1] or labels.dtype.kind not in 'iu':
     raise errors.BadInput(
       f'labels must be integers [{len(images)}], one an image, not '
       f'{labels.dtype} {list(labels.shape)}'
     )
-  if labels.min() < 0 or labels.max() >= len(labels):
+  used = np.unique(labels)
+  if len(used) < 2:
     raise errors.BadInput(
-      f'labels must count the classes from 0, but they span '
-      f'[{labels.min()}, {labels.max()}] over {len(labels)} images: number '
-      'the classes 0, 1, 2 ...'
+      f'all labels are {used[0]}: with one class there is nothing to learn'
     )
-  pixels = images.reshape(-1, images.shape[-1]) / np.float32(255)
+  if not np.array_equal(used, np.arange(len(used))):
+    raise errors.BadInput(
+      f'the {len(used)} classes must be numbered from 0 on without gaps, but '
+      f'labels lie in [{used[0]}, {used[-1]}]: number them anew, as '
+      'np.unique(labels, return_inverse=True)[1] does'
+    )
+  mean, std = moments(images)
+  flat = [n for n, x in enumerate(std) if x < PIXEL]
   return Source(
     len(images),
     0,
     images.shape[1:],
-    int(labels.max()) + 1,
-    tuple(pixels.mean(0).tolist()),
-    tuple(np.maximum(pixels.std(0), 1e-6).tolist()),
+    len(used),
+    mean,
+    tuple(max(x, PIXEL) for x in std),
     lambda part: (images, labels.astype(np.int32)),
+    own=True,
+    note=f'channel {", ".join(map(str, flat))} of the images is (nearly) the '
+    'same in all pixels: leave it out'
+    if flat
+    else '',
   )
 
 
+def moments(images: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
+  """Each channel's mean and deviation, pixels in [0, 1], to the last digit.
+
+  From counts of the 256 values, for float32 sums over millions of pixels stop
+  growing.
+  """
+  channels, value = images.shape[-1], np.arange(256)
+  counts = np.zeros((channels, 256), np.int64)
+  for block in np.array_split(images, -(-images.size // 2**24)):
+    for n in range(channels):
+      counts[n] += np.bincount(block[..., n].ravel(), minlength=256)
+  mean, std = [], []
+  for own in counts.astype(object):  # whole numbers of any size
+    n, first, second = own.sum(), own @ value, own @ value**2
+    mean.append(first / (255 * n))
+    std.append(math.sqrt(n * second - first**2) / (255 * n))
+  return tuple(mean), tuple(std)
+
+
+def _mended(images, labels):
+  """What would make arrays of another type or rank images."""
+  if images.ndim == 3 and images.dtype == np.uint8:
+    return 'images[..., None] has a channel'
+  if images.dtype.kind == 'f' and images.ndim == 4:
+    return 'np.uint8(np.round(255 * images)) mends numbers in [0, 1]'
+  return 'rescale or reshape them'
+
+
+def _turned(shape, labels):
+  """The transposition that makes images of a suspicious shape."""
+  few = 1, 2, 3, 4  # channels
+  if shape[0] != labels and shape[3] == labels:
+    return 'images.transpose(3, 0, 1, 2)'
+  if shape[1] in few and shape[3] not in few:
+    return 'images.transpose(0, 2, 3, 1)'
+  return ''
+
+
+ORDERS = 'auto', 'file', 'classes'
 # The constants of DARTS's code for CIFAR-10.
 SOURCES: dict[str, Callable[[str], Source]] = {
   'arrays': arrays,
@@ -255,6 +314,27 @@ SOURCES: dict[str, Callable[[str], Source]] = {
 }
 
 
+def told(source: Source, *parts: tuple[np.ndarray, np.ndarray]) -> dict:
+  """What a run records of its data, by which they are known again.
+
+  `parts` are the images and labels that it sees, in its order.
+  """
+  fields = 'shape', 'classes', 'mean', 'std', 'examples', 'tests'
+  seen = hashlib.blake2b(digest_size=8)
+  for x in (x for part in parts for x in part):
+    seen.update(f'{x.dtype}{x.shape}'.encode())
+    seen.update(np.ascontiguousarray(x))
+  found = {name: getattr(source, name) for name in fields}
+  return found | {'digest': seen.hexdigest() if parts else ''}
+
+
+def recalled(fields: Mapping[str, Any]) -> Source:
+  """The source of such a record, of which no image can be loaded."""
+  known = {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
+  known.pop('digest')
+  return Source(**known, load=None)
+
+
 def find(name: str, folder: str) -> Source:
   """The source of that name; `folder` is where it looks, '' its default."""
   errors.pick('data set', name, SOURCES)
@@ -262,15 +342,27 @@ def find(name: str, folder: str) -> Source:
 
 
 def load(
-  source: Source, examples: int, part: str = 'train'
+  source: Source,
+  examples: int,
+  part: str = 'train',
+  order: str = 'auto',
+  seed: int = 0,
 ) -> tuple[np.ndarray, np.ndarray]:
   """Loads a part's first `examples`, and checks what the source delivers.
+
+  Args:
+    order: one of ORDERS: 'file', as they come; 'classes', shuffled by the seed
+      so that every beginning has its share of every class; 'auto', that for a
+      user's own data, and for benchmarks the first.
 
   Raises:
     BadInput: if the images' shape or type, or a label, is not as declared.
   """
   images, labels = source.load(part)
-  images, labels = images[:examples], labels[:examples]
+  index = slice(None)
+  if order == 'classes' or (order == 'auto' and source.own):
+    index = split.stratified(labels, seed)
+  images, labels = images[index][:examples], labels[index][:examples]
   if images.dtype != np.uint8 or images.shape != (examples, *source.shape):
     raise errors.BadInput(
       f'the images are {images.dtype} {list(images.shape)}, but uint8 '

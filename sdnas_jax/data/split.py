@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from sdnas_jax import parallel
 from sdnas_jax.data import augment
@@ -28,6 +29,32 @@ class Batch(NamedTuple):
   label: jax.Array  # int32 [B]
   index: jax.Array  # int32 [B], in the half; in its host's order of a stream
   present: jax.Array  # bool [B], false for padding
+
+
+def stratified(labels: np.ndarray, seed: int) -> np.ndarray:
+  """An order of which every beginning has its share of every class, +-1.
+
+  A class's n examples, shuffled, stand at 1/2n, 3/2n, ... of the way.
+  """
+  rng = np.random.default_rng((seed, 4))
+  shuffled = rng.permutation(len(labels))  # among equals too
+  own, place = labels[shuffled], np.empty(len(labels))
+  for label in np.unique(own):
+    members = np.flatnonzero(own == label)
+    place[members] = (np.arange(len(members)) + 0.5) / len(members)
+  return shuffled[np.argsort(place, kind='stable')]
+
+
+def lacking(part: str, labels: np.ndarray, classes: int) -> str:
+  """A sentence on the classes that a part of the data lacks; '' if none."""
+  absent = np.flatnonzero(np.bincount(labels, minlength=classes) == 0)
+  if not len(absent):
+    return ''
+  named = ', '.join(map(str, absent[:5])) + ', ...' * (len(absent) > 5)
+  return (
+    f'the {part} images lack {len(absent)} of {classes} classes ({named}): '
+    'their order in the file may be by class; see --config.data.order'
+  )
 
 
 def batches(examples: int, batch_size: int) -> int:

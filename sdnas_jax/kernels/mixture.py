@@ -75,8 +75,8 @@ def _stacked(x, p):
 def _forward(p, bias, z, share, alive, epsilon, native):
   some = alive.reshape(len(z), -1).any(axis=1)
   mean, square = moments(z, share, some, native)
-  var = square - mean * mean
-  scale = lax.rsqrt(jnp.maximum(var, 0.0) + epsilon)
+  var = jnp.maximum(square - mean * mean, 0.0)  # below 0 by rounding alone
+  scale = lax.rsqrt(var + epsilon)
   mixed = mix(p, z, mean, scale, alive, native)
   mixed = mixed if bias is None else mixed + bias
   return (mixed, mean, var), (p, bias is None, z, share, mean, scale, alive)

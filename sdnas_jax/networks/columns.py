@@ -64,7 +64,8 @@ def beside(
     k: output channel c is input channel (c mod k) C/k + c div k.
   """
   rest = rest if stride == 1 else largest(rest)
-  rest = p.astype(rest.dtype)[:, None, None, None, None] * rest
+  # A weight in bfloat16 would not see most of an optimiser's steps.
+  rest = (p[:, None, None, None, None] * rest).astype(y.dtype)
   both = jnp.concatenate([y, rest], axis=-1)
   order = np.arange(both.shape[-1]).reshape(k, -1).T.ravel()
   return both[..., order]

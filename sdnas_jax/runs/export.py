@@ -28,4 +28,11 @@ def stablehlo(net: nn.Module, variables: Tree, source: sources.Source) -> bytes:
 
   shape = export.symbolic_shape(f'batch, {", ".join(map(str, source.shape))}')
   images = jax.ShapeDtypeStruct(shape, jnp.uint8)
-  return export.export(jax.jit(call), platforms=PLATFORMS)(images).serialize()
+  # Else the bytes would tell from which lines of the program it was called.
+  kept = jax.config.jax_traceback_in_locations_limit
+  jax.config.update('jax_traceback_in_locations_limit', 0)
+  try:
+    made = export.export(jax.jit(call), platforms=PLATFORMS)(images)
+  finally:
+    jax.config.update('jax_traceback_in_locations_limit', kept)
+  return made.serialize()

@@ -73,10 +73,8 @@ def _free(given, prefix=''):
     'rank.batches',
   ):
     yield f'{prefix}{name}'
-  # A TFDS data set is the same wherever it lies; a file of arrays is not.
-  if given.get('data', {}).get('name') != 'arrays':
-    yield f'{prefix}data.dir'
   # A file may be named by another path; what is in it is compared elsewhere.
+  yield f'{prefix}data.dir'
   if str(given.get('genotype')).endswith('.json'):
     yield f'{prefix}genotype'
   for name in ('search', 'evaluate'):
@@ -84,19 +82,36 @@ def _free(given, prefix=''):
       yield from _free(given[name], f'{prefix}{name}.')
 
 
-def claim(workdir: pathlib.Path, config: ConfigDict) -> None:
-  """Makes the folder that of a run of this config, unless it is."""
+def claim(
+  workdir: pathlib.Path, config: ConfigDict, data: dict[str, Any] | None = None
+) -> None:
+  """Makes the folder that of a run of this config and data, unless it is.
+
+  Raises:
+    BadInput: it is that of a run on other data.
+  """
   path = workdir / 'config.json'
-  if not parallel.leads() or path.exists():
+  data = json.loads(json.dumps(data))
+  if path.exists():
+    known = about(workdir).get('data')
+    odd = [k for k in known or () if data and known[k] != data.get(k)]
+    if odd:
+      raise errors.BadInput(
+        f'{workdir} holds a run on other data ({odd[0]} was {known[odd[0]]}, '
+        f'not {data.get(odd[0])}): give it those, or choose another --workdir'
+      )
+    return
+  if not parallel.leads():
     return
   artifacts.folder(workdir)
-  about = {
+  versions = {name: importlib.metadata.version(name) for name in PACKAGES}
+  record = {
     'config': config.to_dict(),
-    'versions': {name: importlib.metadata.version(name) for name in PACKAGES},
+    'data': data,
+    'versions': {**versions, 'python': platform.python_version()},
     'devices': [f'{d.platform}: {d.device_kind}' for d in jax.devices()],
   }
-  about['versions']['python'] = platform.python_version()
-  artifacts.write_json(path, about)
+  artifacts.write_json(path, record)
 
 
 def plan(workdir: pathlib.Path, sizes: dict[str, int]) -> None:

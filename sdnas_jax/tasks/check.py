@@ -47,12 +47,17 @@ def _stage(stage, known):
   """The same for one stage."""
   config, epochs = stage.config, stage.total
   given = fields.networks(config, known, free=('options.',))
-  warmup, points = config.distill.warmup, config.sharpness.landscape
-  if config.distill.weight and warmup > epochs:
-    raise errors.BadInput(
-      f'distill.warmup ({warmup}) is longer than the run ({epochs} epochs): '
-      'lower it, or set --config.distill.weight=0 for plain DARTS'
-    )
+  _schedule(config.weights, epochs)
+  term, points = config.distill, config.sharpness.landscape
+  late = {'warmup': term.warmup}
+  if term.teacher == 'lag':  # whose first word is that old
+    late['teachers'] = term.teachers
+  for name, first in late.items():
+    if term.weight and first >= epochs:
+      raise errors.BadInput(
+        f'distill.{name} ({first}) leaves none of the {epochs} epochs to '
+        'distil: lower it, or set --config.distill.weight=0 for plain DARTS'
+      )
   if config.alphas.warmup >= epochs:
     raise errors.BadInput(
       f'alphas.warmup ({config.alphas.warmup}) leaves none of the {epochs} '
@@ -70,6 +75,21 @@ def _stage(stage, known):
 def evaluate(config: ConfigDict) -> None:
   """The same for the training of a derived network."""
   fields.networks(config, fields.EVALUATE)
+  _schedule(config.weights, config.epochs)
+
+
+def _schedule(weights, epochs):
+  """Refuses learning rates that never come to what was asked for."""
+  if weights.warmup > epochs:
+    raise errors.BadInput(
+      f'weights.warmup ({weights.warmup}) is longer than the {epochs} epochs, '
+      'so that weights.lr is never reached: lower it'
+    )
+  if weights.lr_min > weights.lr:
+    raise errors.BadInput(
+      f'weights.lr_min ({weights.lr_min}) is above weights.lr ({weights.lr}): '
+      'lower it'
+    )
 
 
 def sizes(config: ConfigDict, source: sources.Source, devices: int) -> int:

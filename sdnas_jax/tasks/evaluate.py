@@ -72,9 +72,11 @@ def run(config: ConfigDict, workdir: pathlib.Path, dry_run: bool) -> None:
   print(f'{jax.device_count()} x {jax.devices()[0].device_kind}', end='; ')
   print(f'{source.classes} classes, {sizes[0]} + {sizes[1]} examples')
   print(f'{plan["parameters"]:,} parameters, {plan["macs"]:,} multiply-adds')
+  print(source.note, end='\n' if source.note else '')
 
-  data = feed.images(source, *sizes, config.data.holdout)
-  folder.claim(workdir, config)
+  how = config.data.holdout, config.data.order, config.seed
+  data, record = feed.images(source, *sizes, *how)
+  folder.claim(workdir, config, record)
   if parallel.leads():
     artifacts.write_json(workdir / 'genotype.json', genotype.fields)
   kept = checkpoints.Checkpoints(workdir / 'checkpoints')
@@ -91,10 +93,12 @@ def run(config: ConfigDict, workdir: pathlib.Path, dry_run: bool) -> None:
     images = state, source, data, config.seed, setup
     state = _train(setup, images, sizes, log, kept, pace)
   if parallel.leads():
+    _conclude(config, workdir, genotype, plan, log)
     variables = jax.device_get(_variables(state))
     exported = export.stablehlo(setup.net, variables, source)
     artifacts.write(workdir / 'network.stablehlo', exported)
-    _conclude(config, workdir, genotype, plan, log)
+    report.write(workdir)
+    print(artifacts.listing(workdir))
   print(f'peak memory {malloc.peak():.2f} GB')
 
 
@@ -137,18 +141,18 @@ def load(workdir: pathlib.Path) -> tuple[nn.Module, Tree]:
     BadInput: the folder holds no such run, or one without a checkpoint.
   """
   try:
-    config = ConfigDict(folder.about(workdir)['config'])
+    about = folder.about(workdir)
+    config, source = ConfigDict(about['config']), about['data']
     check.evaluate(config)
+    source = sources.recalled(source)
   except (ValueError, KeyError, TypeError, AttributeError) as error:
     raise errors.BadInput(
       f'{workdir} holds no trained network ({error}): give the --workdir of an '
       'evaluation'
     ) from error
   genotype = published.find(str(workdir / 'genotype.json'))
-  source = sources.find(config.data.name, config.data.dir)
-  sizes = check.parts(config, source, 1)
   setup = assemble(config, genotype, source)
-  _, shapes = _plan(config, setup, source, sizes)
+  shapes = sizing.shapes(setup.net, source.shape)
   kept = checkpoints.Checkpoints(workdir / 'checkpoints')
   like = jax.eval_shape(functools.partial(_first, setup, shapes, config.seed))
   state = kept.latest(like)
@@ -261,7 +265,6 @@ def _conclude(config, workdir, genotype, plan, log):
   artifacts.write_json(workdir / 'result.json', result)
   picture = figures.curves(log.rows, figures.TRAINING)
   artifacts.write(workdir / 'curves.png', picture)
-  report.write(workdir)
   print(f'\ntest error {result["test_error"]:.2%}, ', end='')
   print(f'among the first five {result["test_error_top5"]:.2%}', end='; ')
-  print(f'{result["seconds"]:.0f} s\n\n{artifacts.listing(workdir)}')
+  print(f'{result["seconds"]:.0f} s\n')

@@ -29,12 +29,18 @@ class Feed(NamedTuple):
 
 
 def images(
-  source: sources.Source, train: int, test: int, held: int
-) -> tuple[Any, Any]:
+  source: sources.Source,
+  train: int,
+  test: int,
+  held: int,
+  order: str = 'auto',
+  seed: int = 0,
+) -> tuple[tuple[Any, Any], dict[str, Any]]:
   """The images to train and to test on: on the device, or where to read them.
 
-  Training takes the first `train` images. The `test` ones are the `held` that
-  follow, or, with 0 held, of the source's own test part.
+  Training takes the first `train` images in an order of `sources.load`. The
+  `test` ones are the `held` that follow, or, with 0 held, of the source's own
+  test part. With them comes what is recorded of them.
   """
   if source.stream is not None:
     part, begin = ('train', train) if held else ('test', 0)
@@ -44,13 +50,17 @@ def images(
     )
     for span in spans:
       source.stream(*span, None)  # a missing one is noticed now
-    return spans
-  images, labels = sources.load(source, train + held)
+    return spans, sources.told(source)
+  images, labels = sources.load(source, train + held, 'train', order, seed)
   ours = split.Split(images[:train], labels[:train])
   theirs = split.Split(images[train:], labels[train:])
   if not held:
     theirs = split.Split(*sources.load(source, test, 'test'))
-  return parallel.replicate(ours), parallel.replicate(theirs)
+  for part, own in (('training', ours), ('test', theirs)):
+    if told := split.lacking(part, own.labels, source.classes):
+      print(told)
+  record = sources.told(source, ours, theirs)
+  return (parallel.replicate(ours), parallel.replicate(theirs)), record
 
 
 def ready(

@@ -11,6 +11,7 @@ from sdnas_jax import errors
 from sdnas_jax.bilevel import distill
 from sdnas_jax.bilevel import optimizers
 from sdnas_jax.bilevel import rules
+from sdnas_jax.data import sources
 from sdnas_jax.kernels import build
 from sdnas_jax.kernels import separable
 from sdnas_jax.runs import artifacts
@@ -30,6 +31,7 @@ COMMON = {
   'data.name': (str, None),
   'data.dir': (str, None),
   'data.examples': (int, WHOLE),
+  'data.order': (str, sources.ORDERS),
   'data.pad': (int, WHOLE),
   'data.flip': (bool, None),
   'data.cutout': (int, WHOLE),

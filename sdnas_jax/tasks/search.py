@@ -75,13 +75,17 @@ def run(config: ConfigDict, workdir: pathlib.Path, dry_run: bool) -> None:
   folder.enter(workdir, config)
   print(f'{jax.device_count()} x {jax.devices()[0].device_kind}', end='; ')
   print(f'{source.classes} classes, {halves[0]} + {halves[1]} examples')
-  if note := truth.note(config.space, config.data.name):
-    print(note)
+  for note in (source.note, truth.note(config.space, config.data.name)):
+    print(note, end='\n' if note else '')
   print(sizing.overview(sizing.parts(stages[0].shapes['params'])), flush=True)
 
-  images, labels = sources.load(source, examples)
-  folder.claim(workdir, config)
+  how = config.data.order, config.seed
+  images, labels = sources.load(source, examples, 'train', *how)
+  folder.claim(workdir, config, sources.told(source, (images, labels)))
   ours, theirs = slice(halves[0]), slice(examples - halves[1], None)
+  for part, own in (('training', ours), ('validation', theirs)):
+    if told := split.lacking(part, labels[own], source.classes):
+      print(told)
   train = parallel.replicate(split.Split(images[ours], labels[ours]))
   valid = parallel.replicate(split.Split(images[theirs], labels[theirs]))
   reach = max(stage.method.reach for stage in plan)

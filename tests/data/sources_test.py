@@ -1,13 +1,18 @@
 """The sources, and what they refuse."""
 
+import io
+import json
 import os
 import pathlib
+import zipfile
 
 import numpy as np
 import pytest
 
 from sdnas_jax import errors
+from sdnas_jax.data import npz
 from sdnas_jax.data import sources
+from sdnas_jax.data import split
 
 
 def good(n=6):
@@ -34,10 +39,82 @@ def test_a_file_of_arrays_is_a_source(tmp_path):
   source = sources.find('arrays', str(tmp_path / 'mine.npz'))
   assert (source.examples, source.shape, source.classes) == (6, (4, 4, 3), 3)
   np.testing.assert_allclose(
-    source.mean, (images / 255).mean((0, 1, 2)), rtol=1e-5
+    source.mean, (images / 255).mean((0, 1, 2)), rtol=1e-12
   )
-  got, _ = sources.load(source, 4)
+  got, _ = sources.load(source, 4, order='file')
   np.testing.assert_array_equal(got, images[:4])
+
+
+def test_the_mean_of_many_pixels_is_exact():
+  """Where a float32 sum of 51 million stops growing."""
+  rng = np.random.default_rng(0)
+  images = rng.integers(0, 256, (50_000, 32, 32, 1), np.uint8)
+  images = np.concatenate([images, 255 - images], axis=-1)
+  source = sources.from_arrays(images, np.arange(50_000) % 10)
+  whole = images.astype(object)[:0].sum()  # Python's whole numbers
+  for channel in range(2):
+    values, counts = np.unique(images[..., channel], return_counts=True)
+    pairs = [*zip(values.tolist(), counts.tolist(), strict=True)]
+    n = sum(count for _, count in pairs)
+    mean = whole + sum(v * count for v, count in pairs) / n / 255
+    square = sum((v / 255 - mean) ** 2 * count for v, count in pairs) / n
+    assert source.mean[channel] == pytest.approx(mean, rel=1e-14)
+    assert source.std[channel] == pytest.approx(square**0.5, rel=1e-12)
+  assert sum(source.mean) == pytest.approx(1, rel=1e-14)
+
+
+def test_a_constant_channel_is_named_and_not_blown_up():
+  images, labels = good()
+  images = np.concatenate([images, np.full_like(images[..., :1], 255)], axis=-1)
+  source = sources.from_arrays(images, labels)
+  assert 'channel 3' in source.note
+  assert source.mean[3] == 1 and source.std[3] == 1 / 255
+  assert not sources.from_arrays(*good()).note
+
+
+@pytest.mark.parametrize('counts', [(50,) * 4, (3, 90, 7), (2, 2, 1000)])
+def test_own_data_sorted_by_class_are_split_by_class(counts):
+  labels = np.repeat(np.arange(len(counts)), counts)
+  images = np.zeros((len(labels), 2, 2, 1), np.uint8)
+  images[:, 0, 0, 0], images[:, 1, 1, 0] = labels % 256, 9
+  images[:, 0, 1, 0] = np.arange(len(labels)) % 251
+  source = sources.from_arrays(images, labels)
+  total = len(labels)
+  for seed in (0, 1):
+    got, own = sources.load(source, total, seed=seed)
+    np.testing.assert_array_equal(got[:, 0, 0, 0], own % 256)
+    rows = lambda x: sorted(map(bytes, x))  # noqa: E731
+    assert rows(got) == rows(images)
+    for part in (own[: total // 2], own[total // 2 :], own[: total // 5]):
+      share = np.bincount(part, minlength=len(counts)) / len(part)
+      expected = np.array(counts) / total
+      assert (np.abs(share - expected) * len(part) <= 1.5).all()
+    for half in (own[: total // 2], own[total // 2 :]):
+      assert split.lacking('half', half, len(counts)) == ''
+  other, _ = sources.load(source, total, seed=0)
+  assert not np.array_equal(got, other)
+  again, _ = sources.load(source, total, seed=1)
+  np.testing.assert_array_equal(got, again)
+  plain, _ = sources.load(source, total, order='file')
+  np.testing.assert_array_equal(plain, images)
+
+
+def test_a_part_that_lacks_classes_says_so():
+  said = split.lacking('validation', np.repeat([0, 2], 5), 4)
+  assert 'validation' in said and '2 of 4' in said and '1, 3' in said
+
+
+def test_the_same_data_are_known_by_their_content(tmp_path):
+  images, labels = good()
+  told = []
+  for name, x in (('a', images), ('b', images), ('c', images + 1)):
+    np.savez(tmp_path / f'{name}.npz', images=x, labels=labels)
+    source = sources.find('arrays', str(tmp_path / f'{name}.npz'))
+    told.append(sources.told(source, sources.load(source, 6)))
+  assert told[0] == told[1] and told[0]['digest'] != told[2]['digest']
+  known = sources.recalled(json.loads(json.dumps(told[0])))
+  assert (known.shape, known.classes) == ((4, 4, 3), 3)
+  assert known.mean == source._replace(mean=known.mean).mean
 
 
 @pytest.mark.parametrize(
@@ -48,7 +125,19 @@ def test_a_file_of_arrays_is_a_source(tmp_path):
     (lambda x, y: (x, y[:-1]), r'integers \[6\]'),
     (lambda x, y: (x, y + 0.5), 'float64'),
     (lambda x, y: (x, y - 1), 'from 0'),
-    (lambda x, y: (x, y + 10**9), 'number the classes'),
+    (lambda x, y: (x, y + 1), r'3 classes .* in \[1, 3\]'),
+    (lambda x, y: (x, y * 50), 'number them anew'),
+    (lambda x, y: (x, y + 10**9), 'number them anew'),
+    (lambda x, y: (x, 0 * y), 'one class'),
+    (lambda x, y: (x[..., 0], y), r'images\[\.\.\., None\]'),
+    (lambda x, y: (x / 255, y), 'np.round'),
+    # Other frameworks' layouts.
+    (
+      lambda x, y: (np.zeros((6, 1, 8, 8), np.uint8), y),
+      r'transpose\(0, 2, 3, 1\)',
+    ),
+    (lambda x, y: (x.transpose(0, 3, 1, 2).repeat(2, 3), y), 'transpose'),
+    (lambda x, y: (x.transpose(1, 2, 3, 0), y), r'transpose\(3, 0, 1, 2\)'),
   ],
 )
 def test_wrong_arrays_are_refused(spoil, says):
@@ -70,7 +159,7 @@ def test_a_source_must_deliver_what_it_declares(spoil, says):
   source = sources.from_arrays(images, labels)
   source = source._replace(load=lambda part: spoil(images, labels))
   with pytest.raises(errors.BadInput, match=says):
-    sources.load(source, 6)
+    sources.load(source, 6, order='file')
 
 
 def test_near_names_are_offered():
@@ -94,6 +183,46 @@ def test_a_single_array_is_no_traceback(tmp_path):
   np.save(tmp_path / 'mine.npy', np.zeros(3))
   with pytest.raises(errors.BadInput, match='cannot read images'):
     sources.find('arrays', str(tmp_path / 'mine.npy'))
+
+
+def archive(**members):
+  """The bytes of an npz of such members."""
+  data = io.BytesIO()
+  with zipfile.ZipFile(data, 'w') as file:
+    for name, content in members.items():
+      file.writestr(f'{name}.npy', content)
+  return data.getvalue()
+
+
+def test_an_array_larger_than_its_file_is_not_made(tmp_path):
+  """Nor is one of objects unpickled."""
+  head = io.BytesIO()
+  claim = {'descr': '|u1', 'fortran_order': False, 'shape': (10**15,)}
+  np.lib.format.write_array_header_1_0(head, claim)
+  objects = io.BytesIO()
+  np.save(objects, np.array([print], object), allow_pickle=True)
+  for content, says in ((head, 'shorter'), (objects, 'allow_pickle')):
+    (tmp_path / 'mine.npz').write_bytes(archive(images=content.getvalue()))
+    with pytest.raises(ValueError, match=says):
+      npz.read(tmp_path / 'mine.npz')
+
+
+def test_mutated_archives_raise_what_is_documented(tmp_path):
+  data, rng = io.BytesIO(), np.random.default_rng(0)
+  images, labels = good()
+  np.savez_compressed(data, images=images, labels=labels)
+  whole, path = np.frombuffer(data.getvalue(), np.uint8), tmp_path / 'mine.npz'
+  refused = 0
+  for _ in range(400):
+    end = rng.choice([len(whole), rng.integers(1, len(whole))], p=[0.9, 0.1])
+    bad = whole[:end].copy()
+    bad[rng.integers(0, len(bad), rng.integers(0, 9))] = rng.integers(256)
+    path.write_bytes(bad.tobytes())
+    try:
+      npz.read(path, ('images', 'labels'))
+    except ValueError:
+      refused += 1
+  assert 100 < refused < 400
 
 
 CIFAR = pathlib.Path(os.environ.get('TFDS_DATA_DIR', '/nowhere')) / 'cifar10'
