@@ -5,6 +5,7 @@ rest the alphas (DARTS). A batch is an array of indices into a half; an index
 equal to the half's length only pads the batch.
 """
 
+import textwrap
 from typing import NamedTuple
 
 import jax
@@ -51,9 +52,10 @@ def lacking(part: str, labels: np.ndarray, classes: int) -> str:
   if not len(absent):
     return ''
   named = ', '.join(map(str, absent[:5])) + ', ...' * (len(absent) > 5)
-  return (
+  return textwrap.fill(
     f'the {part} images lack {len(absent)} of {classes} classes ({named}): '
-    'their order in the file may be by class; see --config.data.order'
+    'their order in the file may be by class; see --config.data.order',
+    width=79,
   )
 
 
@@ -83,7 +85,12 @@ def sample(key: jax.Array, half: Split, batch_size: int) -> jax.Array:
 
 
 def gather(half: Split, index: jax.Array) -> Batch:
-  """A batch as it lies in memory, split over the devices."""
+  """A batch as it lies in memory, split over the devices.
+
+  It is padded to a number of rows that they can share.
+  """
+  more = -len(index) % parallel.mesh().size
+  index = jnp.pad(index, (0, more), constant_values=len(half.labels))
   index = parallel.split(index)
   image = half.images.at[index].get(mode='clip')
   label = half.labels.at[index].get(mode='clip')

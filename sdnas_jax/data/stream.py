@@ -68,7 +68,7 @@ def batches(
     BadInput: if a label is not as declared, or an image cannot be read.
   """
   host, hosts = jax.process_index(), jax.process_count()
-  own, rows = span.of(host, hosts), size // hosts
+  own, rows, whole = span.of(host, hosts), size // hosts, _rows(size)
   steps = split.batches(span.last - span.first, size)
   for image, label, index in _read(source, own, rows, skip, key):
     if label.min() < 0 or label.max() >= source.classes:
@@ -77,10 +77,10 @@ def batches(
         f'[{label.min()}, {label.max()}]: correct the class count'
       )
     skip += 1
-    yield _filled(image, label, index, rows)
+    yield _filled(image, label, index, whole)
   empty = np.zeros((0, *source.shape), np.uint8), *np.zeros((2, 0), np.int32)
   for _ in range(skip, steps):  # another host may have an image more
-    yield _filled(*empty, rows)
+    yield _filled(*empty, whole)
 
 
 def _read(source, span, rows, skip, key):
@@ -103,9 +103,16 @@ def _read(source, span, rows, skip, key):
 def like(source: sources.Source, size: int) -> split.Batch:
   """The shapes of a batch, all hosts together, spread over the devices."""
   shape = functools.partial(jax.ShapeDtypeStruct, sharding=parallel.divided())
-  image = shape((size, *source.shape), np.uint8)
-  number, present = shape((size,), np.int32), shape((size,), bool)
+  rows = _rows(size) * jax.process_count()
+  image = shape((rows, *source.shape), np.uint8)
+  number, present = shape((rows,), np.int32), shape((rows,), bool)
   return split.Batch(image, number, number, present)
+
+
+def _rows(size):
+  """Of a host's part of a batch, as its devices can share them."""
+  rows, devices = size // jax.process_count(), jax.local_device_count()
+  return -(-rows // devices) * devices
 
 
 def _filled(image, label, index, rows):

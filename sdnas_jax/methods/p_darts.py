@@ -19,6 +19,7 @@ STAGES = (
   {'model.layers': 17, 'options.keep': 1, 'options.dropout': 0.7},
 )
 SHARED = {'carry': 'fresh', 'epochs': 25, 'alphas.warmup': 10}
+SHARED |= {'distill.warmup': 12}  # half of it, as SD-DARTS has it
 
 
 def p_darts(

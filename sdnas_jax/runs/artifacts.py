@@ -2,20 +2,26 @@
 
 from collections.abc import Collection
 from collections.abc import Iterable
+from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
+import contextlib
 import csv
 import io
 import json
 import os
 import pathlib
+import re
+import secrets
 import tempfile
 from typing import Any
+import zlib
 
 from flax import traverse_util
 import numpy as np
 
 from sdnas_jax import errors
+from sdnas_jax.data import npz
 
 FILES = {
   'report.html': 'all of this on one page, for a browser',
@@ -58,17 +64,63 @@ FILES = {
 def write(path: pathlib.Path, content: bytes | str) -> None:
   """Replaces a file at once: a reader sees the old content or the new."""
   data = content.encode() if isinstance(content, str) else content
-  handle, name = tempfile.mkstemp(dir=path.parent, prefix=f'.{path.name}.')
+  name = path.with_name(f'.{path.name}.{secrets.token_hex(4)}')
   try:
-    with os.fdopen(handle, 'wb') as file:
+    with name.open('xb') as file:
       file.write(data)
       file.flush()
       os.fsync(file.fileno())
-    os.chmod(name, 0o644)
     os.replace(name, path)
   except BaseException:
-    pathlib.Path(name).unlink(missing_ok=True)
+    name.unlink(missing_ok=True)
     raise
+
+
+def tidy(workdir: pathlib.Path) -> None:
+  """Removes what killed runs have left of files that they were writing."""
+  for path in workdir.glob('.*'):
+    _, *name, end = path.name.split('.')
+    if '.'.join(name) in FILES and re.fullmatch('[0-9a-f]{8}', end):
+      path.unlink(missing_ok=True)
+
+
+def seal(workdir: pathlib.Path, result: Mapping[str, Any]) -> None:
+  """Writes result.json, with checksums of itself and of the files that count.
+
+  Pictures and the report do not: they can be made again.
+  """
+  sums = {n: checksum((workdir / n).read_bytes()) for n in _counting(workdir)}
+  sums['result.json'] = checksum(json.dumps({**result, **sums}).encode())
+  write_json(workdir / 'result.json', {**result, 'checksums': sums})
+
+
+def broken(workdir: pathlib.Path) -> list[str]:
+  """The files of a finished run that are not what it has written.
+
+  Those of a run that is under way are compared when it goes on.
+  """
+  result = read_json(workdir / 'result.json')
+  with reading(workdir / 'result.json'):
+    sums = dict(result.pop('checksums', {}))
+  own, here = sums.pop('result.json', 0), json.dumps({**result, **sums})
+  found = [] if own == checksum(here.encode()) else ['result.json']
+  for name, told in sums.items():
+    path = workdir / name
+    if not path.exists() or checksum(path.read_bytes()) != told:
+      found.append(name)
+  return found if sums or own else []  # or it is of an older version
+
+
+def _counting(workdir):
+  """The files that hold numbers."""
+  kinds = '.csv', '.npz', '.json', '.jsonl'
+  others = 'result.json', 'config.json', 'plan.json'
+  return [n for n in there(workdir) if n.endswith(kinds) and n not in others]
+
+
+def checksum(content: bytes) -> int:
+  """That of some bytes."""
+  return zlib.crc32(content)
 
 
 def write_json(path: pathlib.Path, value: Any) -> None:
@@ -76,17 +128,42 @@ def write_json(path: pathlib.Path, value: Any) -> None:
   write(path, json.dumps(value, indent=2) + '\n')
 
 
-def read_json(path: pathlib.Path) -> Any:
-  """The value of a JSON file; {} if there is none."""
-  return json.loads(path.read_text()) if path.exists() else {}
+@contextlib.contextmanager
+def reading(path: pathlib.Path) -> Iterator[None]:
+  """Within it, a file that cannot be understood is a sentence.
+
+  Raises:
+    BadInput: it is damaged.
+  """
+  try:
+    yield
+  except errors.BadInput:
+    raise
+  except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
+    raise errors.BadInput(
+      f'{path} is damaged ({type(error).__name__}: {str(error)[:80]}): restore '
+      'it, or choose another folder'
+    ) from error
+
+
+def read_json(path: pathlib.Path) -> dict[str, Any]:
+  """The object of a JSON file; {} if there is none."""
+  with reading(path):
+    found = json.loads(path.read_text()) if path.exists() else {}
+    if not isinstance(found, dict):
+      raise TypeError('it holds no object')
+    return found
 
 
 def read_rows(path: pathlib.Path) -> list[dict[str, str]]:
   """The rows of a CSV; [] if there is none."""
   if not path.exists():
     return []
-  with path.open(newline='') as file:
-    return list(csv.DictReader(file))
+  with reading(path), path.open(newline='') as file:
+    rows = list(csv.DictReader(file, strict=True))
+    if any(None in (*row, *row.values()) for row in rows):
+      raise ValueError('a row is longer or shorter than the first')
+    return rows
 
 
 def write_rows(path: pathlib.Path, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -102,7 +179,8 @@ def read_lines(path: pathlib.Path) -> list[Any]:
   """The values of a file of JSON lines; [] if there is none."""
   if not path.exists():
     return []
-  return [json.loads(line) for line in path.read_text().splitlines()]
+  with reading(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
 
 
 def write_lines(path: pathlib.Path, values: Iterable[Any]) -> None:
@@ -114,8 +192,8 @@ def read_arrays(path: pathlib.Path) -> dict[str, np.ndarray]:
   """The arrays of an npz; {} if there is none."""
   if not path.exists():
     return {}
-  with np.load(path) as file:
-    return {name: file[name] for name in file.files}
+  with reading(path):
+    return npz.read(path)
 
 
 def write_arrays(path: pathlib.Path, arrays: Mapping[str, np.ndarray]) -> None:
@@ -123,6 +201,18 @@ def write_arrays(path: pathlib.Path, arrays: Mapping[str, np.ndarray]) -> None:
   data = io.BytesIO()
   np.savez_compressed(data, **arrays)
   write(path, data.getvalue())
+
+
+def compare(
+  workdir: pathlib.Path, told: Mapping[str, int], found: Mapping[str, int]
+) -> None:
+  """Refuses files that are not what a checkpoint remembers of them."""
+  for name in found:
+    if told and told.get(name) != found[name]:
+      raise errors.BadInput(
+        f'{workdir / name} was changed since the run has written it: restore '
+        'it, or choose another --workdir'
+      )
 
 
 def complete(path: pathlib.Path, epochs: Collection[Any], done: int) -> None:

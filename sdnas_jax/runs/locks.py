@@ -8,9 +8,12 @@ from collections.abc import Iterable
 from collections.abc import Iterator
 import contextlib
 import fcntl
+import os
 import pathlib
 
+from sdnas_jax import errors
 from sdnas_jax import parallel
+from sdnas_jax.runs import artifacts
 
 
 def each(paths: Iterable[pathlib.Path]) -> Iterator[pathlib.Path]:
@@ -46,6 +49,39 @@ def held(path: pathlib.Path, flags: int = 0) -> Iterator[bool]:
       yield True
 
 
+@contextlib.contextmanager
+def alone(workdir: pathlib.Path) -> Iterator[None]:
+  """Holds a run's folder, whose lock leaves no file; and tidies it up.
+
+  Raises:
+    BadInput: another process is at this run.
+  """
+  folder = os.open(workdir, os.O_RDONLY) if parallel.leads() else None
+  busy = False
+  try:
+    if folder is not None:
+      with contextlib.suppress(OSError):  # some file systems lock no folder
+        try:
+          fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+          busy = True
+    if parallel.most(int(busy))[0]:
+      raise errors.BadInput(
+        f'another process is at the run in {workdir}: wait for it, or choose '
+        'another --workdir'
+      )
+    if folder is not None:
+      artifacts.tidy(workdir)
+    yield
+  finally:
+    if folder is not None:
+      os.close(folder)
+
+
 def done(path: pathlib.Path) -> bool:
   """Whether a run has come to its end, as far as this host can see."""
-  return (path / 'result.json').exists()
+  try:
+    result = artifacts.read_json(path / 'result.json')
+    return bool(result) and not artifacts.broken(path)
+  except errors.BadInput:  # it is made again
+    return False

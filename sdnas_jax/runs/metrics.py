@@ -1,6 +1,7 @@
 """A run's metrics: a table of epochs, in a file and for TensorBoard."""
 
 from collections.abc import Mapping
+import json
 import pathlib
 
 from sdnas_jax import parallel
@@ -37,6 +38,10 @@ class Table:
     self.events = self.events or tensorboard.start(self.board, epoch)
     known = {k: v for k, v in metrics.items() if v != ''}
     tensorboard.add(self.events, epoch, known)
+
+  def checksum(self, done: int) -> int:
+    """That of the first epochs."""
+    return artifacts.checksum(json.dumps(self.rows[:done]).encode())
 
   def column(self, name: str) -> list[float]:
     """One metric, epoch by epoch."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from collections.abc import Sequence
+import json
 import pathlib
 import time
 from typing import Any
@@ -58,8 +59,23 @@ class Record:
     made = artifacts.read_lines(workdir / 'revisions.jsonl')
     self.revisions: list[dict[str, Any]] = made[:revisions]
     artifacts.complete(workdir / 'genotypes.jsonl', self.found, done)
+    artifacts.complete(workdir / 'revisions.jsonl', self.revisions, revisions)
     known = self.history.get('epoch', ())
     artifacts.complete(workdir / 'alphas.npz', known, done)
+
+  def checksums(self, done: int) -> dict[str, int]:
+    """Those of what its files hold of the first epochs, by their names."""
+    revised = self.revisions, self.found[:done]
+    arrays = [table[:done].tobytes() for table in self.history.values()]
+    names = 'revisions.jsonl', 'genotypes.jsonl'
+    return {
+      'metrics.csv': self.table.checksum(done),
+      'alphas.npz': artifacts.checksum(b''.join(arrays)),
+      **{
+        name: artifacts.checksum(json.dumps(lines).encode())
+        for name, lines in zip(names, revised, strict=True)
+      },
+    }
 
   def begun(self, stage: int) -> int:
     """How many epochs a stage has before it."""
@@ -181,7 +197,7 @@ class Record:
     }
     artifacts.write_json(self.workdir / 'genotype.json', self.final)
     self._draw()
-    artifacts.write_json(self.workdir / 'result.json', result)
+    artifacts.seal(self.workdir, result)
 
   @property
   def stopped(self) -> int | None:

@@ -4,6 +4,7 @@ import itertools
 import json
 import zlib
 
+import jax
 from ml_collections import ConfigDict
 
 from sdnas_jax import errors
@@ -47,6 +48,8 @@ def _stage(stage, known):
   """The same for one stage."""
   config, epochs = stage.config, stage.total
   given = fields.networks(config, known, free=('options.',))
+  if why := stage.method.refuse(SPACES[config.space], given):
+    raise errors.BadInput(f'{config.method} cannot search so: {why}')
   _schedule(config.weights, epochs)
   term, points = config.distill, config.sharpness.landscape
   late = {'warmup': term.warmup}
@@ -63,8 +66,6 @@ def _stage(stage, known):
       f'alphas.warmup ({config.alphas.warmup}) leaves none of the {epochs} '
       'epochs to move the alphas: lower it'
     )
-  if why := stage.method.refuse(SPACES[config.space], given):
-    raise errors.BadInput(f'{config.method} cannot search so: {why}')
   if points and (points < 3 or points % 2 == 0):
     raise errors.BadInput(
       f'sharpness.landscape ({points}) must be odd, so that its middle '
@@ -92,8 +93,8 @@ def _schedule(weights, epochs):
     )
 
 
-def sizes(config: ConfigDict, source: sources.Source, devices: int) -> int:
-  """Checks a search's config against the data and the devices.
+def sizes(config: ConfigDict, source: sources.Source) -> int:
+  """Checks a search's config against the data.
 
   Returns:
     How many examples the search uses, both halves together.
@@ -114,13 +115,11 @@ def sizes(config: ConfigDict, source: sources.Source, devices: int) -> int:
       f'batch_size ({config.batch_size}) is larger than half the data '
       f'({examples // 2} of {examples} examples): lower it'
     )
-  _shapes(config, source, devices)
+  _shapes(config, source)
   return examples
 
 
-def parts(
-  config: ConfigDict, source: sources.Source, devices: int
-) -> tuple[int, int]:
+def parts(config: ConfigDict, source: sources.Source) -> tuple[int, int]:
   """The same for an evaluation.
 
   Returns:
@@ -152,7 +151,7 @@ def parts(
       f'{config.data.name} has no three colours to vary: set data.jitter and '
       'data.hue to 0'
     )
-  _shapes(config, source, devices)
+  _shapes(config, source)
   return train, held or source.tests
 
 
@@ -195,17 +194,17 @@ def _examples(config, source):
   return asked or source.examples
 
 
-def _shapes(config, source, devices):
+def _shapes(config, source):
   side, batch = min(source.shape[:2]), config.batch_size
   if max(config.data.pad, config.data.cutout) > side:
     raise errors.BadInput(
       f'data.pad ({config.data.pad}) and data.cutout ({config.data.cutout}) '
       f"must not exceed the images' side, {side}: lower them"
     )
-  if batch % devices:
+  if source.stream and batch % (hosts := jax.process_count()):
     raise errors.BadInput(
-      f'batch_size ({batch}) does not divide over {devices} devices: make it '
-      f'a multiple, such as {batch // devices * devices or devices}'
+      f'batch_size ({batch}) does not divide over {hosts} hosts: make it '
+      f'a multiple, such as {batch // hosts * hosts or hosts}'
     )
 
 

@@ -34,6 +34,7 @@ from sdnas_jax.runs import artifacts
 from sdnas_jax.runs import checkpoints
 from sdnas_jax.runs import export
 from sdnas_jax.runs import folder
+from sdnas_jax.runs import locks
 from sdnas_jax.runs import loop
 from sdnas_jax.runs import metrics
 from sdnas_jax.spaces import nasbench201 as cells
@@ -54,7 +55,7 @@ def run(config: ConfigDict, workdir: pathlib.Path, dry_run: bool) -> None:
   check.hosts(config)
   genotype = published.find(config.genotype)
   source = sources.find(config.data.name, config.data.dir)
-  sizes = check.parts(config, source, jax.device_count())
+  sizes = check.parts(config, source)
   if isinstance(genotype, cells.Genotype):
     check.benchmark(config, source)
   else:
@@ -68,6 +69,12 @@ def run(config: ConfigDict, workdir: pathlib.Path, dry_run: bool) -> None:
     return folder.plan(workdir, plan)
 
   folder.enter(workdir, config)
+  with locks.alone(workdir):
+    _run(config, workdir, genotype, source, setup, sizes, plan, shapes)
+
+
+def _run(config, workdir, genotype, source, setup, sizes, plan, shapes):
+  """The training, in a folder of its own."""
   _compare(workdir, genotype)
   print(f'{jax.device_count()} x {jax.devices()[0].device_kind}', end='; ')
   print(f'{source.classes} classes, {sizes[0]} + {sizes[1]} examples')
@@ -86,6 +93,8 @@ def run(config: ConfigDict, workdir: pathlib.Path, dry_run: bool) -> None:
     state = parallel.replicate(first())
   done = int(state.epoch)
   log = metrics.Table(workdir, done)
+  found = {'metrics.csv': log.checksum(done)}
+  artifacts.compare(workdir, kept.record, found)
   if done < config.epochs:
     if int(state.step):
       print(f'resuming after {done} of {config.epochs} epochs', flush=True)
@@ -180,7 +189,13 @@ def _plan(config, setup, source, sizes):
 def _compare(workdir, genotype):
   """Refuses a folder that trains another genotype, which a file may now be."""
   path = workdir / 'genotype.json'
-  if path.exists() and published.find(str(path)) != genotype:
+  try:
+    with artifacts.reading(path):
+      known = artifacts.read_json(path)
+      same = not known or published.read(known) == genotype
+  except errors.BadInput:  # damaged: it is written again
+    same = True
+  if not same:
     raise errors.BadInput(
       f'{workdir} trains another genotype than --config.genotype now names: '
       'choose another --workdir'
@@ -207,8 +222,12 @@ def _train(setup, given, sizes, log, kept, pace):
     line = _note(log, setup.epochs, state, sums, seconds, rate)
     fresh = parallel.replicate((state.epoch + 1, totals.zero()))
     state = state._replace(epoch=fresh[0], sums=fresh[1])
-    kept.save(state, whole=True)
+    save(state, whole=True)
     return state, line
+
+  def save(state, whole=False):
+    record = {'metrics.csv': log.checksum(int(state.epoch))}
+    kept.save(state, whole=whole, record=record)
 
   steps, checks = (split.batches(n, setup.batch_size) for n in sizes)
   return loop.run(
@@ -219,7 +238,7 @@ def _train(setup, given, sizes, log, kept, pace):
     advance=images.advance,
     validate=images.validate,
     finish=finish,
-    save=functools.partial(kept.save, whole=False),
+    save=save,
     pace=pace,
   )
 
@@ -262,7 +281,7 @@ def _conclude(config, workdir, genotype, plan, log):
     'genotype': genotype.fields,
     'seed': config.seed,
   }
-  artifacts.write_json(workdir / 'result.json', result)
+  artifacts.seal(workdir, result)
   picture = figures.curves(log.rows, figures.TRAINING)
   artifacts.write(workdir / 'curves.png', picture)
   print(f'\ntest error {result["test_error"]:.2%}, ', end='')

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from sdnas_jax import compilation
+from sdnas_jax import errors
 from sdnas_jax import parallel
 from sdnas_jax import search
 from sdnas_jax import sharpness
@@ -88,7 +89,11 @@ def portrait(
 
 def _add(path, write, read, draw, make, *given):
   """Makes a file and draws it, unless that was done; the hosts must agree."""
-  if parallel.most(int(not path.exists()))[0]:
+  try:
+    there = bool(read(path))
+  except errors.BadInput:  # it is damaged
+    there = False
+  if parallel.most(int(not there))[0]:
     found = make(*given)
     if parallel.leads():
       write(path, found)

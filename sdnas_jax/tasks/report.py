@@ -51,7 +51,6 @@ def write(workdir: pathlib.Path) -> None:
   about = folder.about(workdir)
   config, versions = about['config'], about.get('versions', {})
   devices = ', '.join(about.get('devices', []))
-  metrics = artifacts.read_rows(workdir / 'metrics.csv')
   named = {name: str(v) for name, v in artifacts.flat(config).items()}
   there = {
     name: artifacts.FILES[name]
@@ -59,34 +58,55 @@ def write(workdir: pathlib.Path) -> None:
     if name != 'report.html'
   }
   sections = {
+    'Damage': _damage(workdir),
     'Result': _result(workdir, config),
     'Runs': _runs(workdir),
     'Cells': _cells(workdir),
     'Alphas': _picture(workdir, 'alphas.png'),
-    'Losses and accuracies': _curves(config, metrics),
-    'Truth': _truth(config, metrics),
+    'Losses and accuracies': _curves(workdir, config),
+    'Truth': _truth(workdir, config),
     'Ranking': _ranking(workdir, config),
     'Sharpness': _sharpness(workdir),
     'Landscape': _picture(workdir, 'landscape.png'),
     'Spectrum': _picture(workdir, 'spectrum.png'),
-    'Time': _time(metrics),
+    'Time': _time(workdir),
     'Config': [('facts', named)],
     'Versions': [('facts', {**versions, 'devices': devices})],
-    'Epochs': [('folded', 'every epoch', metrics)] if metrics else (),
+    'Epochs': _epochs(workdir),
     'Files': [('files', there)],
   }
   title = f'{config["task"]}: {workdir.resolve().name}'
-  artifacts.write(workdir / 'report.html', page.page(title, sections))
+  shown = {name: list(_whole(parts)) for name, parts in sections.items()}
+  artifacts.write(workdir / 'report.html', page.page(title, shown))
+
+
+def _whole(parts):
+  """Those that can be shown; of the first that cannot, why."""
+  try:
+    yield from parts
+  except Exception as error:  # of whatever type a damaged file may raise
+    told = str(error) or type(error).__name__
+    print(f'left out of the report: {told}')
+    yield 'text', f'Left out: {told}'
 
 
 # The parts of each section, as page.page takes them.
+
+
+def _damage(workdir):
+  """What was changed since a finished run has written it."""
+  if found := artifacts.broken(workdir):
+    told = f'{", ".join(found)} changed since the run has written it'
+    print(f'{workdir}: {told}')
+    yield 'text', f'{told}: what is shown here may be wrong.'
 
 
 def _result(workdir, config):
   """A run's numbers, or a study's table and figures."""
   result = artifacts.read_json(workdir / 'result.json')
   if result:
-    yield 'facts', {k: v for k, v in result.items() if k != 'genotype'}
+    hidden = 'genotype', 'checksums'
+    yield 'facts', {k: v for k, v in result.items() if k not in hidden}
   elif config['task'] in ('search', 'evaluate'):
     yield 'text', 'Not finished: this is the state of its last epoch.'
   rows = artifacts.read_rows(workdir / 'study.csv')
@@ -149,14 +169,21 @@ def _drawn(genotype):
   return tuple(drawn)
 
 
-def _curves(config, metrics):
+def _epochs(workdir):
+  if rows := artifacts.read_rows(workdir / 'metrics.csv'):
+    yield 'folded', 'every epoch', rows
+
+
+def _curves(workdir, config):
+  metrics = artifacts.read_rows(workdir / 'metrics.csv')
   panels = figures.SEARCH if config['task'] == 'search' else figures.TRAINING
   if metrics:
     yield 'image', figures.curves(metrics, panels), 'curves, epoch by epoch'
 
 
-def _truth(config, metrics):
+def _truth(workdir, config):
   """What each epoch's genotype reaches when trained, if a table knows."""
+  metrics = artifacts.read_rows(workdir / 'metrics.csv')
   if config['task'] != 'search' or not metrics:
     return
   space, data = config['space'], config['data']['name']
@@ -193,8 +220,8 @@ def _picture(workdir, name):
     yield 'image', path.read_bytes(), text
 
 
-def _time(metrics):
-  if metrics:
+def _time(workdir):
+  if metrics := artifacts.read_rows(workdir / 'metrics.csv'):
     seconds = [float(row['seconds']) for row in metrics]
     facts = {
       'epochs': len(seconds),

@@ -31,8 +31,10 @@ from sdnas_jax.networks import columns
 from sdnas_jax.networks import nasbench201
 from sdnas_jax.networks import sizing
 from sdnas_jax.networks import supernet
+from sdnas_jax.runs import artifacts
 from sdnas_jax.runs import checkpoints
 from sdnas_jax.runs import folder
+from sdnas_jax.runs import locks
 from sdnas_jax.runs import loop
 from sdnas_jax.runs import record
 from sdnas_jax.spaces import nasbench201 as cells
@@ -61,7 +63,7 @@ def run(config: ConfigDict, workdir: pathlib.Path, dry_run: bool) -> None:
   check.hosts(config)
   source = sources.find(config.data.name, config.data.dir)
   for stage in plan:
-    examples = check.sizes(stage.config, source, jax.device_count())
+    examples = check.sizes(stage.config, source)
   space = SPACES[config.space]
   halves = examples // 2, examples - examples // 2
   if config.data.shared:
@@ -73,24 +75,22 @@ def run(config: ConfigDict, workdir: pathlib.Path, dry_run: bool) -> None:
     return _plan(stages, source, halves, workdir)
 
   folder.enter(workdir, config)
+  with locks.alone(workdir):
+    _run(config, workdir, stages, source, halves)
+
+
+def _run(config, workdir, stages, source, halves):
+  """The search, in a folder of its own."""
   print(f'{jax.device_count()} x {jax.devices()[0].device_kind}', end='; ')
   print(f'{source.classes} classes, {halves[0]} + {halves[1]} examples')
   for note in (source.note, truth.note(config.space, config.data.name)):
     print(note, end='\n' if note else '')
   print(sizing.overview(sizing.parts(stages[0].shapes['params'])), flush=True)
 
-  how = config.data.order, config.seed
-  images, labels = sources.load(source, examples, 'train', *how)
-  folder.claim(workdir, config, sources.told(source, (images, labels)))
-  ours, theirs = slice(halves[0]), slice(examples - halves[1], None)
-  for part, own in (('training', ours), ('validation', theirs)):
-    if told := split.lacking(part, labels[own], source.classes):
-      print(told)
-  train = parallel.replicate(split.Split(images[ours], labels[ours]))
-  valid = parallel.replicate(split.Split(images[theirs], labels[theirs]))
-  reach = max(stage.method.reach for stage in plan)
+  train, valid = _load(config, workdir, source, halves)
+  reach = max(stage.setup.method.reach for stage in stages)
   kept = checkpoints.Checkpoints(workdir / 'checkpoints', reach)
-  stage, state, log = _resume(stages, space, kept, workdir, config.data.name)
+  stage, state, log = _resume(stages, kept, workdir, config.data.name)
   while True:
     state = _search(stage, state, train, valid, log, kept)
     following = stages[stage.number + 1 :]
@@ -111,6 +111,23 @@ def run(config: ConfigDict, workdir: pathlib.Path, dry_run: bool) -> None:
     report.write(workdir)
     print(log.conclusion())
   print(f'peak memory {malloc.peak():.2f} GB')
+
+
+def _load(config, workdir, source, halves):
+  """Both halves, on every device; the folder is theirs."""
+  examples = halves[0] if config.data.shared else sum(halves)
+  how = config.data.order, config.seed
+  images, labels = sources.load(source, examples, 'train', *how)
+  folder.claim(workdir, config, sources.told(source, (images, labels)))
+  found = []
+  for part, own in (
+    ('training', slice(halves[0])),
+    ('validation', slice(examples - halves[1], None)),
+  ):
+    if told := split.lacking(part, labels[own], source.classes):
+      print(told)
+    found.append(parallel.replicate(split.Split(images[own], labels[own])))
+  return found
 
 
 @dataclasses.dataclass(frozen=True)
@@ -217,16 +234,21 @@ def mix_shapes(net: Any) -> dict[str, jax.ShapeDtypeStruct]:
   }
 
 
-def _resume(stages, space, kept, workdir, data):
+def _resume(stages, kept, workdir, data):
   """The stage and the state to go on from, and the record of what was done."""
+  if kept.place is None and (workdir / 'metrics.csv').exists():
+    print('no checkpoint is left: the search begins anew', flush=True)
   place = kept.place or checkpoints.Place(0, 0, False, 0)
   stage = stages[place.stage]
   log = record.Record(
-    *(workdir, space, [stage.epochs for stage in stages]),
+    workdir,
+    stage.setup.net.space,
+    [stage.epochs for stage in stages],
     done=sum(s.epochs for s in stages[: place.stage]) + place.epoch,
     revisions=place.revisions,
     data=data,
   )
+  artifacts.compare(workdir, kept.record, log.checksums(len(log.found)))
   state = kept.latest(jax.eval_shape(stage.first))
   if state is None:
     state = parallel.replicate(stage.first())
@@ -271,8 +293,9 @@ def _search(stage, state, train, valid, log, kept):
   print(f'{time.monotonic() - begun:.0f} s', flush=True)
 
   def save(state, whole=False):
-    made = len(log.revisions)
-    kept.save(state, whole=whole, stage=stage.number, revisions=made)
+    made, done = len(log.revisions), log.begun(stage.number) + int(state.epoch)
+    place = {'whole': whole, 'stage': stage.number, 'revisions': made}
+    kept.save(state, **place, record=log.checksums(done))
 
   def finish(state, sums, each, seconds):
     found, measured = genotype(stage, state), {}

@@ -24,7 +24,6 @@ and, if anything is trained,
 import functools
 import pathlib
 
-import jax
 from ml_collections import ConfigDict
 import numpy as np
 
@@ -186,7 +185,7 @@ def _check(runs, workdir):
       'the variants search different spaces or other data, whose true '
       'accuracies do not compare: set space and data.name in search, for all'
     )
-  paths, devices = [one.path for one in runs], jax.device_count()
+  paths = [one.path for one in runs]
   for one in runs:
     if one.path.parent != workdir or paths.count(one.path) > 1:
       raise errors.BadInput(
@@ -195,11 +194,11 @@ def _check(runs, workdir):
       )
     if one.search:
       data = one.search.data
-      check.sizes(one.search, sources.find(data.name, data.dir), devices)
+      check.sizes(one.search, sources.find(data.name, data.dir))
     for own in one.trainings[:1]:
       check.evaluate(own)
       source = sources.find(own.data.name, own.data.dir)
-      check.parts(own, source, devices)
+      check.parts(own, source)
       space = (one.cell or one.search or searches[0]).space
       if space == nasbench201.SPACE.name:
         check.benchmark(own, source)

@@ -3,11 +3,12 @@
 import subprocess
 import sys
 
+from sdnas_jax.runs import artifacts
 from sdnas_jax.runs import locks
 
 WORKER = """
 import pathlib, sys, time
-from sdnas_jax.runs import locks
+from sdnas_jax.runs import artifacts, locks
 
 folder = pathlib.Path(sys.argv[1])
 for path in locks.each(folder / name for name in 'abcd'):
@@ -19,7 +20,7 @@ for path in locks.each(folder / name for name in 'abcd'):
     if sum((folder / name).exists() for name in 'abcd') > 1:
       break  # another process has one too
     time.sleep(0.05)
-  (path / 'result.json').write_text(sys.argv[2])
+  artifacts.write_json(path / 'result.json', {'by': sys.argv[2]})
 print('end')
 """
 
@@ -37,7 +38,10 @@ def test_each_run_is_one_process_s(tmp_path):
   said = [worker.communicate(timeout=120)[0] for worker in workers]
   assert [worker.returncode for worker in workers] == [0, 0, 0]
   assert all(text.rstrip().endswith('end') for text in said)
-  owners = [(tmp_path / name / 'result.json').read_text() for name in 'abcd']
+  owners = [
+    artifacts.read_json(tmp_path / name / 'result.json')['by']
+    for name in 'abcd'
+  ]
   assert 1 < len(set(owners)) <= 3
 
 

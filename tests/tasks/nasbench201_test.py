@@ -192,7 +192,7 @@ def test_images_that_cannot_be_halved_twice_are_refused():
   config = search_nasbench201.get_config()
   source = sources.find('cifar10', '')._replace(shape=(30, 32, 3))
   with pytest.raises(errors.BadInput, match='30 x 32 pixels cannot be halved'):
-    check.sizes(config, source, 1)
+    check.sizes(config, source)
 
 
 def test_a_search_of_the_space_needs_its_own_fields():

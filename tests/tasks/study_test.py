@@ -523,7 +523,7 @@ def test_a_dry_run_searches_nothing(runs, tmp_path, made, searches, trainings):
     (demo, {'variants.found.search': {'distil': {'weight': 0}}}, 'distill'),
     (demo, {'variants.found.search': {'epochs': 'x'}}, 'another type'),
     (demo, {'variants.found.evaluate': {'epochs': 0}}, 'epochs must be'),
-    (demo, {'variants.found.search': {'epochs': 4}}, 'longer than the run'),
+    (demo, {'variants.found.search': {'epochs': 4}}, 'none of the 4 epochs'),
     (demo, {'field': 'distil.warmup'}, 'did you mean distill.warmup'),
     (demo, {'field': 'seed'}, "unknown field 'seed'"),
     (demo, {'select': {'data': {'holdot': 1}}}, 'did you mean data.holdout'),
