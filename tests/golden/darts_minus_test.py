@@ -123,9 +123,9 @@ def test_a_mixed_operation(stride):
     close(outs['beta_e19'] - outs['beta0'], value * x[0])
   stats = running(case, after['beta_e19'], y.size // y.shape[-1])
   mix = relaxed({'normal': alphas[None]}, epoch('beta_e19'))['normal']
-  y = op.apply(
-    {'params': params, 'batch_stats': stats},
-    *(x, mix, dataclasses.replace(ctx, train=False)),
+  usual = dataclasses.replace(ctx, train=False)
+  y = jax.jit(lambda *at: op.apply(*at, usual))(
+    {'params': params, 'batch_stats': stats}, x, mix
   )
   told = GOLDEN[f'{case}_beta_e19_out_eval_after']
   close(y[0], filling.last(told))

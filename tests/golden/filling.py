@@ -104,6 +104,7 @@ def part(tree, path, row):
   """A view of what a name stands for."""
   for name in path.split('/'):
     tree = tree[name]
+  tree = np.asarray(tree)  # which JAX would compile a program to index
   return tree if tree.ndim == 1 else tree[row]
 
 
@@ -128,7 +129,7 @@ def fill(net, values, place, rest=np.nan):
   params = jax.tree.map(lambda x: np.where(np.isnan(x), rest, x), params)
   assert all(np.isfinite(x).all() for x in jax.tree.leaves(params))
   stats = jax.tree.map(np.float64, variables['batch_stats'])
-  return jax.tree.map(jnp.asarray, {'params': params, 'batch_stats': stats})
+  return jax.device_put({'params': params, 'batch_stats': stats})
 
 
 def darts(name):

@@ -29,6 +29,7 @@ def test_it_is_the_loop_with_its_derivatives(size, stride, product):
   x = rng.normal(size=(2, 5, 4, 3)).astype(np.float32)
   kernel = rng.normal(size=(size, size, 3, 2)).astype(np.float32)
 
+  @jax.jit
   def go(x, kernel):
     return convolution.convolve(x, kernel[None], stride, product)[0]
 
@@ -47,15 +48,18 @@ def test_only_what_is_alive_is_convolved(alive):
   alive = np.array(alive, bool)
   kernels[~alive] = 0
 
+  @jax.jit
   def go(x, kernels):
     return convolution.convolve(x, kernels, 1, True, alive)
 
   expected = np.stack([slow(x, kernel, 1) for kernel in kernels])
   np.testing.assert_allclose(go(x, kernels), expected, rtol=1e-5, atol=1e-5)
-  slopes = jax.grad(lambda *at: go(*at).sum(), (0, 1))(x, kernels)
-  wanted = jax.grad(
-    lambda *at: convolution.convolve(*at, 1, False).sum(), (0, 1)
-  )(x, kernels)
+
+  def slope(f):
+    return jax.jit(jax.grad(lambda *at: f(*at).sum(), (0, 1)))(x, kernels)
+
+  slopes = slope(go)
+  wanted = slope(lambda *at: convolution.convolve(*at, 1, False))
   wanted = wanted[0], wanted[1] * alive[:, None, None, None, None]
   for a, b in zip(slopes, wanted, strict=True):
     np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)

@@ -51,7 +51,8 @@ def test_blend_and_derivatives_of_both_orders(outputs, native):
     def curved(p, z):
       return sum(jnp.sum(jnp.cos(x)) for x in first(p, z))
 
-    return f(p, z), first(p, z), jax.grad(curved, (0, 1))(p, z)
+    second = jax.grad(curved, (0, 1))
+    return jax.jit(lambda *at: (f(*at), first(*at), second(*at)))(p, z)
 
   ours = all_of(
     lambda p, z: mixture.blend(p, None, z, share, ALIVE, 1e-5, native)[0]
@@ -74,7 +75,8 @@ def test_an_affine_normalisation_and_derivatives_of_both_orders(native):
     second = jax.grad(
       lambda *at: sum(jnp.sum(jnp.cos(x)) for x in first(*at)), (0, 1, 2)
     )
-    return f(p, bias, z), first(p, bias, z), second(p, bias, z)
+    every = jax.jit(lambda *at: (f(*at), first(*at), second(*at)))
+    return every(p, bias, z)
 
   def affine(p, bias, z):
     mean = jnp.sum(z * share, (1, 2, 3), keepdims=True)
@@ -142,7 +144,7 @@ def test_one_input_weighed_for_each_edge(native):
     second = jax.grad(
       lambda *at: sum(jnp.sum(jnp.cos(x)) for x in first(*at)), (0, 1)
     )
-    return first(p, x), second(p, x)
+    return jax.jit(lambda *at: (first(*at), second(*at)))(p, x)
 
   jax.tree.map(
     lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-9),

@@ -1,8 +1,15 @@
-"""What every method keeps, on both spaces, with distillation and without."""
+"""What every method keeps, on both spaces, with distillation and without.
+
+On one device as on eight: the same losses, gradients and ring.
+"""
 
 import dataclasses
 import functools
 import json
+import os
+import pathlib
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -51,6 +58,7 @@ CASES = [
   )
   if not method.refuse(SPACES[space], FIELDS)
 ]
+NAMES = [name for name, space in CASES if space == 'darts']
 run = jax.jit(search.advance, out_shardings=parallel.everywhere())
 KEY = jax.random.key(0)
 
@@ -59,12 +67,6 @@ KEY = jax.random.key(0)
 def one_stage(monkeypatch):
   """Of NAS-Bench-201's three, whose cells are alike, and each is compiled."""
   monkeypatch.setattr(nasbench201, 'STAGES', 1)
-
-
-@functools.lru_cache(maxsize=1)
-def alone(kind, space):
-  """Frees all programs, unless the call before was for the same."""
-  jax.clear_caches()
 
 
 @functools.cache
@@ -121,7 +123,6 @@ def moved(before, after):
 
 @pytest.mark.parametrize('name, space', CASES)
 def test_two_epochs(name, space, tmp_path):
-  alone(jax.tree.structure(MADE[name]), space)
   parts, compiled = setup(name, space), run._cache_size()
   first = parallel.replicate(begin(parts, space))
   for weight in (0.0, 1.0):
@@ -141,6 +142,65 @@ def test_two_epochs(name, space, tmp_path):
   again = epochs(back, space, parts, 1, 2)
   whole = epochs(first, space, parts, 0, 2)
   jax.tree.map(np.testing.assert_array_equal, again, whole)
+
+
+def look(name):
+  """Gradients, loss and ring of a method's first step."""
+  parts = setup(name, 'darts')
+  first = parallel.replicate(begin(parts, 'darts'))
+  end = run(first, KEY, *halves('darts'), 1, parts)
+  inner = {k: v.inner_state[2] for k, v in end.opt.inner_states.items()}
+  # The optimisers' first moments after one step are the gradients themselves.
+  moments = inner['alphas'].mu, inner['weights'].trace
+  leaves = jax.tree.leaves((moments, end.sums.loss, end.memory.probs))
+  return {f'{name}/{n}': leaf for n, leaf in enumerate(leaves)}
+
+
+# Methods whose searches have the same structure share a program.
+APART = """
+import sys
+import tests.conftest
+import jax
+import numpy as np
+from tests.methods import contract_test as contract
+
+found, kinds = {}, set()
+for name in contract.NAMES:
+  found |= contract.look(name)
+  parts = contract.setup(name, 'darts')
+  kinds.add(jax.tree.structure((contract.begin(parts, 'darts'), parts)))
+assert (jax.device_count(), contract.run._cache_size()) == (8, len(kinds))
+np.savez(sys.argv[1], **found)
+"""
+
+
+@pytest.fixture(scope='module')
+def eight(tmp_path_factory):
+  """What `look` finds of every method in a process of eight devices."""
+  path = tmp_path_factory.mktemp('eight') / 'found.npz'
+  flags = '--xla_force_host_platform_device_count=8'
+  done = subprocess.run(
+    [sys.executable, '-c', APART, str(path)],
+    cwd=pathlib.Path(__file__).parents[2],
+    env={**os.environ, 'XLA_FLAGS': f'{os.environ["XLA_FLAGS"]} {flags}'},
+    capture_output=True,
+    text=True,
+    timeout=900,
+  )
+  assert done.returncode == 0, done.stderr
+  with np.load(path) as file:
+    return dict(file)
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_eight_devices_compute_what_one_does(name, eight):
+  one = look(name)
+  assert len(one) > 20
+  for key, leaf in one.items():
+    scale = np.abs(leaf).max()
+    np.testing.assert_allclose(
+      eight[key], leaf, rtol=1e-3, atol=1e-4 * scale + 1e-7
+    )
 
 
 @pytest.mark.parametrize('name, space', CASES)
