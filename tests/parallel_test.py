@@ -30,8 +30,12 @@ np.savez(sys.argv[1], **parallel_test.look())
 
 
 def look():
-  """The loss of the valid half, and how sharp it is."""
-  parts, valid = toys.setup(), parallel.replicate(toys.halves()[1])
+  """The loss of the valid half, and how sharp it is.
+
+  Of batches that do not divide over the devices.
+  """
+  parts = toys.setup(batch_size=6)
+  valid = parallel.replicate(toys.halves()[1])
   state = toys.state(parts)
   sums = jax.jit(search.validate)(state, valid, totals.zero(), 0, 3, parts)
   probe = sharpness.Probe('alphas', 'probe', 2, 4, 0.05, 1, 0.0)

@@ -44,6 +44,7 @@ FILES = {
   'rank.png': 'the same, drawn',
   'curves.png': 'losses and errors, epoch by epoch',
   'result.json': 'a finished run: its accuracy or error, size and time',
+  'checksums.json': 'by which a file is known that was changed',
   'network.stablehlo': 'the trained network, for jax.export',
   'study.csv': 'all that is known of every run of a study',
   'study.md': 'means and deviations of its variants, for Markdown',
@@ -59,6 +60,9 @@ FILES = {
   'tensorboard': 'the metrics as TensorBoard events',
   'checkpoints': 'what a run resumes from (orbax)',
 }
+
+
+SEAL = 'checksums.json'
 
 
 def write(path: pathlib.Path, content: bytes | str) -> None:
@@ -84,38 +88,29 @@ def tidy(workdir: pathlib.Path) -> None:
       path.unlink(missing_ok=True)
 
 
-def seal(workdir: pathlib.Path, result: Mapping[str, Any]) -> None:
-  """Writes result.json, with checksums of itself and of the files that count.
+def seal(workdir: pathlib.Path) -> None:
+  """Writes checksums.json, last of what belongs together.
 
-  Pictures and the report do not: they can be made again.
+  Pictures and the report are not in it: they can be made again.
   """
-  sums = {n: checksum((workdir / n).read_bytes()) for n in _counting(workdir)}
-  sums['result.json'] = checksum(json.dumps({**result, **sums}).encode())
-  write_json(workdir / 'result.json', {**result, 'checksums': sums})
+  kinds, others = ('.csv', '.npz', '.json', '.jsonl'), ('plan.json', SEAL)
+  names = [n for n in there(workdir) if n.endswith(kinds) and n not in others]
+  sums = {name: checksum((workdir / name).read_bytes()) for name in names}
+  write_json(workdir / SEAL, sums)
 
 
 def broken(workdir: pathlib.Path) -> list[str]:
-  """The files of a finished run that are not what it has written.
-
-  Those of a run that is under way are compared when it goes on.
-  """
-  result = read_json(workdir / 'result.json')
-  with reading(workdir / 'result.json'):
-    sums = dict(result.pop('checksums', {}))
-  own, here = sums.pop('result.json', 0), json.dumps({**result, **sums})
-  found = [] if own == checksum(here.encode()) else ['result.json']
-  for name, told in sums.items():
-    path = workdir / name
-    if not path.exists() or checksum(path.read_bytes()) != told:
-      found.append(name)
-  return found if sums or own else []  # or it is of an older version
-
-
-def _counting(workdir):
-  """The files that hold numbers."""
-  kinds = '.csv', '.npz', '.json', '.jsonl'
-  others = 'result.json', 'config.json', 'plan.json'
-  return [n for n in there(workdir) if n.endswith(kinds) and n not in others]
+  """The files that are not as they were sealed."""
+  try:
+    sums = read_json(workdir / SEAL)
+  except errors.BadInput:
+    return [SEAL]
+  files = {name: workdir / name for name in sums}
+  return [
+    name
+    for name, path in files.items()
+    if not path.exists() or checksum(path.read_bytes()) != sums[name]
+  ]
 
 
 def checksum(content: bytes) -> int:

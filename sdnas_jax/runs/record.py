@@ -110,6 +110,7 @@ class Record:
     self.revisions.append(said)
     if parallel.leads():
       artifacts.write_lines(self.workdir / 'revisions.jsonl', self.revisions)
+      artifacts.seal(self.workdir)
 
   def back(self, done: int) -> None:
     """Forgets the epochs after so many, to which the state has gone back."""
@@ -177,6 +178,7 @@ class Record:
     artifacts.write_lines(self.workdir / 'genotypes.jsonl', self.found)
     artifacts.write_arrays(self.workdir / 'alphas.npz', self.history)
     artifacts.write_json(self.workdir / 'genotype.json', self.final)
+    artifacts.seal(self.workdir)
     # Drawing takes seconds, longer than a small epoch.
     if over or time.monotonic() - self.drawn > 60:
       self._draw()
@@ -197,7 +199,8 @@ class Record:
     }
     artifacts.write_json(self.workdir / 'genotype.json', self.final)
     self._draw()
-    artifacts.seal(self.workdir, result)
+    artifacts.write_json(self.workdir / 'result.json', result)
+    artifacts.seal(self.workdir)
 
   @property
   def stopped(self) -> int | None:

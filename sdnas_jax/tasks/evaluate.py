@@ -220,6 +220,8 @@ def _train(setup, given, sizes, log, kept, pace):
   def finish(state, sums, each, seconds):
     rate = setup.batch_size / each
     line = _note(log, setup.epochs, state, sums, seconds, rate)
+    if line:
+      artifacts.seal(log.path.parent)
     fresh = parallel.replicate((state.epoch + 1, totals.zero()))
     state = state._replace(epoch=fresh[0], sums=fresh[1])
     save(state, whole=True)
@@ -281,7 +283,8 @@ def _conclude(config, workdir, genotype, plan, log):
     'genotype': genotype.fields,
     'seed': config.seed,
   }
-  artifacts.seal(workdir, result)
+  artifacts.write_json(workdir / 'result.json', result)
+  artifacts.seal(workdir)
   picture = figures.curves(log.rows, figures.TRAINING)
   artifacts.write(workdir / 'curves.png', picture)
   print(f'\ntest error {result["test_error"]:.2%}, ', end='')

@@ -90,7 +90,7 @@ def portrait(
 def _add(path, write, read, draw, make, *given):
   """Makes a file and draws it, unless that was done; the hosts must agree."""
   try:
-    there = bool(read(path))
+    there = bool(read(path)) and path.name not in artifacts.broken(path.parent)
   except errors.BadInput:  # it is damaged
     there = False
   if parallel.most(int(not there))[0]:

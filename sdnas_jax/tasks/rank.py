@@ -38,7 +38,9 @@ def add(
   path, sample = workdir / 'rank.csv', drawn(int(view.seed), samples)
   images = min(batches * view.setup.batch_size, len(view.valid.labels))
   asked = [(f'{index}', f'{images}') for index in sample]
-  there = [(row['index'], row['images']) for row in artifacts.read_rows(path)]
+  whole = path.name not in artifacts.broken(workdir)
+  rows = artifacts.read_rows(path) if whole else []
+  there = [(row['index'], row['images']) for row in rows]
   if parallel.most(int(parallel.leads() and there != asked))[0]:
     found = [cells.of(cells.cell(index)) for index in sample]
     some = jax.tree.map(lambda x: x[:images], jax.device_get(view.valid))

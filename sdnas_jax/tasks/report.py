@@ -94,9 +94,9 @@ def _whole(parts):
 
 
 def _damage(workdir):
-  """What was changed since a finished run has written it."""
+  """What was changed since the run has written it."""
   if found := artifacts.broken(workdir):
-    told = f'{", ".join(found)} changed since the run has written it'
+    told = f'{", ".join(found)} is not as the run has left it'
     print(f'{workdir}: {told}')
     yield 'text', f'{told}: what is shown here may be wrong.'
 
@@ -105,8 +105,7 @@ def _result(workdir, config):
   """A run's numbers, or a study's table and figures."""
   result = artifacts.read_json(workdir / 'result.json')
   if result:
-    hidden = 'genotype', 'checksums'
-    yield 'facts', {k: v for k, v in result.items() if k not in hidden}
+    yield 'facts', {k: v for k, v in result.items() if k != 'genotype'}
   elif config['task'] in ('search', 'evaluate'):
     yield 'text', 'Not finished: this is the state of its last epoch.'
   rows = artifacts.read_rows(workdir / 'study.csv')

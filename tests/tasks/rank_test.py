@@ -101,9 +101,8 @@ def test_asked_later_it_is_the_same_and_more_is_measured_anew(
   assert told in capsys.readouterr().out
   assert told in html.unescape((later / 'report.html').read_text())
   results = [artifacts.read_json(p / 'result.json') for p in (later, never)]
-  sums = [result.pop('checksums') for result in results]
   assert results[0] == results[1]
-  assert {*sums[0]} - {*sums[1]} == {name} and not artifacts.broken(later)
+  assert not artifacts.broken(later)
 
   # What is there is kept; another sample, or other images, are not there.
   text = (later / name).read_text()

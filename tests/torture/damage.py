@@ -1,0 +1,166 @@
+"""Damages a file of a finished or a killed run, then resumes or reports it.
+
+  python -m tests.torture.damage --count=200 --seed=0
+
+A file is halved, emptied, cut, has a bit flipped, or goes. All must be as it
+would have been, or a sentence. What is neither is printed, and the exit code
+is 1.
+"""
+
+import argparse
+import collections
+import contextlib
+import io
+import pathlib
+import shutil
+import sys
+import tempfile
+
+import numpy as np
+
+from configs import search_digits
+from sdnas_jax import errors
+from sdnas_jax.runs import artifacts
+from sdnas_jax.spaces import SPACES
+from sdnas_jax.tasks import report
+from sdnas_jax.tasks import search
+from tests import toys
+
+CLOCK = 'seconds', 'images_per_second'
+
+
+class Killed(BaseException):
+  """As a process is, at any moment."""
+
+
+def config():
+  own = search_digits.get_config()
+  own.space, own.epochs, own.batch_size, own.data.examples = 'toy', 4, 16, 64
+  own.distill.warmup, own.model.channels, own.alphas.warmup = 1, 2, 0
+  own.sharpness.landscape, own.sharpness.spectrum = 3, True
+  own.sharpness.every = 2
+  return own
+
+
+def ended(folder):
+  """A finished run, and one that was killed in its third epoch."""
+  SPACES['toy'] = toys.SPACE
+  whole, half = folder / 'whole', folder / 'half'
+  search.run(config(), whole, False)
+  usual = search.record.Record.epoch
+
+  def epoch(self, stage, state, *args):
+    if int(state.epoch) == 2:
+      raise Killed
+    return usual(self, stage, state, *args)
+
+  search.record.Record.epoch = epoch
+  with contextlib.suppress(Killed):
+    search.run(config(), half, False)
+  search.record.Record.epoch = usual
+  report.write(half)
+  return whole, half
+
+
+def left(workdir):
+  """What a run has found, but for the clock."""
+  rows = artifacts.read_rows(workdir / 'metrics.csv')
+  rows = [{k: v for k, v in r.items() if k not in CLOCK} for r in rows]
+  result = artifacts.read_json(workdir / 'result.json')
+  result.pop('seconds')
+  arrays = artifacts.read_arrays(workdir / 'alphas.npz')
+  landscape = artifacts.read_arrays(workdir / 'landscape.npz')
+  return repr(
+    (
+      *(rows, result, artifacts.read_lines(workdir / 'genotypes.jsonl')),
+      artifacts.read_json(workdir / 'genotype.json'),
+      {k: v.tolist() for k, v in (arrays | landscape).items()},
+      artifacts.read_rows(workdir / 'spectrum.csv'),
+    )
+  )
+
+
+def damage(path, rng):
+  """How a file was damaged."""
+  content = bytearray(path.read_bytes())
+  way = rng.choice(['halved', 'emptied', 'cut', 'flipped', 'removed'])
+  if way == 'flipped' and content:
+    content[rng.integers(len(content))] ^= 1 << rng.integers(8)
+  elif way == 'halved':
+    del content[len(content) // 2 :]
+  elif way == 'cut':
+    del content[: rng.integers(1, len(content) + 1) if content else 0]
+  else:
+    content.clear()
+  path.unlink() if way == 'removed' else path.write_bytes(bytes(content))
+  return way
+
+
+def outcome(act, workdir, expected):
+  """'fine', 'mended', 'a sentence', 'silent', or a traceback's last line."""
+  said = io.StringIO()
+  try:
+    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+      found = act(workdir)
+  except errors.BadInput as error:
+    return 'a sentence' if '\n' not in str(error) else f'lines: {error}'
+  except Exception as error:
+    return f'traceback: {type(error).__name__}: {error}'
+  told = any(
+    word in said.getvalue()
+    for word in ('damaged', 'begins anew', 'left out', 'is not as the run')
+  )
+  if found == expected:
+    return 'mended' if told else 'fine'
+  return 'a sentence' if told else 'silent'
+
+
+def resumed(workdir):
+  search.run(config(), workdir, False)
+  return left(workdir)
+
+
+def reported(workdir):
+  """The page, but for the list of files."""
+  (workdir / 'report.html').unlink(missing_ok=True)
+  report.write(workdir)
+  return (workdir / 'report.html').read_text().split('id="files"')[0]
+
+
+def tortured(count, seed, folder):
+  """(what was done, what came of it) so many times."""
+  rng = np.random.default_rng(seed)
+  runs = dict(zip(('whole', 'half'), ended(folder), strict=True))
+  expected = left(runs['whole'])
+  pages = {name: reported(path) for name, path in runs.items()}
+  for n in range(count):
+    name = rng.choice(list(runs))
+    copy = folder / str(n) / name
+    shutil.copytree(runs[name], copy)
+    files = sorted(path for path in copy.rglob('*') if path.is_file())
+    path = files[rng.integers(len(files))]
+    way = damage(path, rng)
+    what = f'{name}: {path.relative_to(copy)} {way}'
+    if rng.random() < 0.5:
+      yield f'{what}, resumed', outcome(resumed, copy, expected)
+    else:
+      yield f'{what}, reported', outcome(reported, copy, pages[name])
+    shutil.rmtree(copy)
+
+
+def main():
+  given = argparse.ArgumentParser(description=__doc__.split('\n')[0])
+  given.add_argument('--count', type=int, default=200)
+  given.add_argument('--seed', type=int, default=0)
+  asked, counts = given.parse_args(), collections.Counter()
+  with tempfile.TemporaryDirectory() as folder:
+    for what, came in tortured(asked.count, asked.seed, pathlib.Path(folder)):
+      counts[came.split(':')[0]] += 1
+      if came not in ('fine', 'mended', 'a sentence'):
+        print(f'{what}: {came}', flush=True)
+  print(f'damaged files: {dict(counts)}')
+  return int(bool(counts['traceback'] + counts['silent'] + counts['lines']))
+
+
+if __name__ == '__main__':
+  sys.exit(main())
