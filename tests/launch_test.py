@@ -38,9 +38,9 @@ def environment():
   return {**os.environ, 'COLUMNS': '80'}
 
 
-def launch(environment, workdir, *flags):
+def launch(environment, workdir):
   return subprocess.run(
-    [sys.executable, 'launch.py', *TINY, f'--workdir={workdir}', *flags],
+    [sys.executable, 'launch.py', *TINY, f'--workdir={workdir}'],
     cwd=ROOT,
     env=environment,
     capture_output=True,
@@ -152,20 +152,24 @@ def test_a_finished_run_says_so_and_changes_nothing(whole, here):
   assert 'normal cell' in out
 
 
-def test_killed_and_resumed_is_bit_identical(whole, environment, tmp_path):
+def test_killed_and_resumed_is_bit_identical(
+  whole, here, environment, tmp_path
+):
   process = start(environment, tmp_path)
   wait_for_row(process, tmp_path, 2)
   process.kill()
   process.communicate()
   assert len(rows(tmp_path)) < 3
-  resumed = launch(environment, tmp_path)
-  assert resumed.returncode == 0, resumed.stderr
-  assert 'resuming' in resumed.stdout
+  code, out, error = here(*TINY, f'--workdir={tmp_path}')
+  assert code == 0, error
+  assert 'resuming' in out
   same(whole[0], tmp_path)
 
 
 @pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_saves_within_the_epoch(whole, environment, tmp_path, number):
+def test_a_signal_saves_within_the_epoch(
+  whole, here, environment, tmp_path, number
+):
   process = start(environment, tmp_path)
   wait_for_row(process, tmp_path, 1)
   process.send_signal(number)
@@ -174,8 +178,8 @@ def test_a_signal_saves_within_the_epoch(whole, environment, tmp_path, number):
   assert 'Traceback' not in stderr and 'same command' in stderr
   if number == signal.SIGTERM:
     return  # what it saved is what SIGINT saves
-  resumed = launch(environment, tmp_path)
-  assert resumed.returncode == 0, resumed.stderr
+  code, _, error = here(*TINY, f'--workdir={tmp_path}')
+  assert code == 0, error
   same(whole[0], tmp_path)
 
 
@@ -210,12 +214,12 @@ def test_bad_input_on_the_command_line(here, tmp_path, flag, says):
   assert not (tmp_path / 'new').exists()
 
 
-def test_a_folder_with_another_run_is_left_alone(whole, environment):
+def test_a_folder_with_another_run_is_left_alone(whole, here):
   workdir, _ = whole
   before = {p: p.stat().st_mtime_ns for p in workdir.rglob('*')}
-  done = launch(environment, workdir, '--config.seed=1')
-  assert done.returncode == 2
-  assert 'seed is 0 there and 1 here' in done.stderr
+  code, _, error = here(*TINY, f'--workdir={workdir}', '--config.seed=1')
+  assert code == 2
+  assert 'seed is 0 there and 1 here' in error
   assert {p: p.stat().st_mtime_ns for p in workdir.rglob('*')} == before
 
 

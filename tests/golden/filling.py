@@ -283,6 +283,7 @@ def setup(net, method='darts', nesterov=False, turn='alternate'):
 
 
 step = jax.jit(search.step)
+forward = jax.jit(search.forward, static_argnums=0)
 
 
 def weights(state, train, valid, parts):

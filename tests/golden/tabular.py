@@ -57,7 +57,10 @@ class Case:
     ]
     after, rest = run(state, *halves, parts=parts)
     self.compare(after)
-    usual = state.rates | {'weights.clip': jnp.asarray(told['grad_clip'])}
+    # Of the type that a state's own have, or the step is compiled again.
+    usual = state.rates | {
+      'weights.clip': jnp.asarray(float(told['grad_clip']))
+    }
     other, _ = run(state._replace(rates=usual), *halves, parts=parts)
     found = other.params['weights']['classifier']['kernel'][0].T
     assert np.abs(found - told['classifier_weight_after']).max() > 1e-7

@@ -1,4 +1,7 @@
-"""The real `launch.py` training a tiny derived network on the digits."""
+"""The real `launch.py` training a tiny derived network on the digits.
+
+In subprocesses where the process itself counts, otherwise by its `main`.
+"""
 
 import json
 import os
@@ -46,7 +49,10 @@ print(json.dumps(np.asarray(logits).tolist()))
 """
 
 
-def command(workdir, genotype, *flags):
+here = launch_test.here  # a fixture
+
+
+def flags(workdir, genotype, *more):
   tiny = (
     '--config=configs/evaluate_digits.py',
     '--config.data.examples=60',
@@ -59,17 +65,17 @@ def command(workdir, genotype, *flags):
     '--config.steps_per_call=1',
   )
   own = f'--workdir={workdir}', f'--config.genotype={genotype}'
-  return [sys.executable, '-u', 'launch.py', *tiny, *own, *flags]
+  return *tiny, *own, *more
 
 
-def run(environment, *args):
-  return subprocess.run(
-    command(*args),
+def start(environment, workdir, genotype):
+  return subprocess.Popen(
+    [sys.executable, '-u', 'launch.py', *flags(workdir, genotype)],
     cwd=launch_test.ROOT,
     env=environment,
-    capture_output=True,
+    stdout=subprocess.PIPE,
+    stderr=subprocess.PIPE,
     text=True,
-    timeout=400,
   )
 
 
@@ -89,13 +95,14 @@ def genotype(tmp_path_factory):
 def whole(environment, genotype, tmp_path_factory):
   """A run never stopped."""
   workdir = tmp_path_factory.mktemp('whole')
-  done = run(environment, workdir, genotype)
-  assert done.returncode == 0, done.stderr
-  return workdir, done
+  process = start(environment, workdir, genotype)
+  out, error = process.communicate(timeout=400)
+  assert process.returncode == 0, error
+  return workdir, out
 
 
 def test_a_run_writes_all_it_promises(whole):
-  workdir, done = whole
+  workdir, out = whole
   table = launch_test.rows(workdir)
   assert [row['epoch'] for row in table] == ['0', '1', '2']
   result = json.loads((workdir / 'result.json').read_text())
@@ -109,10 +116,10 @@ def test_a_run_writes_all_it_promises(whole):
   assert result['seconds'] > 0 and result['macs'] > 0
   assert (workdir / 'curves.png').read_bytes().startswith(b'\x89PNG')
   assert list((workdir / 'tensorboard').iterdir())
-  lines = done.stdout.splitlines()
+  lines = out.splitlines()
   assert max(map(len, lines)) <= 80
   assert sum(line.startswith('epoch ') for line in lines) == 3
-  assert f'{result["parameters"]:,} parameters' in done.stdout
+  assert f'{result["parameters"]:,} parameters' in out
 
 
 def test_a_checkpoint_reloaded_has_the_same_error_to_the_last_digit(whole):
@@ -152,65 +159,48 @@ def test_the_exported_network_runs_without_this_package(whole, tmp_path):
 
 
 def test_stopped_and_resumed_is_bit_identical(
-  whole, environment, genotype, tmp_path
+  whole, here, environment, genotype, tmp_path
 ):
-  process = subprocess.Popen(
-    command(tmp_path, genotype),
-    cwd=launch_test.ROOT,
-    env=environment,
-    stdout=subprocess.PIPE,
-    stderr=subprocess.PIPE,
-    text=True,
-  )
+  process = start(environment, tmp_path, genotype)
   launch_test.wait_for_row(process, tmp_path, 1)
   process.send_signal(signal.SIGINT)
   _, error = process.communicate(timeout=300)
   assert process.returncode == 130 and 'stopped at step' in error
-  done = run(environment, tmp_path, genotype)
-  assert done.returncode == 0 and 'resuming' in done.stdout
+  code, out, error = here(*flags(tmp_path, genotype))
+  assert code == 0 and 'resuming' in out, error
   assert launch_test.rows(tmp_path) == launch_test.rows(whole[0])
   one, two = (task.load(path)[1] for path in (tmp_path, whole[0]))
   jax.tree.map(np.testing.assert_array_equal, one, two)
 
 
-def test_another_genotype_in_the_file_is_refused(
-  whole, environment, genotype, tmp_path
-):
+def test_another_genotype_in_the_file_is_refused(whole, here, genotype):
   other = {**CELL, 'normal': {'2': [['sep_conv_5x5', 0]]}}
   was = genotype.read_text()
   genotype.write_text(json.dumps(other))
   try:
-    done = run(environment, whole[0], genotype)
+    code, _, error = here(*flags(whole[0], genotype))
   finally:
     genotype.write_text(was)
-  assert done.returncode == 2
-  assert 'trains another genotype' in done.stderr
+  assert code == 2
+  assert 'trains another genotype' in error
 
 
-def test_a_finished_run_says_so_and_changes_nothing(
-  whole, environment, genotype
-):
-  workdir, done = whole
+def test_a_finished_run_says_so_and_changes_nothing(whole, here, genotype):
+  workdir, out = whole
   before = (workdir / 'result.json').read_text()
-  again = run(environment, workdir, genotype)
-  assert again.returncode == 0 and 'compiling' not in again.stdout
+  code, again, error = here(*flags(workdir, genotype))
+  assert code == 0 and 'compiling' not in again, error
   assert (workdir / 'result.json').read_text() == before
-  error = re.search('test error.*', done.stdout)[0]
-  assert error in again.stdout
+  assert re.search('test error.*', out)[0] in again
 
 
-def test_dry_run_of_the_paper_s_network_needs_no_data(environment, tmp_path):
-  done = subprocess.run(
-    [
-      *(sys.executable, 'launch.py', '--dry_run'),
-      *('--config=configs/evaluate_cifar.py', f'--workdir={tmp_path}'),
-    ],
-    cwd=launch_test.ROOT,
-    env={**environment, 'TFDS_DATA_DIR': '/nowhere'},
-    capture_output=True,
-    text=True,
-  )
-  assert done.returncode == 0, done.stderr
+def test_dry_run_of_the_paper_s_network_needs_no_data(
+  here, tmp_path, monkeypatch
+):
+  monkeypatch.setenv('TFDS_DATA_DIR', '/nowhere')
+  config = '--config=configs/evaluate_cifar.py'
+  code, _, error = here(config, '--dry_run', f'--workdir={tmp_path}')
+  assert code == 0, error
   plan = json.loads((tmp_path / 'plan.json').read_text())
   assert plan['parameters'] == 3349342
   assert round(plan['macs'] / 1e6, 1) == 528.4
@@ -227,9 +217,9 @@ def test_dry_run_of_the_paper_s_network_needs_no_data(environment, tmp_path):
     ('--config.weights.smoothing=1.5', 'must be in'),
   ],
 )
-def test_bad_input(environment, genotype, tmp_path, flag, says):
-  done = run(environment, tmp_path / 'new', genotype, flag)
-  assert done.returncode == 2 and says in done.stderr, done.stderr
+def test_bad_input(here, genotype, tmp_path, flag, says):
+  code, _, error = here(*flags(tmp_path / 'new', genotype, flag))
+  assert code == 2 and says in error, error
   assert not (tmp_path / 'new').exists()
 
 
