@@ -1,6 +1,7 @@
 """Settings of every test, made before jax is imported."""
 
 from concurrent import futures
+import contextlib
 import gc
 import itertools
 import os
@@ -22,11 +23,15 @@ os.environ['XLA_FLAGS'] = ' '.join(
 # Many programs compile in less than JAX's second, in each process again.
 os.environ['JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS'] = '0'
 
+# Else the folder's name would be part of what a program is known by.
+os.environ['JAX_PERSISTENT_CACHE_ENABLE_XLA_CACHES'] = 'none'
+
 import jax
 import pytest
 
 from sdnas_jax import compilation
 from sdnas_jax.kernels import build
+from tests import compiled
 
 CACHE = 'JAX_COMPILATION_CACHE_DIR'
 jax.config.update('jax_numpy_rank_promotion', 'raise')
@@ -40,6 +45,7 @@ def pytest_configure(config):
     return
   os.environ[CACHE] = tempfile.mkdtemp(prefix='sdnas_jax_tests_')
   jax.config.update('jax_compilation_cache_dir', os.environ[CACHE])
+  compiled.fetch(pathlib.Path(os.environ[CACHE]))
   if build.available():
     every = itertools.product(build.USUAL, build.TYPES)
     with futures.ThreadPoolExecutor() as pool:
@@ -48,6 +54,8 @@ def pytest_configure(config):
 
 def pytest_unconfigure(config):
   if not hasattr(config, 'workerinput'):
+    with contextlib.suppress(OSError):  # no home, or no room in it
+      compiled.keep(pathlib.Path(os.environ[CACHE]))
     shutil.rmtree(os.environ[CACHE], ignore_errors=True)
 
 

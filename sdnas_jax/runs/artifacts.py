@@ -89,12 +89,10 @@ def tidy(workdir: pathlib.Path) -> None:
 
 
 def seal(workdir: pathlib.Path) -> None:
-  """Writes checksums.json, last of what belongs together.
-
-  Pictures and the report are not in it: they can be made again.
-  """
-  kinds, others = ('.csv', '.npz', '.json', '.jsonl'), ('plan.json', SEAL)
-  names = [n for n in there(workdir) if n.endswith(kinds) and n not in others]
+  """Writes checksums.json, last of what belongs together."""
+  others = 'plan.json', 'report.html', SEAL
+  names = [n for n in there(workdir) if n not in others]
+  names = [n for n in names if (workdir / n).is_file()]
   sums = {name: checksum((workdir / name).read_bytes()) for name in names}
   write_json(workdir / SEAL, sums)
 

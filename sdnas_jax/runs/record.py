@@ -178,11 +178,11 @@ class Record:
     artifacts.write_lines(self.workdir / 'genotypes.jsonl', self.found)
     artifacts.write_arrays(self.workdir / 'alphas.npz', self.history)
     artifacts.write_json(self.workdir / 'genotype.json', self.final)
-    artifacts.seal(self.workdir)
     # Drawing takes seconds, longer than a small epoch.
     if over or time.monotonic() - self.drawn > 60:
       self._draw()
       self.drawn = time.monotonic()
+    artifacts.seal(self.workdir)
 
   def conclude(self, parameters: int) -> None:
     """Writes the result of a finished search, and its pictures."""

@@ -106,6 +106,7 @@ def _run(config, workdir, genotype, source, setup, sizes, plan, shapes):
     variables = jax.device_get(_variables(state))
     exported = export.stablehlo(setup.net, variables, source)
     artifacts.write(workdir / 'network.stablehlo', exported)
+    artifacts.seal(workdir)
     report.write(workdir)
     print(artifacts.listing(workdir))
   print(f'peak memory {malloc.peak():.2f} GB')
@@ -284,9 +285,9 @@ def _conclude(config, workdir, genotype, plan, log):
     'seed': config.seed,
   }
   artifacts.write_json(workdir / 'result.json', result)
-  artifacts.seal(workdir)
   picture = figures.curves(log.rows, figures.TRAINING)
   artifacts.write(workdir / 'curves.png', picture)
+  artifacts.seal(workdir)
   print(f'\ntest error {result["test_error"]:.2%}, ', end='')
   print(f'among the first five {result["test_error_top5"]:.2%}', end='; ')
   print(f'{result["seconds"]:.0f} s\n')

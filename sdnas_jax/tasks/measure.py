@@ -13,7 +13,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from sdnas_jax import compilation
-from sdnas_jax import errors
 from sdnas_jax import parallel
 from sdnas_jax import search
 from sdnas_jax import sharpness
@@ -89,16 +88,14 @@ def portrait(
 
 def _add(path, write, read, draw, make, *given):
   """Makes a file and draws it, unless that was done; the hosts must agree."""
-  try:
-    there = bool(read(path)) and path.name not in artifacts.broken(path.parent)
-  except errors.BadInput:  # it is damaged
-    there = False
+  picture, bad = path.with_suffix('.png'), artifacts.broken(path.parent)
+  there = path.exists() and path.name not in bad
   if parallel.most(int(not there))[0]:
     found = make(*given)
     if parallel.leads():
       write(path, found)
-  picture = path.with_suffix('.png')
-  if parallel.leads() and not picture.exists():
+  drawn = there and picture.exists() and picture.name not in bad
+  if parallel.leads() and not drawn:
     artifacts.write(picture, draw({path.parent.name: read(path)}))
 
 

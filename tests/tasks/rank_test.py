@@ -105,11 +105,13 @@ def test_asked_later_it_is_the_same_and_more_is_measured_anew(
   assert not artifacts.broken(later)
 
   # What is there is kept; another sample, or other images, are not there.
-  text = (later / name).read_text()
-  marked = text.rstrip('\n')
-  (later / name).write_text(marked)
+  text, file = (later / name).read_text(), (later / name).stat().st_ino
   search.run(config(3), later, dry_run=False)
-  assert (later / name).read_text() == marked
+  assert (later / name).stat().st_ino == file
+  # Nor is what was changed since.
+  (later / name).write_text(text.replace(',0.', ',1.'))
+  search.run(config(3), later, dry_run=False)
+  assert (later / name).read_text() == text
   search.run(config(4), later, dry_run=False)
   more = (later / name).read_text()
   assert more.startswith(text) and len(more.splitlines()) == 5
