@@ -108,6 +108,27 @@ def test_first_and_fifth_places_by_hand():
   assert int(sums.diverged) == 7
 
 
+def test_sums_of_millions_of_rows_are_exact():
+  """Where a float32 sum of them no longer grows as it should."""
+  count = 1000
+  batch = split.Batch(
+    None, jnp.zeros(count, jnp.int32), jnp.arange(count), jnp.ones(count, bool)
+  )
+  logits, loss = jnp.zeros((count, 2)), jnp.float32(0.1)
+
+  @jax.jit
+  def run(sums):
+    def body(n, sums):
+      return totals.count(sums, logits, batch, loss, n, loss)
+
+    return jax.lax.fori_loop(0, 30_000, body, sums)
+
+  found = totals.averages(run(totals.zero()))
+  assert found['loss'] == pytest.approx(0.1, rel=2e-8)
+  assert found['distill'] == pytest.approx(0.1, rel=2e-8)
+  assert found['top5'] == 1  # 30 million, of which float32 knows 16
+
+
 def test_a_step_is_sgd_on_the_weighted_sum_of_both_losses():
   net = derived.Derived(GENOTYPE, CLASSES, channels=2, layers=1)
   plain = augment.Augment(pad=0, flip=False)

@@ -132,7 +132,10 @@ def reading(path: pathlib.Path) -> Iterator[None]:
     yield
   except errors.BadInput:
     raise
-  except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
+  except (
+    *(OSError, ValueError, LookupError, TypeError, RecursionError),
+    csv.Error,
+  ) as error:
     raise errors.BadInput(
       f'{path} is damaged ({type(error).__name__}: {str(error)[:80]}): restore '
       'it, or choose another folder'

@@ -21,6 +21,7 @@ PLATFORMS = 'cpu', 'cuda', 'tpu'
 def stablehlo(net: nn.Module, variables: Tree, source: sources.Source) -> bytes:
   """The network with its weights and the images' normalisation, serialised."""
   plain = net.clone(depthwise='grouped')  # XLA's own operations alone
+  variables = jax.device_get(variables)
 
   def call(images):
     images = augment.normalize(images, source.mean, source.std)

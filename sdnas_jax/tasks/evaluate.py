@@ -103,8 +103,7 @@ def _run(config, workdir, genotype, source, setup, sizes, plan, shapes):
     state = _train(setup, images, sizes, log, kept, pace)
   if parallel.leads():
     _conclude(config, workdir, genotype, plan, log)
-    variables = jax.device_get(_variables(state))
-    exported = export.stablehlo(setup.net, variables, source)
+    exported = export.stablehlo(setup.net, _variables(state), source)
     artifacts.write(workdir / 'network.stablehlo', exported)
     artifacts.seal(workdir)
     report.write(workdir)

@@ -5,6 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from sdnas_jax.kernels import build
+from sdnas_jax.kernels import mixture
+from sdnas_jax.networks import columns
 from sdnas_jax.networks import ops
 from sdnas_jax.spaces import SPACES
 
@@ -44,6 +47,36 @@ def test_separable_convolution_by_hand():
   # ReLU leaves 0 + 2 + 3 + 4 = 9 under every window; running statistics 0, 1.
   expected = np.full((1, 1, 2, 2, 1), 18 / np.sqrt(1 + 1e-5))
   np.testing.assert_allclose(op.apply(variables, x, ctx), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize('native', {False, build.available()})
+def test_a_recorded_variance_is_never_negative(native):
+  """E z^2 - m^2 is, by rounding, where a channel hardly varies."""
+  rng = np.random.default_rng(0)
+  x = np.linspace(500, 1500, 256) + 1e-3 * rng.random((1, 3, 5, 5, 256))
+  x = jnp.asarray(x, jnp.float32)
+  ctx = context(3).replace(backend='native' if native else 'grouped')
+  alive = jnp.ones(1, bool)
+  mean, square = mixture.moments(x, ctx.share / 25, alive, native)
+  assert (square - mean * mean).min() < -0.01
+  norm = ops.Norm(momentum=0.0)
+  variables = norm.init(jax.random.key(0), x, ctx)
+  _, after = norm.apply(variables, x, ctx, mutable=['batch_stats'])
+  assert after['batch_stats']['var'].min() == 0
+  assert np.isfinite(norm.apply(after, x, context(3, train=False))).all()
+
+
+def test_weights_of_channels_that_pass_by_are_not_rounded():
+  """As those of the operations: in bfloat16 1 + 1/300 would be 1."""
+  rest = jnp.full((1, 1, 2, 2, 2), 255 / 128, jnp.bfloat16)
+  p = jnp.array([1 + 1 / 300], jnp.float32)
+  y = columns.beside(0 * rest, rest, p, 1, 2)
+  assert y.dtype == jnp.bfloat16 and float(y.max()) == 2
+
+  def total(p):
+    return columns.beside(0 * rest, rest, p, 1, 2).astype(jnp.float32).sum()
+
+  assert float(jax.grad(total)(p)[0]) == 8 * 255 / 128
 
 
 def test_dilated_taps_are_two_pixels_apart():

@@ -203,6 +203,16 @@ def test_a_folder_is_for_one_config(tmp_path):
   folder.enter(workdir, ConfigDict(config))
   folder.claim(workdir, ConfigDict(config))
   folder.enter(workdir, ConfigDict({**config, 'steps_per_call': 9}))
+  other = tmp_path / 'own'
+  told = {'shape': (2, 2, 1), 'digest': 'abc'}
+  folder.enter(other, ConfigDict({**config, 'data': {'dir': 'a.npz'}}))
+  folder.claim(other, ConfigDict({**config, 'data': {'dir': 'a.npz'}}), told)
+  moved = ConfigDict({**config, 'data': {'dir': '../b.npz'}})
+  folder.enter(other, moved)  # the same data by another path
+  folder.claim(other, moved, told)
+  says = 'other data .digest was abc, not abd'
+  with pytest.raises(errors.BadInput, match=says):
+    folder.claim(other, moved, told | {'digest': 'abd'})
   with pytest.raises(errors.BadInput, match=r'x\.y is 1 there and 2 here'):
     folder.enter(workdir, ConfigDict({**config, 'x': {'y': 2}}))
 

@@ -20,6 +20,8 @@ from sdnas_jax import parallel
 from sdnas_jax.data import augment
 from sdnas_jax.data import sources
 from sdnas_jax.data import split
+from sdnas_jax.networks import sizing
+from sdnas_jax.runs import export
 from sdnas_jax.tasks import evaluate as task
 from tests import launch_test
 
@@ -133,6 +135,39 @@ def test_a_checkpoint_reloaded_has_the_same_error_to_the_last_digit(whole):
   right = np.argmax(logits, axis=-1) == labels[40:]
   result = json.loads((workdir / 'result.json').read_text())
   assert result['test_error'] == 1 - float(np.float32(right.sum())) / 20
+
+
+def test_a_network_is_loaded_without_its_data(whole, monkeypatch):
+  """As when their file is gone, or was named from another folder."""
+  monkeypatch.setattr(sources, 'find', None)
+  net, variables = task.load(whole[0])
+  assert net.classes == 10
+  assert sizing.size(variables['params']) > 500
+
+
+def test_an_export_that_fails_loses_nothing(whole, here, genotype, monkeypatch):
+  def fail(*args):
+    raise OSError('no room')
+
+  (whole[0] / 'network.stablehlo').unlink()
+  before = (whole[0] / 'result.json').read_bytes()
+  (whole[0] / 'result.json').unlink()
+  monkeypatch.setattr(task.export, 'stablehlo', fail)
+  code, _, error = here(*flags(whole[0], genotype))
+  assert code == 1 and 'no room' in error
+  assert (whole[0] / 'result.json').read_bytes() == before
+  monkeypatch.undo()
+  code, _, error = here(*flags(whole[0], genotype))
+  assert code == 0 and (whole[0] / 'network.stablehlo').exists()
+
+
+def test_an_export_s_bytes_follow_from_the_network_alone(whole):
+  """Not from the lines of the program that it was called by."""
+  net, variables = task.load(whole[0])
+  source = sources.find('digits', '')
+  first = export.stablehlo(net, variables, source)
+  again = (lambda: export.stablehlo(net, variables, source))()
+  assert first == again == (whole[0] / 'network.stablehlo').read_bytes()
 
 
 def test_the_exported_network_runs_without_this_package(whole, tmp_path):
