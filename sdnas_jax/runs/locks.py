@@ -7,10 +7,14 @@ when that process ends, however it ends.
 from collections.abc import Iterable
 from collections.abc import Iterator
 import contextlib
-import fcntl
 import pathlib
 
 from sdnas_jax import parallel
+
+try:
+  import fcntl
+except ImportError:  # not all systems have it; there, one process is all
+  fcntl = None
 
 
 def each(paths: Iterable[pathlib.Path]) -> Iterator[pathlib.Path]:
@@ -21,7 +25,7 @@ def each(paths: Iterable[pathlib.Path]) -> Iterator[pathlib.Path]:
   """
   for path in paths:
     print(f'\n{path.name}\n', flush=True)
-    with held(path, fcntl.LOCK_NB) as mine:
+    with held(path, wait=False) as mine:
       if parallel.most(int(not mine))[0]:
         print('another process is at it')
       else:
@@ -29,17 +33,14 @@ def each(paths: Iterable[pathlib.Path]) -> Iterator[pathlib.Path]:
 
 
 @contextlib.contextmanager
-def held(path: pathlib.Path, flags: int = 0) -> Iterator[bool]:
-  """Holds a path's lock, and says so; a host that does not lead needs none.
-
-  With the flag fcntl.LOCK_NB it does not wait for another process.
-  """
-  if not parallel.leads():
+def held(path: pathlib.Path, wait: bool = True) -> Iterator[bool]:
+  """Holds a path's lock, and says so; a host that does not lead needs none."""
+  if not parallel.leads() or fcntl is None:
     yield True
     return
   with path.with_name(f'.{path.name}.lock').open('w') as file:
     try:
-      fcntl.flock(file, fcntl.LOCK_EX | flags)
+      fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
     except BlockingIOError:
       yield False
     else:
