@@ -171,8 +171,8 @@ def parse(argv: list[str]) -> tuple[str, ConfigDict]:
   rest = flags.FLAGS(argv)
   if len(rest) > 1:
     raise ValueError(f'unexpected argument {rest[1]!r}: flags begin with --')
-  config = CONFIG.value.to_dict()
-  return file.stem, ConfigDict(_settled(config, 'config'))
+  config = _settled(CONFIG.value.to_dict(), 'config')
+  return file.stem, ConfigDict(config)
 
 
 def _settled(value, name):
@@ -283,20 +283,21 @@ def _try_xla():
 
 def _sentence(error):
   """Of what the flags or a config file raised."""
-  text = str(error)
+  if not isinstance(error, ValueError | flags.Error):
+    return _told(error)
   if isinstance(error, flags.UnrecognizedFlagError):
     known = ['config', 'workdir', 'dry_run', 'list', *_fields(CONFIG.value)]
     near = [name for name in known if name.endswith(f'.{error.flagname}')]
     near += difflib.get_close_matches(error.flagname, known, n=1)
     hint = f'did you mean --{near[0]}?' if near else 'see --help'
     return f'unknown flag --{error.flagname}: {hint}'
+  text = errors.cut(str(error), 600)
   wrong = re.match(r'flag --(config\.[^=]+)=', text)
   if wrong and wrong[1] in flags.FLAGS:
     kind = flags.FLAGS[wrong[1]].parser.flag_type()
     kind = {'string': 'dict'}.get(kind, kind)  # all is a string
-    text = f'{wrong[1]} must be of type {kind}: {text}'
-  known = isinstance(error, ValueError | flags.Error)
-  return errors.cut(text, 600) if known else _told(error)
+    return f'{wrong[1]} must be of type {kind}: {text}'
+  return text
 
 
 def _fields(section: Mapping[str, Any], name='config') -> Iterator[str]:

@@ -127,7 +127,7 @@ def test_whatever_a_config_file_raises(refused, written, line, says):
     ('{"space": ("darts",)}', r"unknown space \('darts',\): did you mean"),
     (f'{{"task": "a" * {len(LONG)}}}', r"unknown task 'a+\.\.\.a+': choose"),
     (f'{{"a" * {len(LONG)}: 1}}', r"unknown config field 'a+\.\.\.a+': choose"),
-    ('{"rank": {"samples": 1}}', 'a field of the space nasbench201 alone: set'),
+    ('{"rank": {"samples": 1}}', 'is of the space nasbench201 alone: set'),
   ],
 )
 def test_fields_that_are_not_what_they_should_be(

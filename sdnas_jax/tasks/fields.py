@@ -159,8 +159,8 @@ def _misplaced(name, value, known):
   for space, fields in OWN.items():
     if name in fields:
       raise errors.BadInput(
-        f'{name} is a field of the space {space} alone: set '
-        f'--config.space={space}, or start from another file in configs/'
+        f'unknown config field {name!r}, which is of the space {space} alone: '
+        f'set --config.space={space}, or start from another file in configs/'
       )
   errors.pick('config field', name, known)
 
