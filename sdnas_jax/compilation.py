@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from collections.abc import Hashable
 from concurrent import futures
+import contextlib
 import os
 import pathlib
 from typing import Any
@@ -14,18 +15,28 @@ Tree = Any
 
 
 def folder() -> pathlib.Path:
-  """The user's cache folder."""
-  home = os.environ.get('XDG_CACHE_HOME') or pathlib.Path.home() / '.cache'
-  return pathlib.Path(home) / 'sdnas_jax'
+  """The user's cache folder.
+
+  Raises:
+    OSError: there is none that can be written.
+  """
+  cache = os.environ.get('XDG_CACHE_HOME') or os.path.expanduser('~/.cache')
+  found = pathlib.Path(cache) / 'sdnas_jax'
+  if not found.is_absolute():  # '~', if no home is known
+    raise FileNotFoundError(f'no cache folder {found}')
+  found.mkdir(parents=True, exist_ok=True)
+  return found
 
 
 def keep() -> None:
   """Turns JAX's persistent cache on, in the user's cache folder.
 
-  JAX_COMPILATION_CACHE_DIR names another place.
+  JAX_COMPILATION_CACHE_DIR names another place. Without one, each process
+  compiles anew.
   """
-  if jax.config.jax_compilation_cache_dir is None:
-    jax.config.update('jax_compilation_cache_dir', str(folder() / 'xla'))
+  with contextlib.suppress(OSError):
+    place = jax.config.jax_compilation_cache_dir or str(folder() / 'xla')
+    jax.config.update('jax_compilation_cache_dir', os.path.expanduser(place))
 
 
 class Program(NamedTuple):

@@ -1,7 +1,10 @@
 """What stops a run, each a sentence for its user."""
 
 from collections.abc import Iterable
+from collections.abc import Iterator
+import contextlib
 import difflib
+from typing import Any
 
 
 class BadInput(ValueError):
@@ -12,10 +15,36 @@ class Diverged(RuntimeError):
   """The loss is no longer a finite number."""
 
 
-def pick(what: str, name: str, known: Iterable[str]) -> None:
+def pick(what: str, name: Any, known: Iterable[str]) -> None:
   """Raises `BadInput`, with near names, unless `name` is known."""
-  name, known = str(name), sorted(known)
-  if name not in known:
-    near = difflib.get_close_matches(name, known, n=3)
+  known = sorted(known)
+  if not isinstance(name, str) or name not in known:
+    near = difflib.get_close_matches(short(name).strip("'"), known, n=3)
     hint = f'did you mean {" or ".join(near)}' if near else 'choose one'
-    raise BadInput(f'unknown {what} {name!r}: {hint} of {", ".join(known)}')
+    raise BadInput(
+      f'unknown {what} {short(name)}: {hint} of {", ".join(known)}'
+    )
+
+
+@contextlib.contextmanager
+def within(place: str) -> Iterator[None]:
+  """Says of a `BadInput` where it is in the input, if in a place of a name."""
+  try:
+    yield
+  except BadInput as error:
+    raise BadInput(f'{place}: {error}' if place else str(error)) from error
+
+
+def short(value: Any) -> str:
+  """What a sentence repeats of an input, whatever that is."""
+  try:
+    return cut(repr(value))
+  except Exception:  # it may be of a class of the user's own
+    return f'a {type(value).__name__}'
+
+
+def cut(text: str, most: int = 60) -> str:
+  """A text on one line, without its middle if it is longer than that."""
+  if len(text) > most:
+    text = f'{text[: most // 2 - 3]}...{text[-most // 2 :]}'
+  return ' '.join(text.split())

@@ -6,10 +6,15 @@ such blocks back to the system, and the next step pays for every page again
 """
 
 import ctypes
+import math
 import platform
-import resource
 
 import jax
+
+try:
+  import resource
+except ImportError:  # not all systems have it
+  resource = None
 
 TRIM_THRESHOLD, MMAP_MAX, ARENA_MAX = -1, -4, -8  # of glibc's malloc.h
 
@@ -32,6 +37,8 @@ def keep() -> None:
 
 
 def peak() -> float:
-  """The most memory that this process has held, in GB."""
+  """The most memory that this process has held, in GB; nan if none knows."""
+  if resource is None:
+    return math.nan
   unit = 2**30 if platform.system() == 'Darwin' else 2**20
   return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit

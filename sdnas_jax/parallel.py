@@ -37,7 +37,8 @@ def start() -> None:
   process keeps its standard output.
 
   Raises:
-    BadInput: if the variables of `CLUSTER` are incomplete or wrong.
+    BadInput: if the variables of `CLUSTER` are incomplete or wrong, or JAX
+      has no device.
   """
   # Its handler of SIGTERM would keep a process alive until it trains.
   jax.config.update('jax_enable_preemption_service', False)
@@ -55,8 +56,15 @@ def start() -> None:
         f'this host cannot join the others ({error}): set all of '
         f'{", ".join(CLUSTER)}, or none'
       ) from error
+  try:
+    jax.devices()
+  except Exception as error:  # a RuntimeError, or an assertion of JAX's own
+    raise errors.BadInput(
+      f'JAX finds no device ({str(error) or type(error).__name__}): unset '
+      'JAX_PLATFORMS, or name one that is there, such as cpu'
+    ) from error
   if jax.distributed.is_initialized() and not leads():
-    sys.stdout = open(os.devnull, 'w')
+    sys.stdout = open(os.devnull, 'w', encoding='utf-8')
 
 
 def leads() -> bool:

@@ -7,6 +7,7 @@ import itertools
 import os
 import pathlib
 import shutil
+import sys
 import tempfile
 
 # Compilation is the cost of the suite: compile fast code only where it counts.
@@ -26,10 +27,13 @@ os.environ['JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS'] = '0'
 # Else the folder's name would be part of what a program is known by.
 os.environ['JAX_PERSISTENT_CACHE_ENABLE_XLA_CACHES'] = 'none'
 
+from absl.testing import flagsaver
 import jax
 import pytest
 
+import launch
 from sdnas_jax import compilation
+from sdnas_jax import parallel
 from sdnas_jax.kernels import build
 from tests import compiled
 
@@ -66,6 +70,22 @@ def few_programs():
   maps = pathlib.Path('/proc/self/maps')
   if maps.exists() and maps.read_bytes().count(b'\n') > 20_000:
     forget()
+
+
+@pytest.fixture
+def here(monkeypatch, capsys):
+  """Calls `main` in this process; returns its code, stdout and stderr."""
+
+  def call(*flags):
+    argv = ['launch.py', *flags]
+    monkeypatch.setattr(sys, 'argv', argv)  # where config_flags looks
+    monkeypatch.setattr(parallel, 'start', lambda: None)  # JAX runs already
+    monkeypatch.chdir(pathlib.Path(__file__).parent.parent)
+    with flagsaver.flagsaver():
+      code = launch.main(argv)
+    return code, *capsys.readouterr()
+
+  return call
 
 
 def forget():

@@ -13,12 +13,8 @@ import subprocess
 import sys
 import time
 
-from absl.testing import flagsaver
 import numpy as np
 import pytest
-
-import launch as command
-from sdnas_jax import parallel
 
 ROOT = pathlib.Path(__file__).parent.parent
 TINY = (
@@ -47,22 +43,6 @@ def launch(environment, workdir):
     text=True,
     timeout=400,
   )
-
-
-@pytest.fixture
-def here(monkeypatch, capsys):
-  """Calls `main` in this process; returns its code, stdout and stderr."""
-
-  def call(*flags):
-    argv = ['launch.py', *flags]
-    monkeypatch.setattr(sys, 'argv', argv)  # where config_flags looks
-    monkeypatch.setattr(parallel, 'start', lambda: None)  # JAX runs already
-    monkeypatch.chdir(ROOT)
-    with flagsaver.flagsaver():
-      code = command.main(argv)
-    return code, *capsys.readouterr()
-
-  return call
 
 
 def start(environment, workdir):

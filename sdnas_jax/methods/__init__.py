@@ -37,6 +37,8 @@ METHODS: dict[str, Callable[..., Method]] = {
   )
 }
 
+LARGEST = 1_000_000  # number of a method's own
+
 
 def options(name: str) -> dict[str, Any]:
   """A method's own numbers, and their published values."""
@@ -60,7 +62,13 @@ def make(name: str, given: Mapping[str, Any]) -> Method:
     right = isinstance(value, kind) or (kind is float and type(value) is int)
     if not right or (isinstance(value, bool) and kind is not bool):
       raise errors.BadInput(
-        f'options.{key} must be of type {kind.__name__}, not {value!r}'
+        f'options.{key} must be of type {kind.__name__}, not '
+        f'{errors.short(value)}'
+      )
+    if kind in (int, float) and not abs(value) <= LARGEST:
+      raise errors.BadInput(
+        f'options.{key} must be in [-{LARGEST}, {LARGEST}], not '
+        f'{errors.short(value)}'
       )
   try:
     return _made(name, tuple(sorted(given.items())))

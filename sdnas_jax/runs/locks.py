@@ -7,13 +7,17 @@ when that process ends, however it ends.
 from collections.abc import Iterable
 from collections.abc import Iterator
 import contextlib
-import fcntl
 import os
 import pathlib
 
 from sdnas_jax import errors
 from sdnas_jax import parallel
 from sdnas_jax.runs import artifacts
+
+try:
+  import fcntl
+except ImportError:  # not all systems have it; there, one process is all
+  fcntl = None
 
 
 def each(paths: Iterable[pathlib.Path]) -> Iterator[pathlib.Path]:
@@ -24,7 +28,7 @@ def each(paths: Iterable[pathlib.Path]) -> Iterator[pathlib.Path]:
   """
   for path in paths:
     print(f'\n{path.name}\n', flush=True)
-    with held(path, fcntl.LOCK_NB) as mine:
+    with held(path, wait=False) as mine:
       if parallel.most(int(not mine))[0]:
         print('another process is at it')
       else:
@@ -32,17 +36,14 @@ def each(paths: Iterable[pathlib.Path]) -> Iterator[pathlib.Path]:
 
 
 @contextlib.contextmanager
-def held(path: pathlib.Path, flags: int = 0) -> Iterator[bool]:
-  """Holds a path's lock, and says so; a host that does not lead needs none.
-
-  With the flag fcntl.LOCK_NB it does not wait for another process.
-  """
-  if not parallel.leads():
+def held(path: pathlib.Path, wait: bool = True) -> Iterator[bool]:
+  """Holds a path's lock, and says so; a host that does not lead needs none."""
+  if not parallel.leads() or fcntl is None:
     yield True
     return
   with path.with_name(f'.{path.name}.lock').open('w') as file:
     try:
-      fcntl.flock(file, fcntl.LOCK_EX | flags)
+      fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
     except BlockingIOError:
       yield False
     else:
@@ -56,8 +57,8 @@ def alone(workdir: pathlib.Path) -> Iterator[None]:
   Raises:
     BadInput: another process is at this run.
   """
-  folder = os.open(workdir, os.O_RDONLY) if parallel.leads() else None
-  busy = False
+  mine, busy = parallel.leads() and fcntl is not None, False
+  folder = os.open(workdir, os.O_RDONLY) if mine else None
   try:
     if folder is not None:
       with contextlib.suppress(OSError):  # some file systems lock no folder
@@ -70,7 +71,7 @@ def alone(workdir: pathlib.Path) -> Iterator[None]:
         f'another process is at the run in {workdir}: wait for it, or choose '
         'another --workdir'
       )
-    if folder is not None:
+    if parallel.leads():
       artifacts.tidy(workdir)
     yield
   finally:

@@ -15,6 +15,9 @@ from sdnas_jax import errors
 from sdnas_jax import parallel
 
 Tree = Any
+# Those of a terminal, of a system, and of a cluster whose time is over; not all
+# platforms have all of them.
+STOPS = 'SIGINT', 'SIGTERM', 'SIGHUP', 'SIGUSR1'
 
 
 class Interrupted(Exception):
@@ -44,9 +47,15 @@ class Pace:
 
 @contextlib.contextmanager
 def catching() -> Iterator[list[int]]:
-  """Collects SIGINT and SIGTERM; the second one has its usual effect."""
+  """Collects the signals that ask to stop; the second has its usual effect.
+
+  An ignored SIGHUP stays so, as nohup wants it.
+  """
   caught: list[int] = []
-  usual = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)}
+  there = [getattr(signal, name) for name in STOPS if hasattr(signal, name)]
+  usual = {n: signal.getsignal(n) for n in there}
+  if usual.get(getattr(signal, 'SIGHUP', None)) is signal.SIG_IGN:
+    del usual[signal.SIGHUP]
 
   def note(number, frame):
     caught.append(number)

@@ -103,8 +103,8 @@ def parse(string: str) -> Cell:
   at = _past(string, at, '|')
   if at < len(string):
     raise errors.BadInput(
-      f'the architecture goes on at character {at + 1} with {string[at:]!r}: '
-      f'end it before that, its form is {FORM}'
+      f'the architecture goes on at character {at + 1} with '
+      f'{errors.short(string[at:])}: end it before that, its form is {FORM}'
     )
   return tuple(found)
 

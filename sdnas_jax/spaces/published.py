@@ -20,6 +20,7 @@ from sdnas_jax.spaces import nasbench201
 from sdnas_jax.spaces import space
 from sdnas_jax.spaces import SPACES
 
+LARGEST, MOST = 1_000_000, 200  # bytes of a file, parts of a cell
 OPERATIONS = {
   'mp': 'max_pool_3x3',
   'ap': 'avg_pool_3x3',
@@ -49,7 +50,7 @@ class Published(NamedTuple):
 def _cell(text, concat):
   words = (word.split('-') for word in text.replace('|', ' ').split())
   pairs = tuple((OPERATIONS[code], int(source)) for code, source in words)
-  return space.paired(pairs, concat.split())
+  return space.paired(pairs, [int(node) for node in concat.split()])
 
 
 def _entry(row):
@@ -84,17 +85,19 @@ def find(name: str) -> space.Genotype | nasbench201.Genotype:
     BadInput: there is none, or it is no genotype.
   """
   if name.isdecimal():
-    return nasbench201.of(nasbench201.cell(int(name)))
+    # One with more digits is none, and Python reads but some thousands.
+    return nasbench201.of(nasbench201.cell(int(name[:99])))
   if name.startswith('|'):
     return nasbench201.of(nasbench201.parse(name))
   if not name.endswith('.json'):
     errors.pick('genotype', name, CELLS)
     return CELLS[name].genotype
   try:
-    genotype = read(json.loads(pathlib.Path(name).read_text()))
-  except (OSError, ValueError, KeyError, TypeError) as error:
+    genotype = read(_fields(pathlib.Path(name)))
+  except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+    why = errors.cut(f'{type(error).__name__}: {error}', 300)
     raise errors.BadInput(
-      f'{name} is not a genotype ({type(error).__name__}: {error}): give a '
+      f'{errors.cut(name, 300)} is not a genotype ({why}): give a '
       f'genotype.json that a search wrote, or one of {", ".join(CELLS)}'
     ) from error
   if isinstance(genotype, space.Genotype):  # a string is right once read
@@ -102,13 +105,25 @@ def find(name: str) -> space.Genotype | nasbench201.Genotype:
   return genotype
 
 
+def _fields(path):
+  """What a JSON file holds."""
+  if path.exists() and not path.is_file():  # a pipe may never end
+    raise ValueError('no file')
+  with path.open('rb') as file:
+    text = file.read(LARGEST + 1)
+  if len(text) > LARGEST:
+    raise ValueError(f'more than {LARGEST} bytes')
+  return json.loads(text)
+
+
 def _check(genotype, path):
   """Refuses cells that cannot be made into a network."""
   names, count = [*genotype.graphs], len(genotype.cells) or 1
   if names not in (['normal', 'reduce'], [f'cell{n}' for n in range(count)]):
+    told = errors.cut(', '.join(names)) or 'none'
     raise errors.BadInput(
-      f'{path} has the cells {", ".join(names) or "none"}: name them normal '
-      'and reduce, or, one for each cell of the network, cell0, cell1, ...'
+      f'{path} has the cells {told}: name them normal and reduce, or, one for '
+      'each cell of the network, cell0, cell1, ...'
     )
   halves = 'reduce', *(f'cell{n}' for n in space.reductions(count))
   for name, graph in genotype.cells:
@@ -123,6 +138,8 @@ def _check(genotype, path):
 def _faults(graph, halves):
   """What is wrong with a cell's edges and outputs, with the fix."""
   last, outputs = graph.inputs + len(graph.nodes) - 1, graph.outputs
+  if len(graph.edges) + len(graph.nodes) + len(outputs) > MOST:
+    yield f'has more than {MOST} nodes, edges and outputs: make it smaller'
   for _, source, node in graph.edges:
     if not 0 <= source < node:
       told = f'feeds node {node} from node {source}, which is not before it'
@@ -130,8 +147,8 @@ def _faults(graph, halves):
   if not graph.fed:
     yield 'has no node with inputs: give it an operation'
   if not outputs or not 0 <= min(outputs) <= max(outputs) <= last:
-    told = f'concatenates {list(outputs)}, but its nodes are 0 to {last}'
-    yield f'{told}: choose among these'
+    told = f'concatenates {errors.short([*outputs])}, but its nodes are'
+    yield f'{told} 0 to {last}: choose among these'
   if halves and min(outputs) < graph.inputs:
     yield 'concatenates an input, which is twice as large as its nodes: drop it'
   if not {*range(graph.inputs), *graph.fed}.intersection(outputs):

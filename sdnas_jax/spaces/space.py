@@ -8,10 +8,13 @@
 from collections.abc import Collection
 from collections.abc import Mapping
 import dataclasses
+import operator
 from typing import Any
 from typing import NamedTuple
 
 import numpy as np
+
+from sdnas_jax import errors
 
 Pairs = tuple[tuple[str, int], ...]  # (primitive, source node)
 
@@ -55,17 +58,30 @@ def paired(pairs: Pairs, concat: Collection[int]) -> Graph:
   """A cell of DARTS's kind: two inputs, two pairs a node.
 
   Raises:
-    ValueError: the pairs are odd.
+    ValueError, TypeError: they are odd, or no pairs.
   """
   if len(pairs) % 2:
     raise ValueError(f'{len(pairs)} pairs are not two a node.')
   pairs = _pairs(pairs)
   nodes = zip(pairs[::2], pairs[1::2], strict=True)
-  return Graph(2, tuple(nodes), tuple(map(int, concat)))
+  return Graph(2, tuple(nodes), tuple(map(_node, concat)))
 
 
 def _pairs(pairs):
-  return tuple((str(name), int(source)) for name, source in pairs)
+  return tuple((_name(name), _node(source)) for name, source in pairs)
+
+
+def _name(name):
+  if not isinstance(name, str):
+    raise TypeError(f'{name!r} is no operation')
+  return str(name)
+
+
+def _node(number):
+  """A node's number, from what may be of any type: no 0.5, no true."""
+  if isinstance(number, bool):
+    raise TypeError(f'{number} is no node')
+  return operator.index(number)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -151,12 +167,13 @@ def _graph(nodes, concat):
     return paired(nodes, concat)
   numbers = [str(node) for node in range(2, 2 + len(nodes))]
   if set(nodes) != set(numbers):
+    found, due = (errors.cut(', '.join(names)) for names in (nodes, numbers))
     raise ValueError(
-      f'the nodes {", ".join(nodes)} are not {", ".join(numbers)}: number '
-      'them so, and give one without inputs an empty list'
+      f'the nodes {found} are not {due}: number them so, and give one without '
+      'inputs an empty list'
     )
   pairs = tuple(_pairs(nodes[node]) for node in numbers)
-  return Graph(2, pairs, tuple(map(int, concat)))
+  return Graph(2, pairs, tuple(map(_node, concat)))
 
 
 class Space(NamedTuple):

@@ -42,7 +42,7 @@ def lines(configs: pathlib.Path) -> Iterator[str]:
 
 def _section(title, entries):
   yield f'\n{title}'
-  wide = max(map(len, entries))
+  wide = max(map(len, entries), default=0)
   for name, text in entries.items():
     first = (text or '').split('\n\n')[0]
     told = textwrap.shorten(first, WIDTH - wide - 4, placeholder=' ...')

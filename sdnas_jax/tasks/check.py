@@ -27,11 +27,24 @@ def search(config: ConfigDict) -> list[stages.Stage]:
     BadInput: names the first field that is unknown, missing or out of range.
   """
   errors.pick('space', config.get('space', ''), SPACES)
-  known = fields.SEARCH | fields.OWN.get(config.space, {})
+  own = fields.OWN.get(config.space, {})
+  if not own.keys() <= artifacts.flat(config.to_dict()).keys():
+    raise errors.BadInput(
+      f'the config lacks {", ".join(own)}, which the space {config.space} '
+      f'needs: start from configs/search_{config.space}.py'
+    )
+  if not isinstance(config.get('options'), ConfigDict):
+    raise errors.BadInput(
+      "options must be a section of the method's own numbers, such as "
+      f'ConfigDict(), not {errors.short(config.get("options"))}'
+    )
+  known = fields.SEARCH | own
   fields.networks(config, known, free=('options.',))
   plan = stages.plan(config, SPACES[config.space])
+  several = config.stages or plan[1:]
   for stage in plan:
-    _stage(stage, known)
+    with errors.within(f'stages[{stage.number}]' if several else ''):
+      _stage(stage, known)
   for one, two in itertools.pairwise(plan):
     nets = [s.config.model.to_dict() | dict(s.method.model) for s in (one, two)]
     before, now = (net.pop('partial', 1) for net in nets)

@@ -56,8 +56,8 @@ def plan(config: ConfigDict, space: spaces.Space) -> list[Stage]:
     names = override if isinstance(override, Mapping | ConfigDict) else [None]
     if not all(isinstance(name, str) for name in names):
       raise errors.BadInput(
-        f'stages[{number}] must be a dict of the fields it changes, not '
-        f'{override!r}'
+        f'stages[{number}] must be a dict of the fields it changes, as in '
+        f"({{'epochs': 1}},), not {errors.short(override)}"
       )
     plain = isinstance(override, Mapping)
     changes = artifacts.flat(override if plain else override.to_dict())
@@ -67,7 +67,8 @@ def plan(config: ConfigDict, space: spaces.Space) -> list[Stage]:
     if number:
       seeds = np.random.SeedSequence((config.seed, number))
       own.seed = int(seeds.generate_state(1)[0])
-    made = methods.make(own.method, own.options.to_dict())
+    with errors.within(f'stages[{number}]'):
+      made = methods.make(own.method, own.options.to_dict())
     for name, value in made.needs.items():
       if not artifacts.flat(own.to_dict())[name]:
         own.update_from_flattened_dict({name: value})
@@ -94,7 +95,8 @@ def _changed(config, changes, number):
       own.update_from_flattened_dict({name: value})
     except (TypeError, ValueError) as error:
       raise errors.BadInput(
-        f'stages[{number}] changes {name} to another type ({error})'
+        f'stages[{number}] changes {name} to another type '
+        f'({errors.cut(str(error), 200)})'
       ) from error
   return own
 

@@ -50,14 +50,15 @@ from sdnas_jax.tasks import search
 
 FIELDS = {
   'task': (str, None),
-  'seeds': (int, fields.NATURAL),
-  'repeats': (int, fields.NATURAL),
+  'seeds': (int, fields.SOME),
+  'repeats': (int, fields.SOME),
   'baselines': (str, None),
-  'randoms': (int, fields.WHOLE),
+  'randoms': (int, range(1001)),
   'field': (str, None),
 }
 USUAL = {'repeats': 1, 'baselines': '', 'randoms': 0, 'field': ''}
 SECTIONS = 'search', 'variants', 'evaluate', 'select'
+MOST = 10_000  # trainings, and searches
 
 
 def run(config: ConfigDict, workdir: pathlib.Path, dry_run: bool) -> None:
@@ -91,8 +92,19 @@ def plan(config: ConfigDict, workdir: pathlib.Path) -> list[results.Run]:
   """
   given = USUAL | config.to_dict()
   parts = {name: given.pop(name, None) for name in SECTIONS}
+  for name, part in parts.items():
+    if not isinstance(part, dict | None):
+      raise errors.BadInput(
+        f'{name} must be a section of fields, not {errors.short(part)}'
+      )
   fields.every(given, FIELDS)
   variants = _variants(**parts, field=given['field'])
+  count = given['seeds'] * len(variants) * given['repeats']
+  if count > MOST:
+    raise errors.BadInput(
+      f'{given["seeds"]} seeds of {len(variants)} variants, each trained '
+      f'{given["repeats"]} times, are {count} runs: lower them to {MOST}'
+    )
   made = functools.partial(_run, workdir, repeats=given['repeats'])
   runs, recipe = [], parts['evaluate']
   for seed in range(given['seeds']):
@@ -107,7 +119,7 @@ def plan(config: ConfigDict, workdir: pathlib.Path) -> list[results.Run]:
   for name in filter(None, given['baselines'].split(',')):
     runs.append(made(name, 0, recipe, name, cell=published.find(name)))
   for seed in range(given['randoms']):
-    cell = random(SPACES[parts['search']['space']], seed)
+    cell = random(SPACES[runs[0].search.space], seed)
     runs.append(made('random', seed, recipe, repeats=1, cell=cell))
   _check([one for one in runs if not one.seed], workdir)
   return runs
@@ -124,13 +136,14 @@ def _variants(search, variants, evaluate, select, field):
   if select:
     base = _changed(base, 'select', {'evaluate': select})
   made = {k: _changed(base, f'variants.{k}', v) for k, v in variants.items()}
-  for own in made.values():
-    check.search(ConfigDict(own['search']))
+  for name, own in made.items():
+    with errors.within(f'variants.{name}'):
+      check.search(ConfigDict(own['search']))
   if not field:
     return made
   values = {k: artifacts.flat(own['search']) for k, own in made.items()}
   for known in values.values():
-    errors.pick('field', field, known.keys() - {'seed', 'task'})
+    errors.pick('field', field, known.keys() - {'seed', 'task', 'stages'})
   return {k: made[k] for k in sorted(made, key=lambda k: values[k][field])}
 
 
@@ -143,7 +156,7 @@ def _changed(base, what, changes):
     own.update(changes)
   except (TypeError, AttributeError) as error:
     raise errors.BadInput(
-      f'{what} changes a field to another type ({error})'
+      f'{what} changes a field to another type ({errors.cut(str(error), 200)})'
     ) from error
   return own.to_dict()
 
@@ -196,7 +209,8 @@ def _check(runs, workdir):
       data = one.search.data
       check.sizes(one.search, sources.find(data.name, data.dir))
     for own in one.trainings[:1]:
-      check.evaluate(own)
+      with errors.within('evaluate'):
+        check.evaluate(own)
       source = sources.find(own.data.name, own.data.dir)
       check.parts(own, source)
       space = (one.cell or one.search or searches[0]).space

@@ -1,6 +1,9 @@
 """The published cells are cells, and a file that is none is refused."""
 
+import contextlib
 import json
+import os
+import random
 import re
 
 import pytest
@@ -151,3 +154,127 @@ def test_a_wrong_string_in_a_file_is_refused(tmp_path, architecture, says):
 def test_no_architecture_of_the_benchmark(name):
   with pytest.raises(errors.BadInput):
     published.find(name)
+
+
+@pytest.mark.parametrize(
+  'change, says',
+  [
+    ({'normal': [['skip_connect', 0.5], ['skip_connect', 1]]}, 'no number|int'),
+    (
+      {'normal': [['skip_connect', True], ['skip_connect', 0]]},
+      'True is no nod',
+    ),
+    ({'normal': [['skip_connect', '1'], ['skip_connect', 0]]}, 'integer'),
+    ({'normal': [['skip_connect', 1e400], ['skip_connect', 0]]}, 'integer'),
+    ({'normal': ['s0', 's1']}, 'integer'),
+    ({'normal': [[5, 0], [5, 1]]}, '5 is no operation'),
+    ({'normal_concat': [2, float('inf')]}, 'integer'),
+    ({'normal_concat': [True, 3]}, 'True is no node'),
+    ({'normal_concat': '23'}, 'integer'),
+    ({'normal_concat': [2] * 1000}, 'more than 200 nodes, edges and outputs'),
+    ({'normal': [['skip_connect', 0]] * 1000}, 'more than 200 nodes'),
+    ({'normal_concat': [2] * 500_000}, 'more than 1000000 bytes'),
+    ({'space': []}, 'is not a genotype'),
+  ],
+)
+def test_numbers_that_are_no_nodes(tmp_path, change, says):
+  file = tmp_path / 'genotype.json'
+  fields = published.CELLS['DARTS_V2'].genotype.fields
+  file.write_text(json.dumps(fields | change))
+  with pytest.raises(errors.BadInput, match=says):
+    published.find(str(file))
+
+
+@pytest.mark.parametrize(
+  'text',
+  ['[' * 100_000, '{"space":' * 5000, '1' * 5000, '\ud800', '\xff', 'NaN'],
+)
+def test_texts_that_are_no_genotype(tmp_path, text):
+  file = tmp_path / 'genotype.json'
+  file.write_text(text, encoding='latin-1', errors='replace')
+  with pytest.raises(errors.BadInput, match='is not a genotype'):
+    published.find(str(file))
+
+
+@pytest.mark.parametrize('make', [os.mkfifo, os.mkdir])
+def test_what_is_no_file_is_not_waited_for(tmp_path, make):
+  make(tmp_path / 'genotype.json')
+  with pytest.raises(errors.BadInput, match='no file'):
+    published.find(str(tmp_path / 'genotype.json'))
+
+
+ODD = (
+  *(
+    None,
+    True,
+    False,
+    -1,
+    0,
+    2,
+    0.5,
+    1e308,
+    10**30,
+    float('inf'),
+    float('nan'),
+  ),
+  *('', 'none', 'skip_connect', 'normal', '2', 'x' * 999, '|none~0|', '\n'),
+  *([], {}, [[]], [0], {'2': []}, [['none', 0]], {'space': 'darts'}),
+)
+
+
+def places(value, found):
+  """Every list and dict of a JSON value."""
+  if isinstance(value, list | dict):
+    found.append(value)
+    inner = value if isinstance(value, list) else value.values()
+    for one in [*inner]:
+      places(one, found)
+  return found
+
+
+def mutated(rng, fields):
+  """Some fields with one to three things put in, dropped or doubled."""
+  made = json.loads(json.dumps(fields))
+  for _ in range(rng.randint(1, 3)):
+    at = rng.choice(places(made, []))
+    odd = rng.choice([*ODD, made])
+    odd = json.loads(json.dumps(odd))
+    keys = [*range(len(at))] if isinstance(at, list) else [*at]
+    key = rng.choice(keys or [0])
+    if isinstance(at, list) and (not at or rng.random() < 0.2):
+      at.insert(key, odd)
+    elif at and rng.random() < 0.2:
+      del at[key]
+    elif isinstance(at, dict) and rng.random() < 0.2:
+      at[rng.choice(['cell0', 'cell0_concat', '3', 'space', ''])] = odd
+    else:
+      at[key if isinstance(at, list) else str(key)] = odd
+  return made
+
+
+@pytest.mark.parametrize('seed', range(3))
+def test_any_file_is_a_genotype_or_refused(tmp_path, seed):
+  rng, file = random.Random(seed), tmp_path / 'genotype.json'
+  usual = [published.CELLS[n].genotype.fields for n in ('DARTS_V2', 'PDARTS')]
+  usual += [cells(2, -1), published.find('5').fields]
+  for _ in range(100):
+    fields = mutated(rng, rng.choice(usual))
+    with contextlib.suppress(ValueError, KeyError, TypeError):
+      published.read(fields)
+    text = json.dumps(fields)
+    if rng.random() < 0.2:
+      at = rng.randrange(len(text))
+      text = (
+        text[:at] + rng.choice(['', '[', '"', '\\', '1e999']) + text[at + 1 :]
+      )
+    file.write_text(text)
+    try:
+      found = published.find(str(file))
+    except errors.BadInput as error:
+      assert len(str(error)) < 3000
+      continue
+    file.write_text(json.dumps(found.fields))
+    assert published.find(str(file)) == found
+    for graph in found.graphs.values():
+      numbers = [n for _, *edge in graph.edges for n in edge] + [*graph.outputs]
+      assert all(type(number) is int for number in numbers)

@@ -27,6 +27,8 @@ from sdnas_jax.tasks import evaluate
 from sdnas_jax.tasks import fields
 from sdnas_jax.tasks import study
 
+INF, NAN = float('inf'), float('nan')
+
 
 def config(**change):
   """As a user's own file may be: nothing is locked and no type is kept."""
@@ -102,6 +104,17 @@ def test_the_paper_s_table_1_is_the_default():
 def test_bad_fields(change, says):
   with pytest.raises(errors.BadInput, match=says):
     check.search(config(**change))
+
+
+def test_every_number_is_bounded():
+  known = fields.SEARCH | fields.OWN['nasbench201'] | fields.EVALUATE
+  known |= study.FIELDS
+  for name, (kind, _) in known.items():
+    for value in {int: (10**19, -(10**19)), float: (1e39, INF, NAN)}.get(
+      kind, ()
+    ):
+      with pytest.raises(errors.BadInput, match=f'{name} must be'):
+        fields.every({name: value}, {name: known[name]})
 
 
 @pytest.mark.parametrize(
