@@ -51,9 +51,6 @@ print(json.dumps(np.asarray(logits).tolist()))
 """
 
 
-here = launch_test.here  # a fixture
-
-
 def flags(workdir, genotype, *more):
   tiny = (
     '--config=configs/evaluate_digits.py',

@@ -33,9 +33,6 @@ with tfds.testing.mock_data(num_examples=21):
 """
 
 
-here = launch_test.here  # a fixture
-
-
 def flags(workdir, genotype):
   return (
     '--config=configs/evaluate_imagenet.py',
