@@ -258,6 +258,8 @@ def _prepare():
   try:
     if 'XLA_FLAGS' in os.environ and 'jax' not in sys.modules:
       _try_xla()
+    if where := os.environ.get('TFDS_DATA_DIR'):
+      os.environ['TFDS_DATA_DIR'] = _home(where)
     importlib.import_module('sdnas_jax.tasks')
   except Exception as error:
     raise errors.BadInput(

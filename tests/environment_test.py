@@ -160,6 +160,13 @@ def test_a_terminal_that_knows_ascii_only(here, monkeypatch):
   assert screen.buffer.getvalue() == b'2.5 ? 0.1\n'
 
 
+def test_a_home_in_a_variable(here, monkeypatch):
+  monkeypatch.setenv('HOME', '/home')
+  monkeypatch.setenv('TFDS_DATA_DIR', '~/data')
+  assert here('--list')[0] == 0
+  assert os.environ['TFDS_DATA_DIR'] == '/home/data'
+
+
 def test_a_folder_without_configs(tmp_path):
   lines = [*catalogue.lines(tmp_path / 'none')]
   assert any('DARTS_V2' in line for line in lines)

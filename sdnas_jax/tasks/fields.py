@@ -25,7 +25,7 @@ Known = Mapping[
 # A `range` ends where no machine would come to an end.
 NATURAL, WHOLE = range(1, 1_000_001), range(1_000_001)
 SOME, IMAGES = range(1, 1001), range(1_000_000_001)
-ABSURD = 1e7  # layers x channels^2, of which a weight takes some hundreds
+ABSURD = 1e7  # layers x channels^2, each of which is hundreds of weights
 REAL, LARGEST = (0.0, math.inf), 1e38  # LARGEST: of single precision
 SHARE, BELOW_ONE = (0.0, 1.0), (0.0, 0.9999999)
 COMMON = {

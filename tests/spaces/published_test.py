@@ -159,7 +159,7 @@ def test_no_architecture_of_the_benchmark(name):
 @pytest.mark.parametrize(
   'change, says',
   [
-    ({'normal': [['skip_connect', 0.5], ['skip_connect', 1]]}, 'no number|int'),
+    ({'normal': [['skip_connect', 0.5], ['skip_connect', 1]]}, 'integer'),
     (
       {'normal': [['skip_connect', True], ['skip_connect', 0]]},
       'True is no nod',
