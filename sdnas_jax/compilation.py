@@ -6,25 +6,36 @@ from concurrent import futures
 import contextlib
 import os
 import pathlib
+import stat
 from typing import Any
 from typing import NamedTuple
+import warnings
 
 import jax
 
 Tree = Any
+OTHERS = stat.S_IWGRP | stat.S_IWOTH
 
 
 def folder() -> pathlib.Path:
-  """The user's cache folder.
+  """The user's cache folder, of mode 0700: programs are loaded from it.
 
   Raises:
-    OSError: there is none that can be written.
+    OSError: there is none that can be written, or not by the user alone.
   """
   cache = os.environ.get('XDG_CACHE_HOME') or os.path.expanduser('~/.cache')
   found = pathlib.Path(cache) / 'sdnas_jax'
   if not found.is_absolute():  # '~', if no home is known
     raise FileNotFoundError(f'no cache folder {found}')
-  found.mkdir(parents=True, exist_ok=True)
+  found.mkdir(mode=0o700, parents=True, exist_ok=True)
+  kept, me = found.stat(), getattr(os, 'geteuid', lambda: None)()
+  if me is not None and (kept.st_uid != me or kept.st_mode & OTHERS):
+    told = (
+      f'{found} can be written by others, so that it is not used: remove it'
+    )
+    warnings.warn(told, stacklevel=2)
+    raise PermissionError(told)
+  found.chmod(0o700)
   return found
 
 

@@ -1,6 +1,10 @@
 """What is compiled once for many runs, and what is not."""
 
 import functools
+import os
+import pathlib
+import stat
+import tempfile
 
 import jax.numpy as jnp
 import pytest
@@ -10,6 +14,7 @@ from configs import search_digits
 from sdnas_jax import compilation
 from sdnas_jax import parallel
 from sdnas_jax.data import sources
+from sdnas_jax.kernels import build
 from sdnas_jax.spaces import published
 from sdnas_jax.spaces import SPACES
 from sdnas_jax.tasks import evaluate
@@ -76,3 +81,46 @@ def test_runs_that_differ_in_numbers_share_a_program(make, number, structure):
   assert built(x, make(**structure)) is not one
   assert built(jnp.arange(4.0), make()) is not one
   assert one(x, make()).tolist() == [0, make().epochs, 2 * make().epochs]
+
+
+def test_the_cache_is_the_user_s_alone(tmp_path, monkeypatch):
+  """Also with a umask that opens files to all; and else it is not used."""
+  monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
+  before = os.umask(0)
+  try:
+    found = compilation.folder()
+  finally:
+    os.umask(before)
+  mode = lambda path: stat.S_IMODE(path.stat().st_mode)  # noqa: E731
+  assert found == tmp_path / 'sdnas_jax' and mode(found) == 0o700
+  found.chmod(0o755)  # as earlier versions made it
+  assert mode(compilation.folder()) == 0o700
+  for open_to_others in (0o777, 0o770, 0o702):
+    found.chmod(open_to_others)
+    with pytest.warns(UserWarning, match='remove it'):
+      with pytest.raises(OSError, match='written by others'):
+        compilation.folder()
+  monkeypatch.setattr(os, 'geteuid', lambda: 12345)
+  found.chmod(0o700)
+  with pytest.warns(UserWarning), pytest.raises(OSError):
+    compilation.folder()
+
+
+def test_no_library_is_loaded_from_a_folder_that_others_can_write(
+  tmp_path, monkeypatch
+):
+  monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
+  compilation.folder().chmod(0o777)
+  asked = []
+
+  def load(folder, source, command, version):
+    asked.append(folder)
+    return None, version
+
+  monkeypatch.setattr(build, '_load', load)
+  monkeypatch.setattr(build, '_compiler', lambda: ['c++'])
+  with pytest.warns(UserWarning, match='remove it'):
+    build.library.__wrapped__('pool', 'float32')
+  (folder,) = asked
+  assert tmp_path not in folder.parents
+  assert folder.parent == pathlib.Path(tempfile.gettempdir())

@@ -148,7 +148,7 @@ MUTANTS = (
   Mutant(
     'an update of one group moves the state of the other',
     'bilevel/optimizers.py',
-    'inner = {**opt.inner_states, group: new.inner_states[group]}',
+    'inner = {**opt.inner_states, group: own}',
     'inner = new.inner_states',
     OPTIMIZERS,
   ),

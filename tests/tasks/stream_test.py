@@ -36,6 +36,7 @@ with tfds.testing.mock_data(num_examples=21):
 def flags(workdir, genotype):
   return (
     '--config=configs/evaluate_imagenet.py',
+    '--config.weights.warmup=2',
     '--config.data.dir=/nowhere',
     '--config.batch_size=8',
     '--config.epochs=3',
