@@ -87,6 +87,8 @@ def _builder(name, folder, host=None):
   import tensorflow_datasets as tfds
 
   try:
+    if not (folder or os.environ.get('TFDS_DATA_DIR') or _home()):
+      raise OSError('no home folder is known')
     builder = tfds.builder(name, data_dir=folder or None)
     missing = not builder.data_path.exists()
     older = _versions(builder.data_path.parent) if missing else []
@@ -107,6 +109,10 @@ def _builder(name, folder, host=None):
       f'({type(error).__name__}: {reason}); point --config.data.dir or '
       f'TFDS_DATA_DIR at a folder that holds {name}/ prepared by TFDS'
     ) from error
+
+
+def _home():
+  return os.path.expanduser('~') != '~'
 
 
 def _versions(folder):

@@ -10,6 +10,7 @@ from ml_collections import ConfigDict
 from sdnas_jax import errors
 from sdnas_jax import parallel
 from sdnas_jax.data import sources
+from sdnas_jax.data import split
 from sdnas_jax.runs import artifacts
 from sdnas_jax.spaces import space as spaces
 from sdnas_jax.spaces import SPACES
@@ -209,6 +210,12 @@ def _examples(config, source):
 
 def _shapes(config, source):
   side, batch = min(source.shape[:2]), config.batch_size
+  steps = config.epochs * split.batches(source.examples, batch)
+  if steps >= 2**31:
+    raise errors.BadInput(
+      f'epochs ({config.epochs}) would be {steps:,} steps, more than are '
+      'counted: lower them, or raise batch_size'
+    )
   if max(config.data.pad, config.data.cutout) > side:
     raise errors.BadInput(
       f'data.pad ({config.data.pad}) and data.cutout ({config.data.cutout}) '

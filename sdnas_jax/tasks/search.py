@@ -13,6 +13,7 @@ from ml_collections import ConfigDict
 import numpy as np
 
 from sdnas_jax import compilation
+from sdnas_jax import errors
 from sdnas_jax import malloc
 from sdnas_jax import parallel
 from sdnas_jax import search
@@ -62,8 +63,9 @@ def run(config: ConfigDict, workdir: pathlib.Path, dry_run: bool) -> None:
   plan = check.search(config)
   check.hosts(config)
   source = sources.find(config.data.name, config.data.dir)
-  for stage in plan:
-    examples = check.sizes(stage.config, source)
+  for n, stage in enumerate(plan):
+    with errors.within(f'stages[{n}]' if plan[1:] else ''):
+      examples = check.sizes(stage.config, source)
   space = SPACES[config.space]
   halves = examples // 2, examples - examples // 2
   if config.data.shared:

@@ -186,6 +186,7 @@ def test_a_warm_up_without_distillation_may_be_longer_than_the_run():
   [
     ({'batch_size': 899}, r'larger than half the data \(898'),
     ({'data.examples': 2000}, 'digits has 1797'),
+    ({'epochs': 10**7, 'batch_size': 1}, 'more than are counted'),
     ({'data.examples': 100, 'batch_size': 51}, r'50 of 100 examples'),
     ({'data.pad': 9}, 'must not exceed'),
   ],
