@@ -101,6 +101,8 @@ def _run(config, workdir, genotype, source, setup, sizes, plan, shapes):
     pace = loop.Pace(config.steps_per_call)
     images = state, source, data, config.seed, setup
     state = _train(setup, images, sizes, log, kept, pace)
+  else:
+    print('all epochs are done: what is missing is made', flush=True)
   if parallel.leads():
     _conclude(config, workdir, genotype, plan, log)
     exported = export.stablehlo(setup.net, _variables(state), source)

@@ -257,6 +257,8 @@ def _resume(stages, kept, workdir, data):
   elif log.found and log.stopped is None and len(log.found) < sum(log.stages):
     done = f'{len(log.found)} of {sum(log.stages)} epochs'
     print(f'resuming after {done}', flush=True)
+  elif log.found:
+    print('all epochs are done: what is missing is made', flush=True)
   return stage, state, log
 
 

@@ -222,6 +222,7 @@ def test_a_finished_run_says_so_and_changes_nothing(whole, here, genotype):
   before = (workdir / 'result.json').read_text()
   code, again, error = here(*flags(workdir, genotype))
   assert code == 0 and 'compiling' not in again, error
+  assert 'all epochs are done' in again
   assert (workdir / 'result.json').read_text() == before
   assert re.search('test error.*', out)[0] in again
 
