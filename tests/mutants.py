@@ -148,8 +148,8 @@ MUTANTS = (
   Mutant(
     'an update of one group moves the state of the other',
     'bilevel/optimizers.py',
-    'inner = {**opt.inner_states, group: new.inner_states[group]}',
-    'inner = new.inner_states',
+    'inner = {**opt.inner_states, group: own}',
+    'inner = {**new.inner_states, group: own}',
     OPTIMIZERS,
   ),
   Mutant(
