@@ -28,6 +28,8 @@ os.environ['JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS'] = '0'
 os.environ['JAX_PERSISTENT_CACHE_ENABLE_XLA_CACHES'] = 'none'
 
 from absl.testing import flagsaver
+import hypothesis
+from hypothesis.internal.conjecture import providers
 import jax
 import pytest
 
@@ -41,6 +43,18 @@ CACHE = 'JAX_COMPILATION_CACHE_DIR'
 jax.config.update('jax_numpy_rank_promotion', 'raise')
 # Tracing makes objects by the million, among which garbage is sought for long.
 gc.set_threshold(200_000, 20, 20)
+# The same examples each time, whatever else is imported, on however slow a CPU.
+hypothesis.settings.register_profile(
+  'same',
+  derandomize=True,
+  database=None,
+  deadline=None,
+  max_examples=40,
+  suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+hypothesis.settings.load_profile('same')
+# Else it tries the constants of what code of ours happens to be imported.
+providers._get_local_constants = lambda: providers._local_constants
 
 
 def pytest_configure(config):
@@ -48,6 +62,7 @@ def pytest_configure(config):
   if hasattr(config, 'workerinput'):
     return
   os.environ[CACHE] = tempfile.mkdtemp(prefix='sdnas_jax_tests_')
+  os.environ['HYPOTHESIS_STORAGE_DIRECTORY'] = os.environ[CACHE]
   jax.config.update('jax_compilation_cache_dir', os.environ[CACHE])
   compiled.fetch(pathlib.Path(os.environ[CACHE]))
   if build.available():

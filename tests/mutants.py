@@ -149,7 +149,7 @@ MUTANTS = (
     'an update of one group moves the state of the other',
     'bilevel/optimizers.py',
     'inner = {**opt.inner_states, group: own}',
-    'inner = new.inner_states',
+    'inner = {**new.inner_states, group: own}',
     OPTIMIZERS,
   ),
   Mutant(

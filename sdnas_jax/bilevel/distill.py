@@ -29,8 +29,8 @@ Tree = Any
 class Teacher(NamedTuple):
   """What is remembered of each training example, as three pure functions.
 
-  Indices outside [0, examples) mark rows that only pad a batch: they read
-  as unknown and write nothing. A teacher that needs more than what the student
+  Indices from `examples` on mark rows that only pad a batch: they read as
+  unknown and write nothing. A teacher that needs more than what the student
   said keeps weights in its memory and runs them: `see` is the batch's forward
   pass, and `push` is given the weights after the step.
   """

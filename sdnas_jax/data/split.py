@@ -33,9 +33,11 @@ class Batch(NamedTuple):
 
 
 def stratified(labels: np.ndarray, seed: int) -> np.ndarray:
-  """An order of which every beginning has its share of every class, +-1.
+  """An order of which every beginning has its share of every class.
 
-  A class's n examples, shuffled, stand at 1/2n, 3/2n, ... of the way.
+  A class's n examples, shuffled, stand at 1/2n, 3/2n, ... of the way. So a
+  beginning is off by one example at most if all classes are as large, and by
+  (1 + k) / 2 in a class that is k times as large as their mean.
   """
   rng = np.random.default_rng((seed, 4))
   shuffled = rng.permutation(len(labels))  # among equals too

@@ -164,8 +164,15 @@ def read_rows(path: pathlib.Path) -> list[dict[str, str]]:
 
 def write_rows(path: pathlib.Path, rows: Sequence[Mapping[str, Any]]) -> None:
   """Writes a CSV."""
-  text = io.StringIO()
-  table = csv.DictWriter(text, list(rows[0]), lineterminator='\n')
+  text, cells = io.StringIO(), [c for row in rows for c in row.values()]
+  # Python leaves a carriage return bare, which ends a row to its own reader.
+  bare = any('\r' in str(cell) for cell in [*rows[0], *cells])
+  table = csv.DictWriter(
+    text,
+    list(rows[0]),
+    lineterminator='\n',
+    quoting=csv.QUOTE_ALL if bare else csv.QUOTE_MINIMAL,
+  )
   table.writeheader()
   table.writerows(rows)
   write(path, text.getvalue())

@@ -135,10 +135,11 @@ def _cells(workdir):
     last = published.read(genotype)
     lines = artifacts.read_lines(workdir / 'genotypes.jsonl')
     epochs = [(_told(g, last), _drawn(g)) for g in map(published.read, lines)]
-    if len(epochs) > 1:
-      # A method may have gone back to earlier cells.
-      result = artifacts.read_json(workdir / 'result.json')
-      yield 'steps', epochs, result.get('genotype_epoch', len(epochs) - 1)
+    # A method may have gone back to earlier cells.
+    result = artifacts.read_json(workdir / 'result.json')
+    found = result.get('genotype_epoch', len(epochs) - 1)
+    if 0 < found < len(epochs):  # else some are lost
+      yield 'steps', epochs, found
     else:
       yield 'cells', _drawn(last)
 
