@@ -138,7 +138,7 @@ def _cells(workdir):
     # A method may have gone back to earlier cells.
     result = artifacts.read_json(workdir / 'result.json')
     found = result.get('genotype_epoch', len(epochs) - 1)
-    if 0 < found < len(epochs):  # else some are lost
+    if 1 < len(epochs) > found:  # else some are lost
       yield 'steps', epochs, found
     else:
       yield 'cells', _drawn(last)
