@@ -91,7 +91,8 @@ def wrong_file(rng, fields, path):
   """Writes a config file, some of whose fields are wrong."""
   fields = json.loads(json.dumps(fields))
   known = [name for name in artifacts.flat(fields) if '.' in name]
-  odd = {rng.choice(known or ['x']): rng.choice(published_test.ODD)}
+  name, value = rng.choice(known or ['x']), rng.choice(published_test.ODD)
+  odd = {name: value}
   if 'stages' in fields and rng.random() < 0.5:
     fields['stages'] = [{}, *rng.choices([{}, odd, {'epochs': 3}], k=2)]
   if 'method' in fields and rng.random() < 0.3:
@@ -99,8 +100,10 @@ def wrong_file(rng, fields, path):
     name = rng.choice(['interval', 'warmup', 'seed', 'tau_max', 'partial'])
     fields['options'][name] = rng.choice(published_test.ODD)
   if 'variants' in fields and rng.random() < 0.5:
-    part = rng.choice(['search', 'evaluate', 'select'])
-    fields['variants'] = {'A': {}, 'B': {part: odd}}
+    change = value
+    for part in reversed(name.split('.')):  # the first is search or evaluate
+      change = {part: change}
+    fields['variants'] = {'A': {}, 'B': change}
   if rng.random() < 0.6:
     fields = published_test.mutated(rng, fields)
   text = FILE.format(text=json.dumps(fields)).encode()

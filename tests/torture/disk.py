@@ -10,9 +10,7 @@ to the bits of a run that had it from the beginning.
 
 from collections.abc import Iterator
 import contextlib
-import functools
 import pathlib
-import resource
 import shutil
 import subprocess
 import sys
@@ -58,10 +56,7 @@ def on_small_disk(flags, workdir, size, expected):
 
 def in_small_files(flags, workdir, size, expected):
   """Lets no file be larger, and then any."""
-  most = functools.partial(
-    resource.setrlimit, resource.RLIMIT_FSIZE, (size, size)
-  )
-  first = process.launch(flags, workdir, preexec_fn=most)
+  first = process.launch(flags, workdir, largest=size)
   try:
     return outcome(first, flags, workdir, expected)
   finally:

@@ -1,16 +1,17 @@
 """A command of launch.py in a process of its own, which may be killed.
 
-  python -m tests.torture.process WORKDIR EVENT DELAY FLAGS...
+  python -m tests.torture.process WORKDIR EVENT DELAY LARGEST FLAGS...
 
 At a file event of that number (the first is 1), so many seconds later. Events
 are what Python does to the files of WORKDIR: it opens one for writing, renames
 or removes one, makes or removes a folder. A delay finds what Orbax's threads
-write in between.
+write in between. LARGEST is how many bytes a file may have, 0 for any number.
 """
 
 import itertools
 import os
 import pathlib
+import resource
 import signal
 import subprocess
 import sys
@@ -53,19 +54,18 @@ def launch(
   workdir: pathlib.Path,
   event: int = 0,
   delay: float = 0.0,
-  **options,
+  largest: int = 0,
 ) -> subprocess.CompletedProcess:
   """Runs it; JAX's cache is beside the folder, for all runs there."""
   own = sys.executable, '-m', 'tests.torture.process'
-  given = f'--workdir={workdir}', *flags
+  given = str(workdir), str(event), str(delay), str(largest)
   return subprocess.run(
-    [*own, str(workdir), str(event), str(delay), *given],
+    [*own, *given, f'--workdir={workdir}', *flags],
     cwd=ROOT,
     env=os.environ | {conftest.CACHE: str(workdir.parent / 'cache')},
     capture_output=True,
     text=True,
     timeout=600,
-    **options,
   )
 
 
@@ -85,23 +85,25 @@ def _watch(workdir, event, delay):
     relative = name != 'open' and args[-1] != -1
     if not relative and not str(args[0]).startswith(workdir):
       return
-    last[0] = next(numbers)
-    if last[0] == event and delay:
+    number = last[0] = next(numbers)
+    if number == event and delay:
       signal.setitimer(signal.ITIMER_REAL, delay)  # which ends a process
-    elif last[0] == event:
+    elif number == event:
       os.kill(os.getpid(), signal.SIGKILL)
 
   sys.addaudithook(hear)
   return last
 
 
-def main(workdir, event, delay, *flags):
+def main(workdir, event, delay, largest, *flags):
   import launch
   from sdnas_jax.spaces import SPACES
   from tests import toys
 
   SPACES['toy'] = toys.SPACE
   sys.argv = ['launch.py', *flags]
+  if size := int(largest):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
   last = _watch(workdir, int(event), float(delay))
   code = launch.main(sys.argv)
   print(f'{last[0]} file events')
