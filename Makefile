@@ -9,7 +9,7 @@ EXTRAS = $(if $(shell nvidia-smi >/dev/null 2>&1 && echo yes),[cuda])
 RUN := .venv/bin/python
 INSTALLED := .venv/installed
 
-.PHONY: help search demo sharpness nasbench201 test clean
+.PHONY: help search demo sharpness nasbench201 test torture clean
 
 help: ## list the goals
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' \
@@ -36,6 +36,16 @@ test: $(INSTALLED) ## lint, check the format and run the tests
 	$(RUN) -m ruff check
 	$(RUN) -m ruff format --check
 	$(RUN) -m pytest -q $(PYTEST_ARGS)
+
+# In percent of half an hour: `make torture COUNT=10`; SEED draws others.
+COUNT = 100
+SEED = 0
+TORTURES = damage:400 kills:60 calls:1000 readers:20000 disk:24
+torture: $(INSTALLED) ## damage, kill and misuse runs at random, for half an hour
+	@failed=0; for each in $(TORTURES); do \
+	  $(RUN) -m tests.torture.$${each%:*} --seed=$(SEED) \
+	    --count=$$(($${each#*:} * $(COUNT) / 100)) || failed=1; \
+	done; exit $$failed
 
 clean: ## remove .venv and all caches, but not runs
 	rm -rf .venv build *.egg-info .pytest_cache .ruff_cache

@@ -8,6 +8,7 @@ where in the search it was taken, which is read before the rest.
 
 from collections.abc import Mapping
 from collections.abc import Sequence
+import contextlib
 import logging
 import os
 import pathlib
@@ -121,7 +122,7 @@ class Checkpoints:
       self.manager.save(number, args=items)
       if parallel.leads():
         where = pathlib.Path(self.manager.directory) / str(number)
-        artifacts.write_json(where / SEAL, _checksums(where))
+        _seal(where)
     except ValueError as error:  # so TensorStore says that it cannot write
       code = re.search(r"os_error_code='(\d+)'", str(error))
       if code is None:
@@ -200,7 +201,8 @@ class Checkpoints:
 def _clean(folder: pathlib.Path) -> bool:
   """Removes damaged checkpoints; False if no other is left, and they stay.
 
-  The latest may lack its seal, since a kill may come just before it.
+  The latest may lack its seal, since a kill may come just before it; it then
+  gets one, where that can be written.
   """
   there = [path for path in folder.glob('*') if path.name.isdigit()]
   there.sort(key=lambda path: int(path.name))
@@ -215,7 +217,17 @@ def _clean(folder: pathlib.Path) -> bool:
     print(f'{damaged[-1]} is damaged: going on from another checkpoint')
   for path in damaged + cut:
     shutil.rmtree(path)
+  for path in left:
+    if not sealed[path] and path not in cut:
+      with contextlib.suppress(OSError):
+        _seal(path)
   return True
+
+
+def _seal(path):
+  """Writes the checksums of a checkpoint's files."""
+  artifacts.tidy(path)  # a kill may have come in the midst of this
+  artifacts.write_json(path / SEAL, _checksums(path))
 
 
 def _sound(path):

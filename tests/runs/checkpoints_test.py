@@ -56,6 +56,18 @@ def test_a_state_comes_back_to_the_bit_and_the_latest_two_are_kept(tmp_path):
     np.testing.assert_array_equal(one, two)
 
 
+def test_a_checkpoint_that_a_kill_left_unsealed_is_sealed(tmp_path):
+  kept = checkpoints.Checkpoints(tmp_path)
+  for seed in (1, 2):
+    kept.save(mixed(seed), whole=True)
+  seal = tmp_path / '2' / checkpoints.SEAL
+  content = seal.read_bytes()
+  seal.rename(seal.with_name(f'.{seal.name}.0a1b2c3d'))
+  checkpoints.Checkpoints(tmp_path)
+  assert seal.read_bytes() == content
+  assert not [*seal.parent.glob('.*')]
+
+
 @pytest.mark.parametrize(
   'change',
   [
