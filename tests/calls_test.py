@@ -214,7 +214,7 @@ def test_a_method_s_numbers(refused, written, value):
   [
     ({'epochs': 0}, r'stages\[1\]: epochs must be at least 1, not 0'),
     ({'model.layers': 10**19}, r'stages\[1\]: model.layers must be at most'),
-    ({'distill.warmup': 17}, r'stages\[1\]: distill.warmup \(17\) is longer'),
+    ({'distill.warmup': 17}, r'stages\[1\]: distill.warmup \(17\) leaves'),
     ({'options.x': 3}, r'stages\[1\]: darts has no options'),
     ({'method': LONG}, r"stages\[1\]: unknown method 'a+\.\.\.a+'"),
     ({LONG: 3}, r"unknown field of stages\[1\] 'a+\.\.\.a+'"),

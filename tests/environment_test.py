@@ -201,6 +201,9 @@ def test_a_machine_that_fails(here, tmp_path, monkeypatch, error, says):
 def test_a_signal_that_asks_to_stop(here, tmp_path, monkeypatch, name):
   number = getattr(signal, name)
 
+  usual = signal.default_int_handler if name == 'SIGINT' else signal.SIG_DFL
+  outside = signal.signal(number, usual)  # which nohup may have changed
+
   def stop(*given):
     before = signal.getsignal(number)
     with loop.catching() as caught:
@@ -209,7 +212,10 @@ def test_a_signal_that_asks_to_stop(here, tmp_path, monkeypatch, name):
     raise loop.Interrupted(caught[0], 3)
 
   monkeypatch.setattr(search, 'run', stop)
-  code, _, error = here(DIGITS, f'--workdir={tmp_path}')
+  try:
+    code, _, error = here(DIGITS, f'--workdir={tmp_path}')
+  finally:
+    signal.signal(number, outside)
   assert code == 128 + number
   assert error == (
     'stopped at step 3, which is saved; run the same command to go on\n'
