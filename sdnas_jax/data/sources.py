@@ -217,7 +217,7 @@ def from_arrays(images: np.ndarray, labels: np.ndarray) -> Source:
       'images must be uint8 [N, height, width, channels], not '
       f'{images.dtype} {list(images.shape)}: {_mended(images, labels)}'
     )
-  if mended := _turned(images.shape, len(labels)):
+  if mended := _turned(images.shape, labels.size):
     raise errors.BadInput(
       f'images {list(images.shape)} look as if their axes were not [N, height, '
       f'width, channels]: {mended} would mend that'

@@ -124,6 +124,7 @@ def test_the_same_data_are_known_by_their_content(tmp_path):
     (lambda x, y: (x[..., 0], y), r'\[6, 4, 4\]'),
     (lambda x, y: (x, y[:-1]), r'integers \[6\]'),
     (lambda x, y: (x, y + 0.5), 'float64'),
+    (lambda x, y: (x, y[0]), r'integers \[6\]'),
     (lambda x, y: (x, y - 1), 'from 0'),
     (lambda x, y: (x, y + 1), r'3 classes .* in \[1, 3\]'),
     (lambda x, y: (x, y * 50), 'number them anew'),
