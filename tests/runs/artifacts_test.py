@@ -11,6 +11,7 @@ import pytest
 from sdnas_jax import errors
 from sdnas_jax.runs import artifacts
 from sdnas_jax.runs import locks
+from sdnas_jax.runs import metrics
 
 
 @pytest.mark.parametrize('mask', [0o022, 0o077, 0o002])
@@ -86,6 +87,7 @@ def test_what_was_changed_is_known(tmp_path):
 HOLDER = """
 import pathlib, sys
 from sdnas_jax.runs import locks
+from sdnas_jax.runs import metrics
 with locks.alone(pathlib.Path(sys.argv[1])):
   print('held', flush=True)
   sys.stdin.read()
@@ -105,3 +107,18 @@ def test_one_process_at_a_time_is_at_a_run(tmp_path):
   with locks.alone(tmp_path):
     pass
   assert not list(tmp_path.iterdir())
+
+
+def test_a_record_that_was_edited_is_refused(tmp_path):
+  """When a run goes on; a checkpoint without checksums tells nothing."""
+  table = metrics.Table(tmp_path, done=0)
+  table.rows = [{'epoch': '0', 'loss': '0.5'}, {'epoch': '1', 'loss': '0.4'}]
+  told = {'metrics.csv': table.checksum(1)}
+  table.rows[1]['loss'] = '0.3'  # of an epoch that will be run again
+  found = {'metrics.csv': table.checksum(1)}
+  artifacts.compare(tmp_path, told, found)
+  table.rows[0]['loss'] = '0.6'
+  found = {'metrics.csv': table.checksum(1)}
+  artifacts.compare(tmp_path, {}, found)
+  with pytest.raises(errors.BadInput, match=r'metrics.csv was changed'):
+    artifacts.compare(tmp_path, told, found)
