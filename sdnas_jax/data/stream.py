@@ -3,7 +3,7 @@
   >>> source = sources.find('imagenet2012', '')
   >>> span = stream.Span('train', 0, source.examples)
   >>> batches = stream.batches(source, span, 1024, key=(seed, epoch))
-  >>> next(batches).image  # uint8 [1024 / hosts, 224, 224, 3]
+  >>> next(batches).image  # uint8 [1024 / hosts, 224, 224, 3], if it divides
 
 A host reads, decodes and crops its own part of the data in threads, a few
 batches ahead. Order and crops follow from the key alone, so that a resumed run
@@ -39,11 +39,20 @@ class Span(NamedTuple):
   first: int
   last: int  # exclusive
 
-  def of(self, host: int, hosts: int) -> 'Span':
-    """One host's own; they are disjoint, and as even as can be."""
-    count = self.last - self.first
-    cuts = (self.first + count * n // hosts for n in (host, host + 1))
+  def of(self, host: int, hosts: int, size: int) -> 'Span':
+    """One host's own, of batches of `size`: disjoint, its share of each."""
+    full, rest = divmod(self.last - self.first, size)
+    cuts = (
+      self.first + full * _before(n, hosts, size) + _before(n, hosts, rest)
+      for n in (host, host + 1)
+    )
     return Span(self.part, *cuts)
+
+
+def _before(host, hosts, rows):
+  """How many of a batch's rows the hosts before this one have."""
+  each, more = divmod(rows, hosts)
+  return host * each + min(host, more)
 
 
 def batches(
@@ -68,7 +77,8 @@ def batches(
     BadInput: if a label is not as declared, or an image cannot be read.
   """
   host, hosts = jax.process_index(), jax.process_count()
-  own, rows, whole = span.of(host, hosts), size // hosts, _rows(size)
+  own, whole = span.of(host, hosts, size), _rows(size)
+  rows = _before(host + 1, hosts, size) - _before(host, hosts, size)
   steps = split.batches(span.last - span.first, size)
   for image, label, index in _read(source, own, rows, skip, key):
     if label.min() < 0 or label.max() >= source.classes:
@@ -111,7 +121,7 @@ def like(source: sources.Source, size: int) -> split.Batch:
 
 def _rows(size):
   """Of a host's part of a batch, as its devices can share them."""
-  rows, devices = size // jax.process_count(), jax.local_device_count()
+  rows, devices = -(-size // jax.process_count()), jax.local_device_count()
   return -(-rows // devices) * devices
 
 

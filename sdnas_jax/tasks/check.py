@@ -4,7 +4,6 @@ import itertools
 import json
 import zlib
 
-import jax
 from ml_collections import ConfigDict
 
 from sdnas_jax import errors
@@ -220,11 +219,6 @@ def _shapes(config, source):
     raise errors.BadInput(
       f'data.pad ({config.data.pad}) and data.cutout ({config.data.cutout}) '
       f"must not exceed the images' side, {side}: lower them"
-    )
-  if source.stream and batch % (hosts := jax.process_count()):
-    raise errors.BadInput(
-      f'batch_size ({batch}) does not divide over {hosts} hosts: make it '
-      f'a multiple, such as {batch // hosts * hosts or hosts}'
     )
 
 

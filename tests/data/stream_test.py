@@ -2,6 +2,7 @@
 
 import functools
 import io
+import math
 import shutil
 
 import jax
@@ -105,27 +106,29 @@ def test_the_test_images_are_not_varied(source):
     np.testing.assert_array_equal(a.image, b.image)
 
 
-@pytest.mark.parametrize('hosts', [2, 4])
+@pytest.mark.parametrize('hosts', [2, 3, 4, 9])
 def test_hosts_read_disjoint_parts_that_cover(source, hosts, monkeypatch):
   monkeypatch.setattr(jax, 'process_count', lambda: hosts)
-  seen = []
+  seen, present = [], np.zeros(3, int)
   for host in range(hosts):
     monkeypatch.setattr(jax, 'process_index', lambda host=host: host)
     batches = epoch(source, key=(0, 0))
-    assert [len(b.label) for b in batches] == [8 // hosts] * 3
+    assert [len(b.label) for b in batches] == [math.ceil(8 / hosts)] * 3
+    present += [int(b.present.sum()) for b in batches]
     seen += labels(batches)
   assert sorted(seen) == list(range(TRAIN))
+  assert present.tolist() == [8, 8, 5]  # as one host alone has
 
 
 def test_hosts_of_unlike_parts_bring_as_many_batches(source, monkeypatch):
-  # 9 images: one host has 4, the other 5; 2 rows a batch make 2 and 3.
+  # 9 images: one host has 5, the other 4; 2 rows a batch make 3 and 2.
   monkeypatch.setattr(jax, 'process_count', lambda: 2)
   counts = []
   for host in range(2):
     monkeypatch.setattr(jax, 'process_index', lambda host=host: host)
     batches = stream.batches(source, stream.Span('train', 0, 9), 4)
     counts.append([int(b.present.sum()) for b in batches])
-  assert counts == [[2, 2, 0], [2, 2, 1]]
+  assert counts == [[2, 2, 1], [2, 2, 0]]
 
 
 def test_a_label_out_of_range_is_refused(source):
@@ -179,7 +182,8 @@ def test_an_unreadable_image_is_a_sentence(bad):
 def test_more_hosts_than_images_pad(monkeypatch):
   few = fake([jpeg(smooth(60, 80))])
   monkeypatch.setattr(jax, 'process_count', lambda: 2)
-  (batch,) = stream.batches(few, stream.Span('train', 0, 1), 4)  # of host 0
+  monkeypatch.setattr(jax, 'process_index', lambda: 1)
+  (batch,) = stream.batches(few, stream.Span('train', 0, 1), 4)
   assert not batch.present.any() and batch.image.shape == (2, 224, 224, 3)
 
 
