@@ -48,3 +48,12 @@ def cut(text: str, most: int = 60) -> str:
   if len(text) > most:
     text = f'{text[: most // 2 - 3]}...{text[-most // 2 :]}'
   return ' '.join(text.split())
+
+
+def told(error: BaseException) -> str:
+  """An exception in words."""
+  try:
+    text = cut(str(error), 300)
+  except Exception:  # of a class of the user's own
+    text = ''
+  return f'{type(error).__name__}: {text}' if text else type(error).__name__

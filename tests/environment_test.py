@@ -31,13 +31,14 @@ DIGITS = '--config=configs/search_digits.py'
 # those that JAX reads first when it looks for devices.
 VARIABLES = """
 import os, sys
+from absl import flags
 import launch
 for variable in sys.argv[1:]:
   name, value = variable.split('=', 1)
   kept = os.environ.pop(name, None)
   os.environ[name] = value
   sys.argv = ['launch.py', '--config=configs/search_digits.py', '--dry_run']
-  launch.flags.FLAGS.unparse_flags()
+  flags.FLAGS.unparse_flags()
   print(launch.main([*sys.argv, f'--workdir={os.environ["WORKDIR"]}']))
   del os.environ[name]
   if kept is not None:
