@@ -9,6 +9,7 @@ ROOT = pathlib.Path(__file__).parent.parent / 'sdnas_jax'
 # What each folder or module may import of the package, besides itself.
 ALLOWED = {
   'spaces': {'errors'},
+  'command': {'errors'},
   'errors': set(),
   'parallel': {'errors'},
   'tf': set(),

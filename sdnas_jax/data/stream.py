@@ -20,7 +20,7 @@ import numpy as np
 from sdnas_jax import errors
 from sdnas_jax import parallel
 from sdnas_jax import tf
-from sdnas_jax.data import sources
+from sdnas_jax.data import dataset
 from sdnas_jax.data import split
 
 SHUFFLED = 16_384  # encoded images to draw the next from: 2 GB of ImageNet
@@ -56,7 +56,7 @@ def _before(host, hosts, rows):
 
 
 def batches(
-  source: sources.Source,
+  source: dataset.Source,
   span: Span,
   size: int,
   skip: int = 0,
@@ -110,7 +110,7 @@ def _read(source, span, rows, skip, key):
     ) from error
 
 
-def like(source: sources.Source, size: int) -> split.Batch:
+def like(source: dataset.Source, size: int) -> split.Batch:
   """The shapes of a batch, all hosts together, spread over the devices."""
   shape = functools.partial(jax.ShapeDtypeStruct, sharding=parallel.divided())
   rows = _rows(size) * jax.process_count()

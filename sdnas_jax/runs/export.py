@@ -12,13 +12,13 @@ from jax import export
 import jax.numpy as jnp
 
 from sdnas_jax.data import augment
-from sdnas_jax.data import sources
+from sdnas_jax.data import dataset
 
 Tree = Any
 PLATFORMS = 'cpu', 'cuda', 'tpu'
 
 
-def stablehlo(net: nn.Module, variables: Tree, source: sources.Source) -> bytes:
+def stablehlo(net: nn.Module, variables: Tree, source: dataset.Source) -> bytes:
   """The network with its weights and the images' normalisation, serialised."""
   plain = net.clone(depthwise='grouped')  # XLA's own operations alone
   variables = jax.device_get(variables)

@@ -8,7 +8,7 @@ from ml_collections import ConfigDict
 
 from sdnas_jax import errors
 from sdnas_jax import parallel
-from sdnas_jax.data import sources
+from sdnas_jax.data import dataset
 from sdnas_jax.data import split
 from sdnas_jax.runs import artifacts
 from sdnas_jax.spaces import space as spaces
@@ -106,7 +106,7 @@ def _schedule(weights, epochs):
     )
 
 
-def sizes(config: ConfigDict, source: sources.Source) -> int:
+def sizes(config: ConfigDict, source: dataset.Source) -> int:
   """Checks a search's config against the data.
 
   Returns:
@@ -132,7 +132,7 @@ def sizes(config: ConfigDict, source: sources.Source) -> int:
   return examples
 
 
-def parts(config: ConfigDict, source: sources.Source) -> tuple[int, int]:
+def parts(config: ConfigDict, source: dataset.Source) -> tuple[int, int]:
   """The same for an evaluation.
 
   Returns:
@@ -178,7 +178,7 @@ def depth(config: ConfigDict, genotype: spaces.Genotype) -> None:
     )
 
 
-def benchmark(config: ConfigDict, source: sources.Source) -> None:
+def benchmark(config: ConfigDict, source: dataset.Source) -> None:
   """The same for training an architecture of NAS-Bench-201."""
   for name in ('model.imagenet', 'weights.auxiliary', 'weights.drop_path'):
     if artifacts.flat(config.to_dict())[name]:

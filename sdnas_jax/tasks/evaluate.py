@@ -23,6 +23,7 @@ from sdnas_jax import parallel
 from sdnas_jax import totals
 from sdnas_jax.bilevel import optimizers
 from sdnas_jax.data import augment
+from sdnas_jax.data import dataset
 from sdnas_jax.data import sources
 from sdnas_jax.data import split
 from sdnas_jax.kernels import depthwise
@@ -116,7 +117,7 @@ def _run(config, workdir, genotype, source, setup, sizes, plan, shapes):
 def assemble(
   config: ConfigDict,
   genotype: spaces.Genotype | cells.Genotype,
-  source: sources.Source,
+  source: dataset.Source,
 ) -> evaluate.Setup:
   """The parts that the config names."""
   w, data = config.weights, config.data
@@ -155,7 +156,7 @@ def load(workdir: pathlib.Path) -> tuple[nn.Module, Tree]:
     about = folder.about(workdir)
     config, source = ConfigDict(about['config']), about['data']
     check.evaluate(config)
-    source = sources.recalled(source)
+    source = dataset.recalled(source)
   except (ValueError, KeyError, TypeError, AttributeError) as error:
     raise errors.BadInput(
       f'{workdir} holds no trained network ({error}): give the --workdir of an '

@@ -13,7 +13,7 @@ from sdnas_jax import compilation
 from sdnas_jax import evaluate
 from sdnas_jax import parallel
 from sdnas_jax import totals
-from sdnas_jax.data import sources
+from sdnas_jax.data import dataset
 from sdnas_jax.data import split
 from sdnas_jax.data import stream
 
@@ -29,7 +29,7 @@ class Feed(NamedTuple):
 
 
 def images(
-  source: sources.Source,
+  source: dataset.Source,
   train: int,
   test: int,
   held: int,
@@ -38,7 +38,7 @@ def images(
 ) -> tuple[tuple[Any, Any], dict[str, Any]]:
   """The images to train and to test on: on the device, or where to read them.
 
-  Training takes the first `train` images in an order of `sources.load`. The
+  Training takes the first `train` images in an order of `dataset.load`. The
   `test` ones are the `held` that follow, or, with 0 held, of the source's own
   test part. With them comes what is recorded of them.
   """
@@ -50,22 +50,22 @@ def images(
     )
     for span in spans:
       source.stream(*span, None)  # a missing one is noticed now
-    return spans, sources.told(source)
-  images, labels = sources.load(source, train + held, 'train', order, seed)
+    return spans, dataset.told(source)
+  images, labels = dataset.load(source, train + held, 'train', order, seed)
   ours = split.Split(images[:train], labels[:train])
   theirs = split.Split(images[train:], labels[train:])
   if not held:
-    theirs = split.Split(*sources.load(source, test, 'test'))
+    theirs = split.Split(*dataset.load(source, test, 'test'))
   for part, own in (('training', ours), ('test', theirs)):
     if told := split.lacking(part, own.labels, source.classes):
       print(told)
-  record = sources.told(source, ours, theirs)
+  record = dataset.told(source, ours, theirs)
   return (parallel.replicate(ours), parallel.replicate(theirs)), record
 
 
 def ready(
   state: evaluate.State,
-  source: sources.Source,
+  source: dataset.Source,
   data: tuple[Any, Any],
   seed: int,
   setup: evaluate.Setup,

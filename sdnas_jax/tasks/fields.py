@@ -11,7 +11,7 @@ from sdnas_jax import errors
 from sdnas_jax.bilevel import distill
 from sdnas_jax.bilevel import optimizers
 from sdnas_jax.bilevel import rules
-from sdnas_jax.data import sources
+from sdnas_jax.data import dataset
 from sdnas_jax.kernels import build
 from sdnas_jax.kernels import separable
 from sdnas_jax.runs import artifacts
@@ -37,7 +37,7 @@ COMMON = {
   'data.name': (str, None),
   'data.dir': (str, None),
   'data.examples': (int, IMAGES),
-  'data.order': (str, sources.ORDERS),
+  'data.order': (str, dataset.ORDERS),
   'data.pad': (int, WHOLE),
   'data.flip': (bool, None),
   'data.cutout': (int, WHOLE),

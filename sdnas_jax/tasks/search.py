@@ -24,6 +24,7 @@ from sdnas_jax.bilevel import distill
 from sdnas_jax.bilevel import optimizers
 from sdnas_jax.bilevel import rules
 from sdnas_jax.data import augment
+from sdnas_jax.data import dataset
 from sdnas_jax.data import sources
 from sdnas_jax.data import split
 from sdnas_jax.kernels import depthwise
@@ -119,8 +120,8 @@ def _load(config, workdir, source, halves):
   """Both halves, on every device; the folder is theirs."""
   examples = halves[0] if config.data.shared else sum(halves)
   how = config.data.order, config.seed
-  images, labels = sources.load(source, examples, 'train', *how)
-  folder.claim(workdir, config, sources.told(source, (images, labels)))
+  images, labels = dataset.load(source, examples, 'train', *how)
+  folder.claim(workdir, config, dataset.told(source, (images, labels)))
   found = []
   for part, own in (
     ('training', slice(halves[0])),
@@ -184,7 +185,7 @@ class Stage:
 
 
 def begin(
-  stage: stages.Stage, space: spaces.Space, source: sources.Source, half: int
+  stage: stages.Stage, space: spaces.Space, source: dataset.Source, half: int
 ) -> Stage:
   """The parts that a stage's config names, for so many training examples."""
   config, method = stage.config, stage.method

@@ -9,6 +9,7 @@ import pytest
 
 from sdnas_jax import errors
 from sdnas_jax import tf
+from sdnas_jax.data import dataset
 from sdnas_jax.data import sources
 
 CLASSES = 120
@@ -103,7 +104,7 @@ def test_the_first_classes_are_the_benchmark_s(folder):
       if 1 <= label <= CLASSES  # the rule of the benchmark's code
     }
     found, count = source(folder), len(expected)
-    images, labels = sources.load(found, count, part)
+    images, labels = dataset.load(found, count, part)
     assert images.shape == (count, 16, 16, 3) and labels.dtype == np.int32
     got = zip(images, labels.tolist(), strict=True)
     assert {image.tobytes(): label for image, label in got} == expected
@@ -139,6 +140,6 @@ def test_other_counts_than_declared_are_refused(folder, examples, tests):
 def test_cifar100_comes_in_the_order_of_its_files(tmp_path):
   labels = np.arange(20) * 7 % 100
   images = cifar100(tmp_path, labels)
-  got = sources.load(sources.find('cifar100', str(tmp_path)), 20)
+  got = dataset.load(sources.find('cifar100', str(tmp_path)), 20)
   np.testing.assert_array_equal(got[0], images)
   np.testing.assert_array_equal(got[1], labels)

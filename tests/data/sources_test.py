@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 
 from sdnas_jax import errors
+from sdnas_jax.data import arrays
+from sdnas_jax.data import dataset
 from sdnas_jax.data import npz
 from sdnas_jax.data import sources
 from sdnas_jax.data import split
@@ -23,7 +25,7 @@ def good(n=6):
 
 def test_digits_are_scikit_learn_s():
   source = sources.find('digits', '')
-  images, labels = sources.load(source, source.examples)
+  images, labels = dataset.load(source, source.examples)
   assert images.shape == (1797, 8, 8, 1) and images.max() == 255
   assert np.bincount(labels).tolist() == [
     *(178, 182, 177, 183, 181),
@@ -41,7 +43,7 @@ def test_a_file_of_arrays_is_a_source(tmp_path):
   np.testing.assert_allclose(
     source.mean, (images / 255).mean((0, 1, 2)), rtol=1e-12
   )
-  got, _ = sources.load(source, 4, order='file')
+  got, _ = dataset.load(source, 4, order='file')
   np.testing.assert_array_equal(got, images[:4])
 
 
@@ -50,7 +52,7 @@ def test_the_mean_of_many_pixels_is_exact():
   rng = np.random.default_rng(0)
   images = rng.integers(0, 256, (50_000, 32, 32, 1), np.uint8)
   images = np.concatenate([images, 255 - images], axis=-1)
-  source = sources.from_arrays(images, np.arange(50_000) % 10)
+  source = arrays.from_arrays(images, np.arange(50_000) % 10)
   whole = images.astype(object)[:0].sum()  # Python's whole numbers
   for channel in range(2):
     values, counts = np.unique(images[..., channel], return_counts=True)
@@ -66,10 +68,10 @@ def test_the_mean_of_many_pixels_is_exact():
 def test_a_constant_channel_is_named_and_not_blown_up():
   images, labels = good()
   images = np.concatenate([images, np.full_like(images[..., :1], 255)], axis=-1)
-  source = sources.from_arrays(images, labels)
+  source = arrays.from_arrays(images, labels)
   assert 'channel 3' in source.note
   assert source.mean[3] == 1 and source.std[3] == 1 / 255
-  assert not sources.from_arrays(*good()).note
+  assert not arrays.from_arrays(*good()).note
 
 
 @pytest.mark.parametrize('counts', [(50,) * 4, (3, 90, 7), (2, 2, 1000)])
@@ -78,10 +80,10 @@ def test_own_data_sorted_by_class_are_split_by_class(counts):
   images = np.zeros((len(labels), 2, 2, 1), np.uint8)
   images[:, 0, 0, 0], images[:, 1, 1, 0] = labels % 256, 9
   images[:, 0, 1, 0] = np.arange(len(labels)) % 251
-  source = sources.from_arrays(images, labels)
+  source = arrays.from_arrays(images, labels)
   total = len(labels)
   for seed in (0, 1):
-    got, own = sources.load(source, total, seed=seed)
+    got, own = dataset.load(source, total, seed=seed)
     np.testing.assert_array_equal(got[:, 0, 0, 0], own % 256)
     rows = lambda x: sorted(map(bytes, x))  # noqa: E731
     assert rows(got) == rows(images)
@@ -91,11 +93,11 @@ def test_own_data_sorted_by_class_are_split_by_class(counts):
       assert (np.abs(share - expected) * len(part) <= 1.5).all()
     for half in (own[: total // 2], own[total // 2 :]):
       assert split.lacking('half', half, len(counts)) == ''
-  other, _ = sources.load(source, total, seed=0)
+  other, _ = dataset.load(source, total, seed=0)
   assert not np.array_equal(got, other)
-  again, _ = sources.load(source, total, seed=1)
+  again, _ = dataset.load(source, total, seed=1)
   np.testing.assert_array_equal(got, again)
-  plain, _ = sources.load(source, total, order='file')
+  plain, _ = dataset.load(source, total, order='file')
   np.testing.assert_array_equal(plain, images)
 
 
@@ -110,9 +112,9 @@ def test_the_same_data_are_known_by_their_content(tmp_path):
   for name, x in (('a', images), ('b', images), ('c', images + 1)):
     np.savez(tmp_path / f'{name}.npz', images=x, labels=labels)
     source = sources.find('arrays', str(tmp_path / f'{name}.npz'))
-    told.append(sources.told(source, sources.load(source, 6)))
+    told.append(dataset.told(source, dataset.load(source, 6)))
   assert told[0] == told[1] and told[0]['digest'] != told[2]['digest']
-  known = sources.recalled(json.loads(json.dumps(told[0])))
+  known = dataset.recalled(json.loads(json.dumps(told[0])))
   assert (known.shape, known.classes) == ((4, 4, 3), 3)
   assert known.mean == source._replace(mean=known.mean).mean
 
@@ -143,7 +145,7 @@ def test_the_same_data_are_known_by_their_content(tmp_path):
 )
 def test_wrong_arrays_are_refused(spoil, says):
   with pytest.raises(errors.BadInput, match=says):
-    sources.from_arrays(*spoil(*good()))
+    arrays.from_arrays(*spoil(*good()))
 
 
 @pytest.mark.parametrize(
@@ -157,10 +159,10 @@ def test_wrong_arrays_are_refused(spoil, says):
 )
 def test_a_source_must_deliver_what_it_declares(spoil, says):
   images, labels = good()
-  source = sources.from_arrays(images, labels)
+  source = arrays.from_arrays(images, labels)
   source = source._replace(load=lambda part: spoil(images, labels))
   with pytest.raises(errors.BadInput, match=says):
-    sources.load(source, 6, order='file')
+    dataset.load(source, 6, order='file')
 
 
 def test_near_names_are_offered():
@@ -234,7 +236,7 @@ CIFAR = pathlib.Path(os.environ.get('TFDS_DATA_DIR', '/nowhere')) / 'cifar10'
 )
 def test_cifar10_comes_in_the_order_of_its_files():
   source = sources.find('cifar10', '')
-  images, labels = sources.load(source, 50_000)
+  images, labels = dataset.load(source, 50_000)
   # The first labels of data_batch_1: frog, truck, truck, deer, automobile.
   assert labels[:5].tolist() == [6, 9, 9, 4, 1]
   assert images[0, 0, 0].tolist() == [59, 62, 63]

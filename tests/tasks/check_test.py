@@ -15,6 +15,7 @@ from configs import search_digits
 from configs import search_nasbench201
 from sdnas_jax import errors
 from sdnas_jax import evaluate as training
+from sdnas_jax.data import prepared
 from sdnas_jax.data import sources
 from sdnas_jax.runs import artifacts
 from sdnas_jax.runs import folder
@@ -204,8 +205,8 @@ def test_a_data_set_that_is_nowhere_says_how_to_point_at_a_copy(
   def refuse(*args, **kwargs):
     raise ConnectionError('no route')
 
-  monkeypatch.setattr(sources.urllib.request, 'getproxies', dict)
-  monkeypatch.setattr(sources.socket, 'create_connection', refuse)
+  monkeypatch.setattr(prepared.urllib.request, 'getproxies', dict)
+  monkeypatch.setattr(prepared.socket, 'create_connection', refuse)
   source = sources.find(name, str(tmp_path))
   with pytest.raises(errors.BadInput, match=r'TFDS_DATA_DIR.*prepared by TFDS'):
     source.load('train')

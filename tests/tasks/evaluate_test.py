@@ -18,6 +18,7 @@ import pytest
 from sdnas_jax import errors
 from sdnas_jax import parallel
 from sdnas_jax.data import augment
+from sdnas_jax.data import dataset
 from sdnas_jax.data import sources
 from sdnas_jax.data import split
 from sdnas_jax.networks import sizing
@@ -125,7 +126,7 @@ def test_a_checkpoint_reloaded_has_the_same_error_to_the_last_digit(whole):
   workdir, _ = whole
   net, variables = task.load(workdir)
   source = sources.find('digits', '')
-  images, labels = sources.load(source, 60)
+  images, labels = dataset.load(source, 60)
   test = parallel.replicate(split.Split(images[40:], labels[40:]))
   x = augment.normalize(test.images, source.mean, source.std)
   logits = net.apply(variables, x)
@@ -169,7 +170,7 @@ def test_an_export_s_bytes_follow_from_the_network_alone(whole):
 
 def test_the_exported_network_runs_without_this_package(whole, tmp_path):
   workdir, _ = whole
-  images, _ = sources.load(sources.find('digits', ''), 7)
+  images, _ = dataset.load(sources.find('digits', ''), 7)
   np.save(tmp_path / 'images.npy', images)
   done = subprocess.run(
     [
