@@ -29,7 +29,7 @@ from sdnas_jax import parallel
 FLAGS = '-std=c++17 -O3 -march=native -fPIC -shared -DNDEBUG'
 TYPES = {'float32': 'F32', 'float64': 'F64'}
 # What a search calls, the longest to compile first.
-USUAL = 'separable', 'sums', 'pool'
+USUAL = 'separable', 'convolution', 'sums', 'pool'
 
 
 class Unavailable(Exception):
@@ -74,7 +74,7 @@ def call(
 
 def keep(f: Callable[..., Any], static: int = 1) -> Callable[..., Any]:
   """Calls f, and keeps its operands, but the last static ones, for its vjp."""
-  return lambda *operands: (f(*operands), operands[:-static])
+  return lambda *operands: (f(*operands), operands[: len(operands) - static])
 
 
 @functools.cache

@@ -128,11 +128,17 @@ class Norm(nn.Module):
 
   @nn.compact
   def __call__(
-    self, x: jax.Array, ctx: Context, p: jax.Array | None = None
+    self,
+    x: jax.Array,
+    ctx: Context,
+    p: jax.Array | None = None,
+    shift: jax.Array | float = 0.0,
   ) -> jax.Array:
     """Normalises; with weights p [stack, edges], mixes a stack instead.
 
     Then x is [stack * edges, ...], or [stack, ...] where all edges share it.
+    What is normalised is x + shift, of a constant for each edge and channel:
+    the batch's mean takes it away again, and only the running one knows it.
     """
     shape = x.shape[0], 1, 1, 1, x.shape[-1]
     mean = self.variable('batch_stats', 'mean', jnp.zeros, shape)
@@ -149,13 +155,15 @@ class Norm(nn.Module):
       )
       counts = not self.is_initializing()
       if counts and self.is_mutable_collection('batch_stats'):
+        batch = batch[0] + shift, batch[1]
         rows = jnp.expand_dims(rows, (1, 2, 3, 4))
         for old, new in zip((mean, var), batch, strict=True):
           moved = self.momentum * old.value + (1 - self.momentum) * new
           old.value = jnp.where(rows, moved, old.value)
     else:
       scale = lax.rsqrt(var.value + self.epsilon)
-      y = mixture.mix(p, x, mean.value, scale, alive, ctx.native)
+      centre = mean.value - shift
+      y = mixture.mix(p, x, centre, scale, alive, ctx.native)
       y = y if bias is None else y + bias
     return y.astype(given)
 
@@ -206,7 +214,7 @@ class Stem(nn.Module):
     shape = 1, 3, 3, x.shape[-1], self.features
     kernel = self.param('kernel', uniform, shape).astype(x.dtype)
     # With three channels, a product costs little anywhere.
-    x = convolution.convolve(x, kernel, 1, product=True)
+    x = convolution.multiply(x, kernel[0], 1)[None]
     return Norm(affine=True)(x, ctx)
 
 
