@@ -7,54 +7,9 @@
 // product of overlapping rows of numbers with a matrix, and nothing is copied
 // but to pad. Columns of the matrix are the outputs of all edges alive.
 
-#include "common.h"
+#include "product.h"
 
 namespace {
-
-// Registers hold P rows and Q columns, vectors, of a product.
-constexpr int kSums = kBytes == 64 ? 24 : 12;
-constexpr int kColumns = 3;
-
-// Calls part(N, from) for N of `count` at a time, N at most kMost and halved
-// until it fits.
-template <int kMost, typename F>
-inline void in_parts(int64_t count, const F& part, int64_t from = 0) {
-  for (; from + kMost <= count; from += kMost)
-    part(std::integral_constant<int, kMost>(), from);
-  if constexpr (kMost > 1)
-    if (from < count) in_parts<kMost / 2>(count, part, from);
-}
-
-// The largest power of two that Q columns leave registers for.
-constexpr int rows_of(int q) {
-  int rows = 1;
-  while (2 * rows * q <= kSums) rows *= 2;
-  return rows;
-}
-
-// A vector of outputs: of an edge, `lanes` of its features from the first on.
-struct Column {
-  int64_t edge, first, lanes;
-};
-
-std::vector<Column> columns_of(int64_t edge, int64_t features) {
-  std::vector<Column> columns;
-  for (int64_t d = 0; d < features; d += kLanes)
-    columns.push_back({edge, d, std::min(kLanes, features - d)});
-  return columns;
-}
-
-// Columns are taken three at a time, and four in two halves.
-int64_t next_columns(int64_t left) {
-  return left == 4 ? 2 : std::min<int64_t>(left, kColumns);
-}
-
-template <typename F>
-void with_columns(int64_t count, const F& f) {
-  if (count == 3) return f(std::integral_constant<int, 3>());
-  if (count == 2) return f(std::integral_constant<int, 2>());
-  f(std::integral_constant<int, 1>());
-}
 
 // The kernels of some edges, all of one size: [edges, size, size, inputs,
 // outputs], the first of which has number `first` among all edges.
@@ -80,7 +35,7 @@ std::vector<Kernels> kernels_of(ffi::RemainingArgs rest) {
 // Rows of pixels with zeros to their left and right.
 struct Padded {
   int64_t height, width, channels, pad;
-  std::vector<Real> data;
+  Numbers data;
   Padded(const Shape& of, int64_t pad)
       : height(of.height),
         width(of.width),
@@ -97,64 +52,10 @@ struct Padded {
   }
 };
 
-// What a row of taps adds to a product: from `left`, which each further pixel
-// finds a step on, `inner` numbers times as many rows of a panel.
-struct Term {
-  const Real *left, *panel;
-  int64_t inner, step;
-};
-
-// Adds to P pixels' Q columns.
-template <int P, int Q>
-inline void multiply(const std::vector<Term>& terms, int64_t x,
-                     Vec (&sum)[P][Q]) {
-  for (const Term& term : terms) {
-    const Real *left = term.left + x * term.step, *right = term.panel;
-    for (int64_t n = 0; n < term.inner; ++n, right += Q * kLanes) {
-      Vec column[Q];
-      for (int q = 0; q < Q; ++q) column[q] = load(right + q * kLanes);
-      for (int p = 0; p < P; ++p)
-        for (int q = 0; q < Q; ++q)
-          sum[p][q] += left[p * term.step + n] * column[q];
-    }
-  }
-}
-
-// A row of `width` pixels: to[q] + p * stride holds column q of pixel p.
-template <int Q>
-void multiply_row(const std::vector<Term>& terms, int64_t width,
-                  const Column* columns, Real* const (&to)[kColumns],
-                  int64_t stride) {
-  in_parts<rows_of(Q)>(width, [&](auto count, int64_t x) {
-    constexpr int P = decltype(count)::value;
-    Vec sum[P][Q] = {};
-    multiply<P, Q>(terms, x, sum);
-    for (int q = 0; q < Q; ++q)
-      for (int p = 0; p < P; ++p) {
-        Real* out = to[q] + (x + p) * stride;
-        if (columns[q].lanes == kLanes)
-          store(out, sum[p][q]);
-        else
-          std::copy_n(reinterpret_cast<Real*>(&sum[p][q]), columns[q].lanes,
-                      out);
-      }
-  });
-}
-
-// A panel: some columns of a matrix next to each other, filled up with zeros.
-template <typename F>
-void pack(std::vector<Real>& panels, int64_t rows, const Column* columns,
-          int64_t count, const F& at) {
-  for (int64_t r = 0; r < rows; ++r)
-    for (int64_t q = 0; q < count; ++q)
-      for (int64_t n = 0; n < kLanes; ++n)
-        panels.push_back(n < columns[q].lanes ? at(columns[q], r, n) : Real(0));
-}
-
 // All columns of the alive edges of `k`, in panels.
 struct Panels {
   std::vector<Column> columns;
-  std::vector<Real> data;
+  Numbers data;
   Panels(const Kernels& k, const bool* alive) {
     for (int64_t e = 0; e < k.edges; ++e)
       if (alive[k.first + e])
@@ -209,7 +110,7 @@ void convolve(ffi::ThreadPool& pool, const Real* x, Shape in,
                                panel + i * inner * count * kLanes, inner,
                                k.inputs});
             });
-            Real* out[kColumns] = {};
+            Real* out[kColumns];
             for (int64_t q = 0; q < count; ++q)
               out[q] = z + to.at(k.first + own[q].edge, b) + y * to.row() +
                        own[q].first;
@@ -232,7 +133,7 @@ void convolve_input(ffi::ThreadPool& pool, const Real* g, Shape from,
                     Real* dx, Shape to) {
   auto columns = columns_of(0, to.channels);
   // For some of the columns, each alive edge's panel, one after the other.
-  std::vector<std::vector<Real>> panels;
+  std::vector<Numbers> panels;
   for (int64_t c = 0, count; c < int64_t(columns.size()); c += count) {
     count = next_columns(columns.size() - c);
     panels.emplace_back();
@@ -268,7 +169,7 @@ void convolve_input(ffi::ThreadPool& pool, const Real* g, Shape from,
               });
               panel += k.taps() * k.outputs * count * kLanes;
             }
-          Real* out[kColumns] = {};
+          Real* out[kColumns];
           for (int64_t q = 0; q < count; ++q)
             out[q] = dx + to.at(0, b) + y * to.row() + columns[c + q].first;
           with_columns(count, [&](auto q) {
@@ -282,27 +183,22 @@ void convolve_input(ffi::ThreadPool& pool, const Real* g, Shape from,
   });
 }
 
-// M numbers of a row of taps, from `left` on, times Q columns of g, over an
-// image: sum [M, Q] += sum over pixels.
+// Adds to rows `from` on, M of them, of a row of taps' sums, over an image.
 template <int M, int Q>
-void correlate(Padded& x, int64_t i, int64_t from, int64_t size,
-               const Real* const (&g)[kColumns], int64_t stride, Real* sum,
-               int64_t wide) {
-  Vec part[M][Q];
-  for (int m = 0; m < M; ++m)
-    for (int q = 0; q < Q; ++q) part[m][q] = load(sum + m * wide + q * kLanes);
+void correlate_image(Padded& x, int64_t i, int64_t from, int64_t size,
+                     const Real* const* g, int64_t stride, Real* table,
+                     int64_t wide) {
+  Vec sum[M][Q];
+  take(table, wide, sum);
   for (int64_t y = 0; y < x.height; ++y) {
     int64_t row = y + i - size / 2, line = y * x.width * stride;
     if (row < 0 || row >= x.height) continue;
-    const Real* left = x.at(row, -(size / 2)) + from;
-    for (int64_t p = 0; p < x.width; ++p, left += x.channels)
-      for (int q = 0; q < Q; ++q) {
-        Vec column = load(g[q] + line + p * stride);
-        for (int m = 0; m < M; ++m) part[m][q] += left[m] * column;
-      }
+    const Real* right[Q];
+    for (int q = 0; q < Q; ++q) right[q] = g[q] + line;
+    correlate(x.at(row, -(size / 2)) + from, x.channels, right, stride, x.width,
+              sum);
   }
-  for (int m = 0; m < M; ++m)
-    for (int q = 0; q < Q; ++q) store(sum + m * wide + q * kLanes, part[m][q]);
+  put(table, wide, sum);
 }
 
 // The gradient in the kernels of one size, dw [edges, size, size, inputs,
@@ -317,9 +213,9 @@ void convolve_kernels(ffi::ThreadPool& pool, const Real* x, Shape in,
   int64_t wide = columns.size() * kLanes, inner = k.size * k.inputs;
   int64_t stride = ceil_div(k.outputs, kLanes) * kLanes;
   int64_t pixels = from.height * from.width;
-  std::vector<Real> total(k.size * inner * wide);
+  Numbers total(k.size * inner * wide);
   auto worker = [&] {
-    return [&, image = Padded(in, k.size / 2), filled = std::vector<Real>()](
+    return [&, image = Padded(in, k.size / 2), filled = Numbers()](
                Real* sum, int64_t, int64_t b) mutable {
       image.read(x + in.at(0, b));
       std::vector<const Real*> own;  // each edge's g, in whole vectors
@@ -334,14 +230,14 @@ void convolve_kernels(ffi::ThreadPool& pool, const Real* x, Shape in,
       }
       for (int64_t c = 0, count; c < int64_t(columns.size()); c += count) {
         count = next_columns(columns.size() - c);
-        const Real* right[kColumns] = {};
+        const Real* right[kColumns];
         for (int64_t q = 0; q < count; ++q)
           right[q] = own[columns[c + q].edge] + columns[c + q].first;
         with_columns(count, [&](auto q) {
           constexpr int Q = decltype(q)::value;
           for (int64_t i = 0; i < k.size; ++i)
             in_parts<rows_of(Q)>(inner, [&](auto m, int64_t n) {
-              correlate<decltype(m)::value, Q>(
+              correlate_image<decltype(m)::value, Q>(
                   image, i, n, k.size, right, stride,
                   sum + (i * inner + n) * wide + c * kLanes, wide);
             });
