@@ -188,17 +188,14 @@ template <int M, int Q>
 void correlate_image(Padded& x, int64_t i, int64_t from, int64_t size,
                      const Real* const* g, int64_t stride, Real* table,
                      int64_t wide) {
-  Vec sum[M][Q];
-  take(table, wide, sum);
   for (int64_t y = 0; y < x.height; ++y) {
     int64_t row = y + i - size / 2, line = y * x.width * stride;
     if (row < 0 || row >= x.height) continue;
     const Real* right[Q];
     for (int q = 0; q < Q; ++q) right[q] = g[q] + line;
-    correlate(x.at(row, -(size / 2)) + from, x.channels, right, stride, x.width,
-              sum);
+    correlate<M, Q>(x.at(row, -(size / 2)) + from, x.channels, right, stride,
+                    x.width, table, wide);
   }
-  put(table, wide, sum);
 }
 
 // The gradient in the kernels of one size, dw [edges, size, size, inputs,

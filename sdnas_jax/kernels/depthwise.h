@@ -125,20 +125,21 @@ struct Seen {
 
 // Vectors n, n + period ... of out, U in all, = or += sum over taps of weights *
 // from; `phase` is n mod period, and out begins with vector `begin`.
-template <int U, bool kAdd>
+template <int U, bool kAdd, bool kOne>
 inline void block(Real* out, int64_t begin, const Seen& seen, const Real* from,
                   const Real* weights, int64_t n, int64_t phase,
                   int64_t period) {
+  int64_t step = kOne ? kLanes : period * kLanes;  // a constant where it can be
   Vec sum[U];
   for (int u = 0; u < U; ++u)
-    sum[u] = kAdd ? load(out + (n - begin + u * period) * kLanes) : Vec{};
+    sum[u] = kAdd ? load(out + (n - begin) * kLanes + u * step) : Vec{};
   for (const Tap* tap = seen.begin; tap < seen.end; ++tap) {
     Vec weight = load(weights + tap->weights + phase * kLanes);
     const Real* own = from + tap->from + n * kLanes;
-    for (int u = 0; u < U; ++u) sum[u] += weight * load(own + u * period * kLanes);
+    for (int u = 0; u < U; ++u) sum[u] += weight * load(own + u * step);
   }
   for (int u = 0; u < U; ++u)
-    store(out + (n - begin + u * period) * kLanes, sum[u]);
+    store(out + (n - begin) * kLanes + u * step, sum[u]);
 }
 
 template <bool kAdd>
@@ -147,8 +148,12 @@ void add_taps(Real* out, int64_t begin, int64_t end, int64_t period,
   for (int64_t m = begin; m < std::min(begin + period, end); ++m) {
     int64_t p = m % period, count = ceil_div(end - m, period);
     in_parts<8>(count, [&](auto u, int64_t n) {
-      block<decltype(u)::value, kAdd>(out, begin, seen, from, weights,
-                                      m + n * period, p, period);
+      constexpr int U = decltype(u)::value;
+      if (period == 1)
+        block<U, kAdd, true>(out, begin, seen, from, weights, n + m, 0, 1);
+      else
+        block<U, kAdd, false>(out, begin, seen, from, weights, m + n * period,
+                              p, period);
     });
   }
 }

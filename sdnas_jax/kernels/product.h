@@ -21,10 +21,11 @@ inline void in_parts(int64_t count, const F& part, int64_t from = 0) {
     if (from < count) in_parts<kMost / 2>(count, part, from);
 }
 
-// The largest power of two that Q columns leave registers for.
+// The largest power of two that Q columns leave registers for, those of the
+// addresses among them.
 constexpr int rows_of(int q) {
   int rows = 1;
-  while (2 * rows * q <= kSums) rows *= 2;
+  while (rows < 8 && 2 * rows * q <= kSums) rows *= 2;
   return rows;
 }
 
@@ -68,21 +69,32 @@ struct Term {
   int64_t inner, step;
 };
 
-// Adds to P pixels' Q columns.
-template <int P, int Q>
-inline void multiply(const std::vector<Term>& terms, int64_t x,
-                     Vec (&sum)[P][Q]) {
-  for (const Term& term : terms) {
-    const Real *left = term.left + x * term.step, *right = term.panel;
-    for (int64_t n = 0; n < term.inner; ++n, right += Q * kLanes) {
-      Vec column[Q];
-      for (int q = 0; q < Q; ++q) column[q] = load(right + q * kLanes);
-      for (int p = 0; p < P; ++p)
-        for (int q = 0; q < Q; ++q)
-          sum[p][q] += left[p * term.step + n] * column[q];
-    }
-  }
+// Calls f(0), f(1) ... f(N - 1) with constants, so that the elements of an array
+// that they count through stay in registers.
+template <typename F, size_t... I>
+inline __attribute__((always_inline)) void each_of(std::index_sequence<I...>,
+                                                   const F& f) {
+  (f(std::integral_constant<int, I>()), ...);
 }
+
+template <int N, typename F>
+inline __attribute__((always_inline)) void each(const F& f) {
+  each_of(std::make_index_sequence<N>(), f);
+}
+
+// P rows and Q columns of a product.
+template <int P, int Q>
+struct Sums {
+  Vec of[P * Q] = {};
+
+  // Adds P numbers, a step apart, times Q vectors.
+  void add(const Real* left, int64_t step, const Real* const* right,
+           int64_t at) {
+    Vec column[Q];
+    each<Q>([&](auto q) { column[q] = load(right[q] + at); });
+    each<P * Q>([&](auto n) { of[n] += left[n / Q * step] * column[n % Q]; });
+  }
+};
 
 // The product of `width` pixels: to[q] + p * stride is column q of pixel p.
 template <int Q>
@@ -90,17 +102,24 @@ void multiply_row(const std::vector<Term>& terms, int64_t width,
                   const Column* columns, Real* const* to, int64_t stride) {
   in_parts<rows_of(Q)>(width, [&](auto count, int64_t x) {
     constexpr int P = decltype(count)::value;
-    Vec sum[P][Q] = {};
-    multiply<P, Q>(terms, x, sum);
-    for (int q = 0; q < Q; ++q)
-      for (int p = 0; p < P; ++p) {
-        Real* out = to[q] + (x + p) * stride;
-        if (columns[q].lanes == kLanes)
-          store(out, sum[p][q]);
-        else
-          std::copy_n(reinterpret_cast<Real*>(&sum[p][q]), columns[q].lanes,
-                      out);
-      }
+    Sums<P, Q> sums;
+    for (const Term& term : terms) {
+      const Real* left = term.left + x * term.step;
+      const Real* right[Q];
+      each<Q>([&](auto q) { right[q] = term.panel + q * kLanes; });
+      for (int64_t n = 0; n < term.inner; ++n)
+        sums.add(left + n, term.step, right, n * Q * kLanes);
+    }
+    each<Q>([&](auto q) {
+      Real* out = to[q] + x * stride;
+      if (columns[q].lanes == kLanes)
+        each<P>([&](auto p) { store(out + p * stride, sums.of[p * Q + q]); });
+      else
+        each<P>([&](auto p) {
+          for (int64_t n = 0; n < columns[q].lanes; ++n)
+            out[p * stride + n] = sums.of[p * Q + q][n];
+        });
+    });
   });
 }
 
@@ -114,29 +133,16 @@ void pack(Numbers& panels, int64_t rows, const Column* columns,
         panels.push_back(n < columns[q].lanes ? at(columns[q], r, n) : Real(0));
 }
 
-// M numbers of each pixel, from `left` and for each further one a step on, times
-// Q columns of as many pixels on the right: the sum over pixels is added.
+// Adds to M rows of Q columns of a table [rows, wide]: of each pixel, M numbers
+// from `left` and for each further one a step on, times Q vectors on the right.
 template <int M, int Q>
-inline void correlate(const Real* left, int64_t step,
-                      const Real* const* right, int64_t stride, int64_t pixels,
-                      Vec (&sum)[M][Q]) {
-  for (int64_t p = 0; p < pixels; ++p, left += step) {
-    Vec column[Q];
-    for (int q = 0; q < Q; ++q) column[q] = load(right[q] + p * stride);
-    for (int m = 0; m < M; ++m)
-      for (int q = 0; q < Q; ++q) sum[m][q] += left[m] * column[q];
-  }
-}
-
-// Of a table [rows, wide], M rows of Q columns: read, or written.
-template <int M, int Q>
-inline void take(const Real* table, int64_t wide, Vec (&sum)[M][Q]) {
-  for (int m = 0; m < M; ++m)
-    for (int q = 0; q < Q; ++q) sum[m][q] = load(table + m * wide + q * kLanes);
-}
-
-template <int M, int Q>
-inline void put(Real* table, int64_t wide, const Vec (&sum)[M][Q]) {
-  for (int m = 0; m < M; ++m)
-    for (int q = 0; q < Q; ++q) store(table + m * wide + q * kLanes, sum[m][q]);
+void correlate(const Real* left, int64_t step, const Real* const* right,
+               int64_t stride, int64_t pixels, Real* table, int64_t wide) {
+  Sums<M, Q> sums;
+  for (int64_t p = 0; p < pixels; ++p)
+    sums.add(left + p * step, 1, right, p * stride);
+  each<M * Q>([&](auto n) {
+    Real* to = table + n / Q * wide + n % Q * kLanes;
+    store(to, load(to) + sums.of[n]);
+  });
 }

@@ -87,11 +87,9 @@ void correlate_pixels(const Real* a, int64_t inputs, const Real* b,
     with_columns(count, [&](auto q) {
       constexpr int Q = decltype(q)::value;
       in_parts<rows_of(Q)>(inputs, [&](auto m, int64_t n) {
-        Vec sum[decltype(m)::value][Q];
-        Real* own = table + (n * columns + c) * kLanes;
-        take(own, columns * kLanes, sum);
-        correlate(a + n, inputs, right, stride, pixels, sum);
-        put(own, columns * kLanes, sum);
+        correlate<decltype(m)::value, Q>(
+            a + n, inputs, right, stride, pixels,
+            table + (n * columns + c) * kLanes, columns * kLanes);
       });
     });
   });
