@@ -25,6 +25,7 @@ PIECES = (
   *('', '[', ']', '{', '"', '\\', ',', ':', '\n', '\r', '\0', '|', '+', '~0'),
   *('1e999', 'NaN', '-', '9' * 5000, '[' * 3000, '\ud800', 'none', '"a":1,'),
 )
+DAMAGES = 'halved', 'emptied', 'cut', 'flipped', 'removed'
 CLOCK = 'seconds', 'images_per_second'  # what no two runs share
 
 
@@ -101,6 +102,20 @@ def kept(workdir: pathlib.Path) -> dict[str, Any]:
 def names(folder: pathlib.Path) -> list[str]:
   """Those in a folder, hidden ones too."""
   return sorted(path.name for path in folder.iterdir())
+
+
+def spoil(path: pathlib.Path, way: str, rng: np.random.Generator) -> None:
+  """Does one of the DAMAGES to a file."""
+  content = bytearray(path.read_bytes())
+  if way == 'flipped' and content:
+    content[rng.integers(len(content))] ^= 1 << rng.integers(8)
+  elif way == 'halved':
+    del content[len(content) // 2 :]
+  elif way == 'cut':
+    del content[: rng.integers(1, len(content) + 1) if content else 0]
+  else:
+    content.clear()
+  path.unlink() if way == 'removed' else path.write_bytes(bytes(content))
 
 
 def mangled(rng: random.Random, content: bytes) -> bytes:
