@@ -63,11 +63,12 @@ def left(workdir: pathlib.Path) -> dict[str, Any]:
   """What a run has found, but for the clock, file by file."""
   rows = artifacts.read_rows(workdir / 'metrics.csv')
   result = artifacts.read_json(workdir / 'result.json')
+  objects = 'config.json', 'genotype.json'
   tables = 'genotypes.jsonl', 'revisions.jsonl'
   return {
     'metrics.csv': [_timeless(row) for row in rows],
     'result.json': json.dumps(_timeless(result)),
-    'genotype.json': artifacts.read_json(workdir / 'genotype.json'),
+    **{n: artifacts.read_json(workdir / n) for n in objects},
     'spectrum.csv': artifacts.read_rows(workdir / 'spectrum.csv'),
     **{name: artifacts.read_lines(workdir / name) for name in tables},
     **{n: _bits(workdir / n) for n in ('alphas.npz', 'landscape.npz')},
