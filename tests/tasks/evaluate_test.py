@@ -22,6 +22,7 @@ from sdnas_jax.data import dataset
 from sdnas_jax.data import sources
 from sdnas_jax.data import split
 from sdnas_jax.networks import sizing
+from sdnas_jax.runs import artifacts
 from sdnas_jax.runs import export
 from sdnas_jax.tasks import evaluate as task
 from tests import launch_test
@@ -154,6 +155,7 @@ def test_an_export_that_fails_loses_nothing(whole, here, genotype, monkeypatch):
   code, _, error = here(*flags(whole[0], genotype))
   assert code == 1 and 'no room' in error
   assert (whole[0] / 'result.json').read_bytes() == before
+  assert artifacts.broken(whole[0]) == ['network.stablehlo']  # not forgotten
   monkeypatch.undo()
   code, _, error = here(*flags(whole[0], genotype))
   assert code == 0 and (whole[0] / 'network.stablehlo').exists()
