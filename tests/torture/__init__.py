@@ -105,6 +105,14 @@ def names(folder: pathlib.Path) -> list[str]:
   return sorted(path.name for path in folder.iterdir())
 
 
+def contents(folder: pathlib.Path) -> dict[str, Any]:
+  """All that lies in a folder, at any depth, and the bytes of its files."""
+  return {
+    path.relative_to(folder).as_posix(): path.is_file() and path.read_bytes()
+    for path in folder.rglob('*')
+  }
+
+
 def spoil(path: pathlib.Path, way: str, rng: np.random.Generator) -> None:
   """Does one of the DAMAGES to a file."""
   content = bytearray(path.read_bytes())
