@@ -79,8 +79,8 @@ def _input_gradient(g, kernels, alive):
 def _kernel_gradients(x, g, like, alive):
   """Of kernels of the shapes of `like`."""
   shapes = [k.shape for k in like]
-  operands = 'convolve_kernels', shapes, x, g, alive
-  return tuple(build.call('convolution', *operands, whole=1, total=True))
+  given = 'convolve_kernels', None, x, g, alive
+  return tuple(build.call('convolution', *given, whole=1, totals=shapes))
 
 
 def _call(name, shape, rows, *rest):

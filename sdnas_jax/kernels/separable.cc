@@ -8,6 +8,7 @@
 // compute it again, which costs less than to write and to read it.
 
 #include "depthwise.h"
+#include "mixture.h"
 
 namespace {
 
@@ -115,45 +116,58 @@ std::vector<Taps> looks(Kernels& kernels, Rows& x, int64_t stride) {
   return all;
 }
 
+// Leaves the outputs' moments too, if any are asked for.
 void separable(ffi::ThreadPool& pool, const Real* x, Shape in,
                const Pointwise& w, Kernels& kernels, const bool* alive,
-               int64_t stride, bool relu, Real* z, Shape to) {
+               int64_t stride, bool relu, Real* z, Shape to,
+               const Moments* moments) {
   Shape mid = to.with(in.channels);
   int64_t each = to.edges / in.edges, terms = w.edges / to.edges;
+  int64_t size = moments ? moments->size() : 0;
   Rows empty(in.height, in.width, in.channels, stride, kernels.pad);
   auto taps = looks(kernels, empty, stride);
-  share_out(pool, in.edges * in.batch, [&] {
-    return [&, rows = empty, own = Numbers(), factors = std::vector<Factor>(),
-            scratch = std::vector<Term>()](int64_t unit) mutable {
-      int64_t group = unit / in.batch, b = unit % in.batch;
+  Numbers totals(to.edges * size);
+  auto worker = [&] {
+    return [&, rows = empty, own = Numbers(),
+            factors = std::vector<Factor>(),
+            scratch = std::vector<Term>()](Real* sum, int64_t group,
+                                           int64_t b) mutable {
       if (any(alive + group * each, each)) rows.read(x + in.at(group, b), relu);
-      for (int64_t e = group * each; e < (group + 1) * each; ++e) {
+      for (int64_t e = group * each; e < (group + 1) * each; ++e, sum += size) {
         Real* out = z + to.at(e, b);
         if (!alive[e]) {
           std::fill_n(out, to.image(), Real(0));
           continue;
         }
         in_rows(to, [&](int64_t first, int64_t last) {
-          int64_t size = (last - first) * mid.row();
-          own.resize(terms * size);
+          int64_t count = (last - first) * mid.row();
+          own.resize(terms * count);
           factors.clear();
           for (int64_t t = 0; t < terms; ++t) {
             int64_t n = t * to.edges + e;
             convolve_rows(rows, taps[n], kernels.taps(n), kernels.period,
-                          stride, in, own.data() + t * size, mid, first, last);
-            factors.push_back({own.data() + t * size, w.forward[n].data()});
+                          stride, in, own.data() + t * count, mid, first, last);
+            factors.push_back({own.data() + t * count, w.forward[n].data()});
           }
+          int64_t made = (last - first) * to.row();
+          Real* place = out + first * to.row();
           multiply_pixels(factors, (last - first) * to.width, w.inputs,
-                          w.columns, out + first * to.row(), to.channels,
-                          scratch);
+                          w.columns, place, to.channels, scratch);
+          if (moments) moments->add(place, made, b, sum);
         });
       }
     };
-  });
+  };
+  sum_images(
+      pool, in.edges, in.batch, [&](int64_t) { return each * size; }, worker,
+      [&](int64_t group) { return totals.data() + group * each * size; });
+  if (moments)
+    for (int64_t e = 0; e < to.edges; ++e)
+      moments->write(e, totals.data() + e * size);
 }
 
 void separable_input(ffi::ThreadPool& pool, const Real* x, Shape in,
-                     const Real* g, Shape from, const Pointwise& w,
+                     const Reaching& g, Shape from, const Pointwise& w,
                      Kernels& kernels, const bool* alive, int64_t stride,
                      bool relu, Real* out) {
   Shape mid = from.with(in.channels);
@@ -168,16 +182,17 @@ void separable_input(ffi::ThreadPool& pool, const Real* x, Shape in,
   }
   share_out(pool, in.edges * in.batch, [&] {
     Rows sum(in.height, in.width, in.channels, stride, 0);
-    return [&, sum, rows = empty,
+    return [&, sum, rows = empty, memory = Numbers(),
             scratch = std::vector<Term>()](int64_t unit) mutable {
       int64_t group = unit / in.batch, b = unit % in.batch;
       sum.clear();
       for (int64_t n = 0; n < terms * each; ++n) {
         int64_t e = group * each + n % each, own = n / each * from.edges + e;
         if (!alive[e]) continue;
+        const Real* pulled = g.image(e, b, memory);
         for (int64_t y = 0; y < from.height; ++y)
           multiply_pixels(
-              {{g + from.at(e, b) + y * from.row(), w.backward[own].data()}},
+              {{pulled + y * from.row(), w.backward[own].data()}},
               from.width, w.outputs, w.columns_back, rows.at(y, 0),
               mid.channels, scratch);
         scatter_image(rows, mid, taps[own], kernels.taps(own), kernels.period,
@@ -196,7 +211,7 @@ void separable_input(ffi::ThreadPool& pool, const Real* x, Shape in,
 // Leaves the depthwise gradients, tiled, in the kernels' tables; dw is
 // [edges, inputs, outputs].
 void separable_kernels(ffi::ThreadPool& pool, const Real* x, Shape in,
-                       const Real* g, Shape from, const Pointwise& w,
+                       const Reaching& g, Shape from, const Pointwise& w,
                        Kernels& kernels, const bool* alive, int64_t stride,
                        bool relu, Real* dw) {
   Shape mid = from.with(in.channels);
@@ -214,7 +229,7 @@ void separable_kernels(ffi::ThreadPool& pool, const Real* x, Shape in,
       pool, in.edges, in.batch, size,
       [&] {
         return [&, rows = empty, own = Numbers(), back = Numbers(),
-                padded = Numbers(), line = Numbers(),
+                padded = Numbers(), line = Numbers(), memory = Numbers(),
                 scratch = std::vector<Term>()](Real* sum, int64_t group,
                                                int64_t b) mutable {
           if (!any(alive + group * each, each)) return;
@@ -224,7 +239,7 @@ void separable_kernels(ffi::ThreadPool& pool, const Real* x, Shape in,
             Real *depth = sum, *point = sum + kernels.span(e, 1);
             sum = point + matrix;
             if (!alive[e]) continue;
-            const Real* seen = g + from.at(e, b);
+            const Real* seen = g.image(e, b, memory);
             multiply_pixels({{seen, w.backward[e].data()}}, pixels, w.outputs,
                             w.columns_back, back.data(), mid.channels, scratch);
             correlate_rows(rows, taps[e], in, back.data(), mid, kernels.period,
@@ -261,38 +276,110 @@ void separable_kernels(ffi::ThreadPool& pool, const Real* x, Shape in,
   }
 }
 
+// What all of the functions below are given besides.
+struct Given {
+  Shape in;
+  Kernels kernels;
+  Pointwise w;
+  const bool* alive;
+  Given(const Buffer& x, const Alive& alive, const Buffer& w,
+        ffi::RemainingArgs rest, Dilations dilations)
+      : in(x.dimensions()),
+        kernels(tiled(rest, in.channels, dilations)),
+        w(w),
+        alive(alive.typed_data()) {}
+};
+
 ffi::Error Separable(ffi::ThreadPool pool, Buffer x, Alive alive, Buffer w,
                      ffi::RemainingArgs rest, Result z, int64_t stride,
                      Dilations dilations, bool relu) {
-  Shape in(x.dimensions()), to(z->dimensions());
-  auto kernels = tiled(rest, in.channels, dilations);
-  separable(pool, x.typed_data(), in, Pointwise(w), kernels, alive.typed_data(),
-            stride, relu, z->typed_data(), to);
+  Given given(x, alive, w, rest, dilations);
+  separable(pool, x.typed_data(), given.in, given.w, given.kernels, given.alive,
+            stride, relu, z->typed_data(), Shape(z->dimensions()), nullptr);
   return ffi::Error::Success();
+}
+
+ffi::Error SeparableMoments(ffi::ThreadPool pool, Buffer x, Buffer share,
+                            Alive alive, Buffer w, ffi::RemainingArgs rest,
+                            Result z, Result first, Result second,
+                            int64_t stride, Dilations dilations, bool relu) {
+  Given given(x, alive, w, rest, dilations);
+  Shape to(z->dimensions());
+  Moments moments(to, share.typed_data(), first->typed_data(),
+                  second->typed_data());
+  separable(pool, x.typed_data(), given.in, given.w, given.kernels, given.alive,
+            stride, relu, z->typed_data(), to, &moments);
+  return ffi::Error::Success();
+}
+
+Reaching reaching(const Buffer& g) {
+  return {g.typed_data(), Shape(g.dimensions())};
+}
+
+Reaching reaching(const Buffer& g, const Buffer& z, const Buffer& share,
+                  const Buffer& a, const Buffer& b, const Buffer& c) {
+  return {g.typed_data(),
+          Shape(g.dimensions()),
+          z.typed_data(),
+          Shape(z.dimensions()),
+          share.typed_data(),
+          a.typed_data(),
+          b.typed_data(),
+          c.typed_data()};
 }
 
 ffi::Error SeparableInput(ffi::ThreadPool pool, Buffer x, Buffer g, Alive alive,
                           Buffer w, ffi::RemainingArgs rest, Result out,
                           int64_t stride, Dilations dilations, bool relu) {
-  Shape in(x.dimensions()), from(g.dimensions());
-  auto kernels = tiled(rest, in.channels, dilations);
-  separable_input(pool, x.typed_data(), in, g.typed_data(), from, Pointwise(w),
-                  kernels, alive.typed_data(), stride, relu,
+  Given given(x, alive, w, rest, dilations);
+  separable_input(pool, x.typed_data(), given.in, reaching(g),
+                  Shape(g.dimensions()), given.w, given.kernels, given.alive,
+                  stride, relu, out->typed_data());
+  return ffi::Error::Success();
+}
+
+ffi::Error SeparableInputMixed(ffi::ThreadPool pool, Buffer x, Buffer g,
+                               Buffer z, Buffer share, Alive alive, Buffer a,
+                               Buffer b, Buffer c, Buffer w,
+                               ffi::RemainingArgs rest, Result out,
+                               int64_t stride, Dilations dilations, bool relu) {
+  Given given(x, alive, w, rest, dilations);
+  separable_input(pool, x.typed_data(), given.in,
+                  reaching(g, z, share, a, b, c), Shape(z.dimensions()),
+                  given.w, given.kernels, given.alive, stride, relu,
                   out->typed_data());
   return ffi::Error::Success();
+}
+
+void fold(Kernels& kernels, ffi::RemainingRets results) {
+  auto grads = gather(results);
+  visit(grads, [&](int64_t e, auto* k) { kernels.fold(e, k); });
 }
 
 ffi::Error SeparableKernels(ffi::ThreadPool pool, Buffer x, Buffer g,
                             Alive alive, Buffer w, ffi::RemainingArgs rest,
                             Result dw, ffi::RemainingRets results,
                             int64_t stride, Dilations dilations, bool relu) {
-  Shape in(x.dimensions()), from(g.dimensions());
-  auto kernels = tiled(rest, in.channels, dilations);
-  separable_kernels(pool, x.typed_data(), in, g.typed_data(), from,
-                    Pointwise(w), kernels, alive.typed_data(), stride, relu,
+  Given given(x, alive, w, rest, dilations);
+  separable_kernels(pool, x.typed_data(), given.in, reaching(g),
+                    Shape(g.dimensions()), given.w, given.kernels, given.alive,
+                    stride, relu, dw->typed_data());
+  fold(given.kernels, results);
+  return ffi::Error::Success();
+}
+
+ffi::Error SeparableKernelsMixed(ffi::ThreadPool pool, Buffer x, Buffer g,
+                                 Buffer z, Buffer share, Alive alive, Buffer a,
+                                 Buffer b, Buffer c, Buffer w,
+                                 ffi::RemainingArgs rest, Result dw,
+                                 ffi::RemainingRets results, int64_t stride,
+                                 Dilations dilations, bool relu) {
+  Given given(x, alive, w, rest, dilations);
+  separable_kernels(pool, x.typed_data(), given.in,
+                    reaching(g, z, share, a, b, c), Shape(z.dimensions()),
+                    given.w, given.kernels, given.alive, stride, relu,
                     dw->typed_data());
-  auto grads = gather(results);
-  visit(grads, [&](int64_t e, auto* k) { kernels.fold(e, k); });
+  fold(given.kernels, results);
   return ffi::Error::Success();
 }
 
@@ -300,16 +387,30 @@ ffi::Error SeparableKernels(ffi::ThreadPool pool, Buffer x, Buffer g,
 
 // Which edges are alive, the 1x1 kernels and the depthwise ones.
 #define KERNELS Arg<Alive>().Arg<Buffer>().RemainingArgs()
+// The same, with a, b and c of `Reaching` between.
+#define MIXED_KERNELS \
+  Arg<Alive>()        \
+      .Arg<Buffer>()  \
+      .Arg<Buffer>()  \
+      .Arg<Buffer>()  \
+      .Arg<Buffer>()  \
+      .RemainingArgs()
 #define GEOMETRY \
   Attr<int64_t>("stride").Attr<Dilations>("dilations").Attr<bool>("relu")
+#define TWO BIND.Arg<Buffer>().Arg<Buffer>()
 
 HANDLER(separable, Separable,
         BIND.Arg<Buffer>().KERNELS.Ret<Buffer>().GEOMETRY);
-HANDLER(separable_input, SeparableInput,
-        BIND.Arg<Buffer>().Arg<Buffer>().KERNELS.Ret<Buffer>().GEOMETRY);
+HANDLER(separable_moments, SeparableMoments,
+        TWO.KERNELS.Ret<Buffer>().Ret<Buffer>().Ret<Buffer>().GEOMETRY);
+HANDLER(separable_input, SeparableInput, TWO.KERNELS.Ret<Buffer>().GEOMETRY);
+HANDLER(separable_input_mixed, SeparableInputMixed,
+        TWO.Arg<Buffer>().Arg<Buffer>().MIXED_KERNELS.Ret<Buffer>().GEOMETRY);
 HANDLER(separable_kernels, SeparableKernels,
-        BIND.Arg<Buffer>()
+        TWO.KERNELS.Ret<Buffer>().RemainingRets().GEOMETRY);
+HANDLER(separable_kernels_mixed, SeparableKernelsMixed,
+        TWO.Arg<Buffer>()
             .Arg<Buffer>()
-            .KERNELS.Ret<Buffer>()
+            .MIXED_KERNELS.Ret<Buffer>()
             .RemainingRets()
             .GEOMETRY);
