@@ -7,6 +7,7 @@
 // product of overlapping rows of numbers with a matrix, and nothing is copied
 // but to pad. Columns of the matrix are the outputs of all edges alive.
 
+#include "mixture.h"
 #include "product.h"
 
 namespace {
@@ -85,24 +86,24 @@ int64_t pad_of(const std::vector<Kernels>& all) {
   return pad;
 }
 
+// Leaves the outputs' moments too, if any are asked for.
 void convolve(ffi::ThreadPool& pool, const Real* x, Shape in,
               const std::vector<Kernels>& all, const bool* alive, Real* z,
-              Shape to) {
+              Shape to, const Moments* moments) {
   std::vector<Panels> panels;
   for (auto& k : all) panels.emplace_back(k, alive);
-  share_out(pool, in.batch, [&] {
-    return [&, image = Padded(in, pad_of(all)),
-            terms = std::vector<Term>()](int64_t b) mutable {
+  int64_t size = moments ? moments->size() : 0;
+  Numbers total(to.edges * size);
+  auto worker = [&] {
+    return [&, image = Padded(in, pad_of(all)), terms = std::vector<Term>()](
+               Real* sum, int64_t, int64_t b) mutable {
       image.read(x + in.at(0, b));
-      for (int64_t e = 0; e < to.edges; ++e)
-        if (!alive[e]) std::fill_n(z + to.at(e, b), to.image(), Real(0));
       for (size_t a = 0; a < all.size(); ++a) {
         const Kernels& k = all[a];
-        const Real* panel = panels[a].data.data();
-        int64_t total = panels[a].columns.size(), inner = k.size * k.inputs;
-        for (int64_t c = 0, count; c < total; c += count) {
-          count = next_columns(total - c);
-          const Column* own = &panels[a].columns[c];
+        auto& columns = panels[a].columns;
+        int64_t inner = k.size * k.inputs;
+        each_panel(columns.size(), [&](int64_t c, int64_t count) {
+          const Real* panel = panels[a].data.data() + k.size * inner * c * kLanes;
           for (int64_t y = 0; y < in.height; ++y) {
             terms.clear();
             each_tap_row(k.size, in.height, y, [&](int64_t i, int64_t row) {
@@ -112,23 +113,35 @@ void convolve(ffi::ThreadPool& pool, const Real* x, Shape in,
             });
             Real* out[kColumns];
             for (int64_t q = 0; q < count; ++q)
-              out[q] = z + to.at(k.first + own[q].edge, b) + y * to.row() +
-                       own[q].first;
+              out[q] = z + to.at(k.first + columns[c + q].edge, b) +
+                       y * to.row() + columns[c + q].first;
             with_columns(count, [&](auto q) {
-              multiply_row<decltype(q)::value>(terms, in.width, own, out,
-                                               to.channels);
+              multiply_row<decltype(q)::value>(terms, in.width, &columns[c],
+                                               out, to.channels);
             });
           }
-          panel += k.taps() * k.inputs * count * kLanes;
-        }
+        });
+      }
+      for (int64_t e = 0; e < to.edges; ++e, sum += size) {
+        Real* own = z + to.at(e, b);
+        if (!alive[e])
+          std::fill_n(own, to.image(), Real(0));
+        else if (moments)
+          moments->add(own, to.image(), b, sum);
       }
     };
-  });
+  };
+  sum_images(
+      pool, 1, in.batch, [&](int64_t) { return total.size(); }, worker,
+      [&](int64_t) { return total.data(); });
+  if (moments)
+    for (int64_t e = 0; e < to.edges; ++e)
+      moments->write(e, total.data() + e * size);
 }
 
 // The gradient in x: the sum over edges of g's convolutions with the kernels
 // turned round.
-void convolve_input(ffi::ThreadPool& pool, const Real* g, Shape from,
+void convolve_input(ffi::ThreadPool& pool, const Reaching& g, Shape from,
                     const std::vector<Kernels>& all, const bool* alive,
                     Real* dx, Shape to) {
   auto columns = columns_of(0, to.channels);
@@ -150,9 +163,9 @@ void convolve_input(ffi::ThreadPool& pool, const Real* g, Shape from,
   }
   share_out(pool, to.batch, [&] {
     return [&, images = std::vector<Padded>(from.edges, {from, pad_of(all)}),
-            terms = std::vector<Term>()](int64_t b) mutable {
+            terms = std::vector<Term>(), memory = Numbers()](int64_t b) mutable {
       for (int64_t e = 0; e < from.edges; ++e)
-        if (alive[e]) images[e].read(g + from.at(e, b));
+        if (alive[e]) images[e].read(g.image(e, b, memory));
       for (size_t part = 0, c = 0; part < panels.size(); ++part) {
         int64_t count = next_columns(columns.size() - c);
         for (int64_t y = 0; y < to.height; ++y) {
@@ -201,7 +214,7 @@ void correlate_image(Padded& x, int64_t i, int64_t from, int64_t size,
 // The gradient in the kernels of one size, dw [edges, size, size, inputs,
 // outputs], whose edges are numbered from `k.first` on.
 void convolve_kernels(ffi::ThreadPool& pool, const Real* x, Shape in,
-                      const Real* g, Shape from, const Kernels& k,
+                      const Reaching& g, Shape from, const Kernels& k,
                       const bool* alive, Real* dw) {
   std::vector<Column> columns;
   for (int64_t e = 0; e < k.edges; ++e)
@@ -212,21 +225,23 @@ void convolve_kernels(ffi::ThreadPool& pool, const Real* x, Shape in,
   int64_t pixels = from.height * from.width;
   Numbers total(k.size * inner * wide);
   auto worker = [&] {
-    return [&, image = Padded(in, k.size / 2), filled = Numbers()](
-               Real* sum, int64_t, int64_t b) mutable {
+    return [&, image = Padded(in, k.size / 2),
+            memory = std::vector<Numbers>(k.edges),
+            filled = std::vector<Numbers>(k.edges)](Real* sum, int64_t,
+                                                    int64_t b) mutable {
       image.read(x + in.at(0, b));
-      std::vector<const Real*> own;  // each edge's g, in whole vectors
-      if (stride > k.outputs) filled.assign(k.edges * pixels * stride, Real(0));
+      std::vector<const Real*> own(k.edges);  // each edge's g, in whole vectors
       for (int64_t e = 0; e < k.edges; ++e) {
-        own.push_back(g + from.at(k.first + e, b));
-        if (stride == k.outputs || !alive[k.first + e]) continue;
-        Real* to = filled.data() + e * pixels * stride;
+        if (!alive[k.first + e]) continue;
+        own[e] = g.image(k.first + e, b, memory[e]);
+        if (stride == k.outputs) continue;
+        filled[e].resize(pixels * stride);
         for (int64_t p = 0; p < pixels; ++p)
-          std::copy_n(own[e] + p * k.outputs, k.outputs, to + p * stride);
-        own[e] = to;
+          std::copy_n(own[e] + p * k.outputs, k.outputs,
+                      filled[e].data() + p * stride);
+        own[e] = filled[e].data();
       }
-      for (int64_t c = 0, count; c < int64_t(columns.size()); c += count) {
-        count = next_columns(columns.size() - c);
+      each_panel(columns.size(), [&](int64_t c, int64_t count) {
         const Real* right[kColumns];
         for (int64_t q = 0; q < count; ++q)
           right[q] = own[columns[c + q].edge] + columns[c + q].first;
@@ -239,7 +254,7 @@ void convolve_kernels(ffi::ThreadPool& pool, const Real* x, Shape in,
                   sum + (i * inner + n) * wide + c * kLanes, wide);
             });
         });
-      }
+      });
     };
   };
   sum_images(
@@ -256,38 +271,86 @@ void convolve_kernels(ffi::ThreadPool& pool, const Real* x, Shape in,
 ffi::Error Convolve(ffi::ThreadPool pool, Buffer x, Alive alive,
                     ffi::RemainingArgs rest, Result z) {
   convolve(pool, x.typed_data(), Shape(x.dimensions()), kernels_of(rest),
-           alive.typed_data(), z->typed_data(), Shape(z->dimensions()));
+           alive.typed_data(), z->typed_data(), Shape(z->dimensions()),
+           nullptr);
+  return ffi::Error::Success();
+}
+
+ffi::Error ConvolveMoments(ffi::ThreadPool pool, Buffer x, Buffer share,
+                           Alive alive, ffi::RemainingArgs rest, Result z,
+                           Result first, Result second) {
+  Shape to(z->dimensions());
+  Moments moments(to, share.typed_data(), first->typed_data(),
+                  second->typed_data());
+  convolve(pool, x.typed_data(), Shape(x.dimensions()), kernels_of(rest),
+           alive.typed_data(), z->typed_data(), to, &moments);
   return ffi::Error::Success();
 }
 
 ffi::Error ConvolveInput(ffi::ThreadPool pool, Buffer g, Alive alive,
                          ffi::RemainingArgs rest, Result dx) {
-  convolve_input(pool, g.typed_data(), Shape(g.dimensions()), kernels_of(rest),
+  convolve_input(pool, reaching(g), Shape(g.dimensions()), kernels_of(rest),
                  alive.typed_data(), dx->typed_data(),
                  Shape(dx->dimensions()));
   return ffi::Error::Success();
 }
 
-ffi::Error ConvolveKernels(ffi::ThreadPool pool, Buffer x, Buffer g,
-                           Alive alive, ffi::RemainingRets rest) {
+ffi::Error ConvolveInputMixed(ffi::ThreadPool pool, Buffer g, Buffer z,
+                              Buffer share, Alive alive, Buffer a, Buffer b,
+                              Buffer c, ffi::RemainingArgs rest, Result dx) {
+  convolve_input(pool, reaching(g, z, share, a, b, c), Shape(z.dimensions()),
+                 kernels_of(rest), alive.typed_data(), dx->typed_data(),
+                 Shape(dx->dimensions()));
+  return ffi::Error::Success();
+}
+
+void convolve_kernels(ffi::ThreadPool& pool, Buffer x, const Reaching& g,
+                      Shape from, Alive alive, ffi::RemainingRets rest) {
   int64_t first = 0;
   for (size_t n = 0; n < rest.size(); ++n) {
     Result dw = *rest.get<Buffer>(n);
     auto d = dw->dimensions();
-    convolve_kernels(pool, x.typed_data(), Shape(x.dimensions()),
-                     g.typed_data(), Shape(g.dimensions()),
+    convolve_kernels(pool, x.typed_data(), Shape(x.dimensions()), g, from,
                      {nullptr, d[0], d[1], d[3], d[4], first},
                      alive.typed_data(), dw->typed_data());
     first += d[0];
   }
+}
+
+ffi::Error ConvolveKernels(ffi::ThreadPool pool, Buffer x, Buffer g,
+                           Alive alive, ffi::RemainingRets rest) {
+  convolve_kernels(pool, x, reaching(g), Shape(g.dimensions()), alive, rest);
+  return ffi::Error::Success();
+}
+
+ffi::Error ConvolveKernelsMixed(ffi::ThreadPool pool, Buffer x, Buffer g,
+                                Buffer z, Buffer share, Alive alive, Buffer a,
+                                Buffer b, Buffer c, ffi::RemainingRets rest) {
+  convolve_kernels(pool, x, reaching(g, z, share, a, b, c),
+                   Shape(z.dimensions()), alive, rest);
   return ffi::Error::Success();
 }
 
 }  // namespace
 
-HANDLER(convolve, Convolve,
-        BIND.Arg<Buffer>().Arg<Alive>().RemainingArgs().Ret<Buffer>());
+#define ONE BIND.Arg<Buffer>()
+#define THREE ONE.Arg<Buffer>().Arg<Buffer>()
+// Which are alive, and a, b and c of `Reaching`.
+#define MIXED Arg<Alive>().Arg<Buffer>().Arg<Buffer>().Arg<Buffer>()
+
+HANDLER(convolve, Convolve, ONE.Arg<Alive>().RemainingArgs().Ret<Buffer>());
+HANDLER(convolve_moments, ConvolveMoments,
+        ONE.Arg<Buffer>()
+            .Arg<Alive>()
+            .RemainingArgs()
+            .Ret<Buffer>()
+            .Ret<Buffer>()
+            .Ret<Buffer>());
 HANDLER(convolve_input, ConvolveInput,
-        BIND.Arg<Buffer>().Arg<Alive>().RemainingArgs().Ret<Buffer>());
+        ONE.Arg<Alive>().RemainingArgs().Ret<Buffer>());
+HANDLER(convolve_input_mixed, ConvolveInputMixed,
+        THREE.MIXED.RemainingArgs().Ret<Buffer>());
 HANDLER(convolve_kernels, ConvolveKernels,
-        BIND.Arg<Buffer>().Arg<Buffer>().Arg<Alive>().RemainingRets());
+        ONE.Arg<Buffer>().Arg<Alive>().RemainingRets());
+HANDLER(convolve_kernels_mixed, ConvolveKernelsMixed,
+        THREE.Arg<Buffer>().MIXED.RemainingRets());

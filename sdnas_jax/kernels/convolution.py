@@ -7,6 +7,7 @@ for the gradient in a kernel. Accelerators are at their best with XLA's own.
 
 from collections.abc import Sequence
 import functools
+from typing import NamedTuple
 
 import jax
 from jax import lax
@@ -15,6 +16,7 @@ import numpy as np
 
 from sdnas_jax.kernels import build
 from sdnas_jax.kernels import depthwise
+from sdnas_jax.kernels import outputs
 
 Kernels = tuple[jax.Array, ...]
 
@@ -65,26 +67,26 @@ def fused(x: jax.Array, kernels: Kernels, alive: jax.Array) -> jax.Array:
   calls too, are linear in both of their arguments. So the derivatives of each
   of the three are the other two.
   """
-  shape = sum(map(len, kernels)), *x.shape[1:-1], kernels[0].shape[-1]
-  return _call('convolve', shape, x, alive, *kernels)
+  shape = Kind().shape(x, kernels)
+  return _call('convolve', shape, [x], (alive, *kernels))
 
 
 @jax.custom_vjp
 def _input_gradient(g, kernels, alive):
   shape = 1, *g.shape[1:-1], kernels[0].shape[-2]
-  return _call('convolve_input', shape, g, alive, *kernels)
+  return _call('convolve_input', shape, [g], (alive, *kernels))
 
 
 @jax.custom_vjp
 def _kernel_gradients(x, g, like, alive):
   """Of kernels of the shapes of `like`."""
   shapes = [k.shape for k in like]
-  given = 'convolve_kernels', None, x, g, alive
-  return tuple(build.call('convolution', *given, whole=1, totals=shapes))
+  return tuple(_call('convolve_kernels', None, [x, g], [alive], shapes))
 
 
-def _call(name, shape, rows, *rest):
-  return build.call('convolution', name, shape, rows, *rest, whole=len(rest))
+def _call(name, shape, rows, rest, totals=()):
+  given = 'convolution', name, shape, *rows, *rest
+  return build.call(*given, whole=len(rest), totals=totals)
 
 
 def _backward(kept, g):
@@ -106,6 +108,37 @@ def _kernels_backward(kept, c):
 fused.defvjp(build.keep(fused, 0), _backward)
 _input_gradient.defvjp(build.keep(_input_gradient, 0), _input_backward)
 _kernel_gradients.defvjp(build.keep(_kernel_gradients, 0), _kernels_backward)
+
+
+class Kind(NamedTuple):
+  """Of `outputs.Outputs`; the weights are `Kernels`."""
+
+  def shape(self, x, kernels):
+    return sum(map(len, kernels)), *x.shape[1:-1], kernels[0].shape[-1]
+
+  def outputs(self, x, kernels, alive):
+    return fused(x, kernels, alive)
+
+  def moments(self, x, kernels, share, alive):
+    shape = self.shape(x, kernels)
+    sums = [(shape[0], 1, 1, 1, shape[-1])] * 2
+    rows, rest = [x, share.astype(x.dtype)], (alive, *kernels)
+    return _call('convolve_moments', shape, rows, rest, sums)
+
+  def input(self, x, kernels, g, z, share, abc, alive):
+    rest = alive.reshape(-1), *abc, *kernels
+    rows = g, z, share.astype(g.dtype)
+    return _call('convolve_input_mixed', x.shape, rows, rest)
+
+  def kernels(self, x, kernels, g, z, share, abc, alive):
+    shapes = [k.shape for k in kernels]
+    rows, rest = (x, g, z, share.astype(g.dtype)), (alive.reshape(-1), *abc)
+    return tuple(_call('convolve_kernels_mixed', None, rows, rest, shapes))
+
+
+def promise(x: jax.Array, kernels: Sequence[jax.Array]) -> outputs.Outputs:
+  """What `convolve` by foreign functions returns, for `outputs.blend`."""
+  return outputs.Outputs(Kind(), x, tuple(kernels))
 
 
 # Made again in the backward pass, which saves keeping every pixel 9 times.

@@ -110,3 +110,19 @@ class Reaching {
   const Real *z_ = nullptr, *share_ = nullptr;
   std::vector<Numbers> tables_;
 };
+
+Reaching reaching(const Buffer& g) {
+  return {g.typed_data(), Shape(g.dimensions())};
+}
+
+Reaching reaching(const Buffer& g, const Buffer& z, const Buffer& share,
+                  const Buffer& a, const Buffer& b, const Buffer& c) {
+  return {g.typed_data(),
+          Shape(g.dimensions()),
+          z.typed_data(),
+          Shape(z.dimensions()),
+          share.typed_data(),
+          a.typed_data(),
+          b.typed_data(),
+          c.typed_data()};
+}

@@ -12,7 +12,6 @@ neither read what p weighs nor the gradient there.
 
 import functools
 from typing import Any
-from typing import NamedTuple
 
 import jax
 from jax import lax
@@ -60,7 +59,7 @@ def _spread(p):
   return jnp.expand_dims(p, (-4, -3, -2))
 
 
-def _weight_gradient(p, slope):
+def weight_gradient(p: jax.Array, slope: jax.Array) -> jax.Array:
   """The loss's derivative in p [stack, edges, 1 or channels].
 
   A weight that serves all channels sums their slopes.
@@ -77,10 +76,21 @@ def _stacked(x, p):
 def _forward(p, bias, z, share, alive, epsilon, native):
   some = alive.reshape(len(z), -1).any(axis=1)
   sums = moments(z, share, some, native)
-  return _mixed(p, bias, z, share, *sums, alive, epsilon, native)
+  return mixed(p, bias, z, share, *sums, alive, epsilon, native)
 
 
-def _mixed(p, bias, z, share, mean, square, alive, epsilon, native):
+def mixed(
+  p: jax.Array,
+  bias: jax.Array | None,
+  z: jax.Array,
+  share: jax.Array,
+  mean: jax.Array,
+  square: jax.Array,
+  alive: jax.Array,
+  epsilon: float,
+  native: bool,
+) -> tuple[tuple[jax.Array, ...], tuple[Any, ...]]:
+  """What `blend` returns, from `moments`; and what its gradient needs."""
   var = jnp.maximum(square - mean * mean, 0.0)  # below 0 by rounding alone
   scale = lax.rsqrt(var + epsilon)
   mixed = mix(p, z, mean, scale, alive, native)
@@ -108,7 +118,7 @@ def mix(
 def _mix_gradient(native, kept, g):
   p, z, mean, scale, alive = kept
   sums = products(g, z, alive, native)
-  slope = _slopes(p, mean, scale, *sums)
+  slope = slopes(p, mean, scale, *sums)
   fixed = jnp.zeros((1, z.shape[1], 1, 1, 1), z.dtype)  # statistics are given
   dz = _input_gradient(g, z, fixed, p, mean, scale, *sums, alive, native)
   shared = len(z) < len(p) * len(g)
@@ -119,7 +129,7 @@ def _mix_gradient(native, kept, g):
     return x.reshape(-1, *x.shape[2:])
 
   return (
-    _weight_gradient(p, slope),
+    weight_gradient(p, slope),
     dz,
     own(-_spread(p) * scale * sums[0][None]),
     own(_spread(p) * slope / scale),
@@ -134,88 +144,22 @@ def _backward(epsilon, native, kept, gradients):
   p, plain, z, share, mean, scale, alive = kept
   g = gradients[0]
   sums = products(g, z, alive, native)
-  slope = _slopes(p, mean, scale, *sums)
+  slope = slopes(p, mean, scale, *sums)
   dz = _input_gradient(g, z, share, p, mean, scale, *sums, alive, native)
   bias = None if plain else sums[0]
-  return _weight_gradient(p, slope), bias, dz, None, None
+  return weight_gradient(p, slope), bias, dz, None, None
 
 
 blend.defvjp(_forward, _backward)
 
 
-class Outputs(NamedTuple):
-  """Outputs of a convolution that are not there yet.
-
-  kind: of the convolution, hashable, with `shape(x, weights)` and three
-    functions for `blend_outputs`.
-  """
-
-  kind: Any
-  x: jax.Array
-  weights: Any
-
-  @property
-  def shape(self) -> tuple[int, ...]:
-    """That of the z which `blend` takes."""
-    return self.kind.shape(self.x, self.weights)
-
-  @property
-  def dtype(self) -> jnp.dtype:
-    return self.x.dtype
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1, 8))
-def blend_outputs(
-  kind: Any,
-  plain: bool,
+def slopes(
   p: jax.Array,
-  bias: jax.Array | None,
-  x: jax.Array,
-  weights: Any,
-  share: jax.Array,
-  alive: jax.Array,
-  epsilon: float,
-) -> tuple[jax.Array, jax.Array, jax.Array]:
-  """`blend` of `Outputs`, whose z are written once and read three times.
-
-  Their moments are taken, and the gradient that reaches them is made of g and
-  z, where the convolution and its gradients have them in the cache.
-
-  With `plain`, p [1, edges, 1] is 1 or 0 and has no derivative: nothing is
-  mixed. Then z is not kept either, for what is normalised says as much.
-  """
-  operands = p, bias, x, weights, share, alive, epsilon
-  return _outputs_forward(kind, plain, *operands)[0]
-
-
-def _outputs_forward(kind, plain, p, bias, x, weights, share, alive, epsilon):
-  z, *sums = kind.outputs(x, weights, share, alive)
-  out, kept = _mixed(p, bias, z, share, *sums, alive, epsilon, True)
-  if plain:  # of y = p (z - mean) scale, mean and scale are 0 and 1
-    p, *_, mean, scale, _ = kept
-    p = p * scale[None, :, 0, 0, 0]
-    unit = jnp.zeros_like(mean), jnp.ones_like(scale)
-    kept = p, bias is None, out[0], share, *unit, alive
-  return out, (x, weights, *kept)
-
-
-def _outputs_backward(kind, plain, epsilon, kept, gradients):
-  x, weights, p, unbiased, z, share, mean, scale, alive = kept
-  g = gradients[0]
-  sums = products(g, z, alive, True)
-  dp = None
-  if not plain:
-    dp = _weight_gradient(p, _slopes(p, mean, scale, *sums))
-  pulled = g, z, share, _factors(p, mean, scale, *sums), alive
-  bias = None if unbiased else sums[0]
-  dx, dw = (f(x, weights, *pulled) for f in (kind.input, kind.kernels))
-  return dp, bias, dx, dw, None, None
-
-
-blend_outputs.defvjp(_outputs_forward, _outputs_backward)
-
-
-def _slopes(p, mean, scale, first, second):
+  mean: jax.Array,
+  scale: jax.Array,
+  first: jax.Array,
+  second: jax.Array,
+) -> jax.Array:
   """The sum of g y for each normalised z: [stack, edges, 1, 1, 1, channels]."""
   mean, scale, second = (_stacked(x, p) for x in (mean, scale, second))
   return scale * (second - mean * first[None])
@@ -236,13 +180,19 @@ def _input_gradient(g, z, share, p, mean, scale, first, second, alive, native):
 
 def _composed(g, z, share, p, mean, scale, first, second, alive, native):
   """The same as `plane`'s formula, whose derivatives are known."""
-  factors = _factors(p, mean, scale, first, second)
-  return plane(g, z, share, *factors, alive, native)
+  abc = factors(p, mean, scale, first, second)
+  return plane(g, z, share, *abc, alive, native)
 
 
-def _factors(p, mean, scale, first, second):
-  """Of `plane`, from `products` of g and z."""
-  slope = _slopes(p, mean, scale, first, second)
+def factors(
+  p: jax.Array,
+  mean: jax.Array,
+  scale: jax.Array,
+  first: jax.Array,
+  second: jax.Array,
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+  """a, b and c of `plane`, from `products` of g and z."""
+  slope = slopes(p, mean, scale, first, second)
   mean, scale = _stacked(mean, p), _stacked(scale, p)
   a = _spread(p) * scale
   b, c = -a * first[None], -a * scale * slope

@@ -312,22 +312,6 @@ ffi::Error SeparableMoments(ffi::ThreadPool pool, Buffer x, Buffer share,
   return ffi::Error::Success();
 }
 
-Reaching reaching(const Buffer& g) {
-  return {g.typed_data(), Shape(g.dimensions())};
-}
-
-Reaching reaching(const Buffer& g, const Buffer& z, const Buffer& share,
-                  const Buffer& a, const Buffer& b, const Buffer& c) {
-  return {g.typed_data(),
-          Shape(g.dimensions()),
-          z.typed_data(),
-          Shape(z.dimensions()),
-          share.typed_data(),
-          a.typed_data(),
-          b.typed_data(),
-          c.typed_data()};
-}
-
 ffi::Error SeparableInput(ffi::ThreadPool pool, Buffer x, Buffer g, Alive alive,
                           Buffer w, ffi::RemainingArgs rest, Result out,
                           int64_t stride, Dilations dilations, bool relu) {

@@ -7,7 +7,6 @@ them.
 
 from collections.abc import Sequence
 import functools
-from typing import Any
 from typing import NamedTuple
 
 import jax
@@ -16,7 +15,7 @@ import numpy as np
 
 from sdnas_jax.kernels import build
 from sdnas_jax.kernels import depthwise
-from sdnas_jax.kernels import mixture
+from sdnas_jax.kernels import outputs
 
 Kernels = depthwise.Kernels
 Geometry = depthwise.Geometry
@@ -61,37 +60,49 @@ def convolve(
   return jnp.einsum('nbhwc,ncd->nbhwd', y, pointwise)
 
 
-class Outputs(NamedTuple):
-  """The kind of `mixture.Outputs` that `convolve` by 'native' returns.
-
-  Its weights are one of `Terms`.
-  """
+class Kind(NamedTuple):
+  """Of `outputs.Outputs`; the weights are one of `Terms`."""
 
   geo: Geometry
 
-  def shape(self, x: jax.Array, term: Any) -> tuple[int, ...]:
+  def shape(self, x, term):
     return _shape(x, term, self.geo)
 
-  def outputs(self, x, term, share, alive):
-    return _with_moments(x, term, share, alive.reshape(-1), self.geo)
+  def outputs(self, x, term, alive):
+    return fused(x, (term,), alive, self.geo, True)
+
+  def moments(self, x, term, share, alive):
+    shape = self.shape(x, term)
+    sums = [(shape[0], 1, 1, 1, shape[-1])] * 2
+    rows, rest = [x, share.astype(x.dtype)], (alive, *_operands([term]))
+    return _call('separable_moments', shape, rows, rest, self.geo, True, sums)
 
   def input(self, x, term, *pulled):
-    return _input_mixed(x, term, *pulled, self.geo)
+    given = *_mixed_operands(x, term, *pulled), self.geo, True
+    return _call('separable_input_mixed', x.shape, *given)
 
   def kernels(self, x, term, *pulled):
-    return _kernels_mixed(x, term, *pulled, self.geo)
+    shapes = [k.shape for k in _operands([term])]
+    given = *_mixed_operands(x, term, *pulled), self.geo, True, shapes
+    pointwise, *kernels = _call('separable_kernels_mixed', None, *given)
+    return tuple(kernels), pointwise
 
 
-def outputs(
+def _mixed_operands(x, term, g, z, share, abc, alive):
+  rest = alive.reshape(-1), *abc, *_operands([term])
+  return [x, g, z, share.astype(x.dtype)], rest
+
+
+def promise(
   x: jax.Array,
   kernels: Sequence[jax.Array],
   pointwise: jax.Array,
   dilations: Sequence[int],
   stride: int,
-) -> mixture.Outputs:
-  """What `convolve` returns, for `mixture.blend_outputs`; native alone."""
+) -> outputs.Outputs:
+  """What `convolve` by 'native' returns, for `outputs.blend`."""
   geo = depthwise.geometry(x, kernels, dilations, stride)
-  return mixture.Outputs(Outputs(geo), x, (tuple(kernels), pointwise))
+  return outputs.Outputs(Kind(geo), x, (tuple(kernels), pointwise))
 
 
 def dense(
@@ -151,81 +162,6 @@ def _kernel_gradients(x, g, term, alive, geo, relu):
   given = None, [x, g], rest, geo, relu, shapes
   pointwise, *kernels = _call('separable_kernels', *given)
   return tuple(kernels), pointwise
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(4,))
-def _with_moments(x, term, share, alive, geo):
-  """z, and for each edge and channel the sums of share z and of share z^2."""
-  shape = _shape(x, term, geo)
-  sums = [(shape[0], 1, 1, 1, shape[-1])] * 2
-  rows, rest = [x, share.astype(x.dtype)], (alive, *_operands([term]))
-  return tuple(_call('separable_moments', shape, rows, rest, geo, True, sums))
-
-
-def _moments_forward(x, term, share, alive, geo):
-  out = _with_moments(x, term, share, alive, geo)
-  return out, (x, term, share, alive, out[0])
-
-
-def _moments_backward(geo, kept, c):
-  x, term, share, alive, z = kept
-  g = c[0] + share * (c[1] + 2 * z * c[2])
-  dx, (dterm,), _ = _backward(geo, True, (x, (term,), alive), g)
-  return dx, dterm, None, None
-
-
-_with_moments.defvjp(_moments_forward, _moments_backward)
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(7,))
-def _input_mixed(x, term, g, z, share, factors, alive, geo):
-  """`_input_gradient` at mixture.plane(g, z, share, *factors)."""
-  rows, rest = _mixed_operands(x, term, g, z, share, factors, alive)
-  return _call('separable_input_mixed', x.shape, rows, rest, geo, True)
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(7,))
-def _kernels_mixed(x, term, g, z, share, factors, alive, geo):
-  """`_kernel_gradients` at mixture.plane(g, z, share, *factors)."""
-  rows, rest = _mixed_operands(x, term, g, z, share, factors, alive)
-  shapes = [k.shape for k in _operands([term])]
-  given = None, rows, rest, geo, True, shapes
-  pointwise, *kernels = _call('separable_kernels_mixed', *given)
-  return tuple(kernels), pointwise
-
-
-def _mixed_operands(x, term, g, z, share, factors, alive):
-  rest = alive.reshape(-1), *factors, *_operands([term])
-  return [x, g, z, share.astype(x.dtype)], rest
-
-
-def _apart(gradient, x, term, g, z, share, factors, alive, geo):
-  """The same by way of the gradient in z, whose derivatives are known."""
-  pulled = mixture.plane(g, z, share, *factors, alive, True)
-  return gradient(x, pulled, term, alive.reshape(-1), geo, True)
-
-
-def _input_apart(x, g, term, alive, geo, relu):
-  return _input_gradient(x, g, (term,), alive, geo, relu)
-
-
-def _mixed_backward(gradient, geo, kept, c):
-  *operands, share, factors, alive = kept
-
-  def apart(x, term, g, z, factors):
-    return _apart(gradient, x, term, g, z, share, factors, alive, geo)
-
-  *most, last = jax.vjp(apart, *operands, factors)[1](c)
-  return *most, None, last, None
-
-
-_input_mixed.defvjp(
-  build.keep(_input_mixed), functools.partial(_mixed_backward, _input_apart)
-)
-_kernels_mixed.defvjp(
-  build.keep(_kernels_mixed),
-  functools.partial(_mixed_backward, _kernel_gradients),
-)
 
 
 def _call(name, shape, rows, rest, geo, relu, totals=()):

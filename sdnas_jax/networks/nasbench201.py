@@ -20,6 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from sdnas_jax.kernels import convolution
+from sdnas_jax.kernels import outputs
 from sdnas_jax.kernels import pool
 from sdnas_jax.networks import columns
 from sdnas_jax.networks import ops
@@ -59,9 +60,11 @@ class Conv(nn.Module):
 
 def single(
   x: jax.Array, conv: Conv, ctx: ops.Context, stride: int = 1
-) -> jax.Array:
+) -> jax.Array | outputs.Outputs:
   """One convolution of relu(x), which keeps the size at stride 1."""
   x = nn.relu(x)
+  if ctx.train and ctx.native and stride == 1:
+    return convolution.promise(x, conv(x)[:1])
   return convolution.convolve(x, conv(x)[:1], stride, ctx.native)
 
 
@@ -91,7 +94,10 @@ class MixedOp(nn.Module):
       biases.append(bias)
     weights = jnp.stack([p[name] for name in CONVOLUTIONS])
     alive = weights.reshape(-1) != 0
-    y = convolution.convolve(positive, kernels, 1, ctx.native, alive)
+    if ctx.train and ctx.native:
+      y = convolution.promise(positive, kernels)
+    else:
+      y = convolution.convolve(positive, kernels, 1, ctx.native, alive)
     shift = 0.0 if self.affine else jnp.concatenate(biases)
     total = ops.Norm(self.affine)(y, ctx, weights, shift)
     for name, y in (('skip_connect', x), ('avg_pool_3x3', pool.mean(x, 1))):

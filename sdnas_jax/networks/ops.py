@@ -30,6 +30,7 @@ import jax.numpy as jnp
 from sdnas_jax.kernels import convolution
 from sdnas_jax.kernels import depthwise
 from sdnas_jax.kernels import mixture
+from sdnas_jax.kernels import outputs
 from sdnas_jax.kernels import pool
 from sdnas_jax.kernels import separable
 
@@ -129,7 +130,7 @@ class Norm(nn.Module):
   @nn.compact
   def __call__(
     self,
-    x: jax.Array | mixture.Outputs,
+    x: jax.Array | outputs.Outputs,
     ctx: Context,
     p: jax.Array | None = None,
     shift: jax.Array | float = 0.0,
@@ -153,9 +154,9 @@ class Norm(nn.Module):
     if ctx.train:
       share = ctx.share / (x.shape[2] * x.shape[3])
       rest = share, alive, self.epsilon
-      if isinstance(x, mixture.Outputs):
+      if isinstance(x, outputs.Outputs):
         operands = p, bias, x.x, x.weights, *rest
-        y, *batch = mixture.blend_outputs(x.kind, plain, *operands)
+        y, *batch = outputs.blend(x.kind, plain, *operands)
       else:
         x = x.astype(wide)
         y, *batch = mixture.blend(p, bias, x, *rest, ctx.native)
@@ -309,7 +310,7 @@ class Separable(nn.Module):
     dilations = [dilation for _, dilation in self.kernels]
     given = x, kernels, pointwise, dilations, self.stride
     if ctx.train and ctx.native:
-      x = separable.outputs(*given)
+      x = separable.promise(*given)
     else:
       x = separable.convolve(*given, ctx.backend, alive)
     return Norm(self.affine)(x, ctx, p)
