@@ -121,10 +121,6 @@ class Auxiliary(nn.Module):
     return ops.Classifier(self.classes)(x)
 
 
-def _turn(states, out):
-  return states[1], out
-
-
 class Derived(nn.Module):
   """Stem, cells, global average pooling, classifier (DARTS, section 3.2).
 
@@ -139,38 +135,6 @@ class Derived(nn.Module):
   auxiliary: bool = True
   depthwise: str = 'auto'
   bf16: bool = False  # compute in bfloat16; see `ops`
-
-  @property
-  def below(self) -> int:
-    """The layer that the auxiliary head is on."""
-    return 2 * self.layers // 3
-
-  def cells(self) -> list[Cell]:
-    """Those of all layers, without a parent."""
-    channels, after, cells = self.channels, self.imagenet, []
-    graphs = self.genotype.graphs
-    for layer in range(self.layers):
-      reduction = layer in spaces.reductions(self.layers)
-      channels *= 1 + reduction
-      kind = 'reduce' if reduction else 'normal'
-      graph = graphs[kind if kind in graphs else f'cell{layer}']
-      cells.append(Cell(graph, channels, reduction, after, parent=None))
-      after = reduction
-    return cells
-
-  def runs(self) -> list[list[int]]:
-    """All layers, those together whose cells and inputs are equal."""
-    runs, cells = [[0]], self.cells()
-    widths = [len(one.graph.live.outputs) * one.channels for one in cells]
-    for layer in range(1, self.layers):
-      first = runs[-1][0]
-      equal = cells[layer] == cells[first] and first > 1
-      equal = equal and len({*widths[first - 2 : layer]}) == 1
-      if equal and layer - 1 != self.below:
-        runs[-1].append(layer)
-      else:
-        runs.append([layer])
-    return runs
 
   @nn.compact
   def __call__(
@@ -197,16 +161,22 @@ class Derived(nn.Module):
     images = images.astype(jnp.bfloat16) if self.bf16 else images
     if train and key is not None:
       ctx = ctx.replace(drops={'drop_path': (key, drop)})
-    states, cells, head = self.stem(images, ctx), self.cells(), None
-    for layers in self.runs():
-      names = [f'cell{layer}' for layer in layers]
-      given = cells[layers[0]], states, [ctx.at(layer) for layer in layers]
-      states = sharing.chain(self, names, *given, _turn)
+    s0, s1 = self.stem(images, ctx)
+    channels, after, head = self.channels, self.imagenet, None
+    graphs = self.genotype.graphs
+    for layer in range(self.layers):
+      reduction = layer in spaces.reductions(self.layers)
+      channels *= 1 + reduction
+      kind = 'reduce' if reduction else 'normal'
+      graph = graphs[kind if kind in graphs else f'cell{layer}']
+      cell = Cell(graph, channels, reduction, after, parent=None)
+      out = sharing.call(self, f'cell{layer}', cell, s0, s1, ctx.at(layer))
+      s0, s1, after = s1, out, reduction
       wanted = self.auxiliary and (train or self.is_initializing())
-      if wanted and layers[-1] == self.below:
+      if wanted and layer == 2 * self.layers // 3:
         auxiliary = Auxiliary(self.classes, self.imagenet, name='auxiliary')
-        head = auxiliary(states[1], ctx)
-    logits = ops.Classifier(self.classes, name='classifier')(states[1])
+        head = auxiliary(s1, ctx)
+    logits = ops.Classifier(self.classes, name='classifier')(s1)
     return (logits, head) if train else logits
 
   def stem(self, images, ctx):

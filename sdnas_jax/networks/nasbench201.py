@@ -120,10 +120,9 @@ class MixedCell(nn.Module):
 
   @nn.compact
   def __call__(
-    self, x: jax.Array, given: tuple[jax.Array, ops.Context]
+    self, x: jax.Array, mix: jax.Array, ctx: ops.Context
   ) -> jax.Array:
-    """From [1, batch, ...], the mix and the context, to the last node."""
-    mix, ctx = given
+    """From [1, batch, ...] to the same shape: the last node."""
     states = {0: x}
     for source in range(self.space.nodes):
       edges = self.space.leaving(source)
@@ -197,7 +196,7 @@ def stacked(
   images: jax.Array,
   ctx: ops.Context,
   cell: nn.Module,
-  given: Callable[[int], Any],
+  given: Callable[[int], tuple[Any, ...]],
 ) -> jax.Array:
   """The whole network, of a parent in a compact method: the class logits.
 
@@ -206,7 +205,7 @@ def stacked(
     images: [batch, height, width, channels] float, of sides divisible by 4.
     ctx: for the layers around the cells.
     cell: what every cell is equal to, without a parent.
-    given: from a cell's number to its argument behind its input.
+    given: from a cell's number to its arguments behind its input.
 
   Returns:
     [batch, classes].
@@ -216,16 +215,11 @@ def stacked(
   for stage in range(STAGES):
     if stage:
       x = Residual(name=f'residual{stage}')(x, ctx)
-    names = [f'stage{stage}_cell{n}' for n in range(parent.layers)]
-    own = [given(stage * parent.layers + n) for n in range(parent.layers)]
-    (x,) = sharing.chain(parent, names, cell, (x,), own, _turn)
+    for layer in range(parent.layers):
+      own = given(stage * parent.layers + layer)
+      x = sharing.call(parent, f'stage{stage}_cell{layer}', cell, x, *own)
   x = nn.relu(ops.Norm(affine=True, name='norm')(x, ctx))
   return ops.Classifier(parent.classes, name='classifier')(x)
-
-
-def _turn(states, out):
-  del states
-  return (out,)
 
 
 class Supernet(supernet.Base):
@@ -285,5 +279,5 @@ class Derived(nn.Module):
     del key, drop
     ctx = ops.context(images, train, present, self.depthwise, self.bf16)
     cell = Cell(self.genotype.graphs[cells.KIND], parent=None)
-    logits = stacked(self, images, ctx, cell, lambda n: ctx)
+    logits = stacked(self, images, ctx, cell, lambda n: (ctx,))
     return (logits, None) if train else logits

@@ -86,5 +86,5 @@ def _count(jaxpr):
       left = eqn.invars[0].aval.shape
       total += out * math.prod(left[axis] for axis in contracted)
     for inner in jex.core.jaxprs_in_params(eqn.params):
-      total += _count(inner) * eqn.params.get('length', 1)  # of a loop
+      total += _count(inner)
   return total
