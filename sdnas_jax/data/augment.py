@@ -106,11 +106,13 @@ def grey(image: jax.Array) -> jax.Array:
 def rotate(image: jax.Array, turn: jax.Array) -> jax.Array:
   """Moves the hue of [..., 3] by a part of a turn, in HSV."""
   red, green, blue = jnp.moveaxis(image, -1, 0)
-  value = image.max(-1)
-  chroma = value - image.min(-1)
+  value, least = image.max(-1), image.min(-1)
+  chroma = value - least
   safe = jnp.where(chroma, chroma, 1)
+  # Which is largest is asked of the colours themselves: XLA may compute them
+  # again for `value`, and round another way.
   sixths = jnp.select(
-    [value == red, value == green],
+    [(red >= green) & (red >= blue), green >= blue],
     [(green - blue) / safe, (blue - red) / safe + 2],
     (red - green) / safe + 4,
   )
