@@ -3,6 +3,7 @@
 import functools
 
 import jax
+from jax import extend as jex
 from matplotlib import colors
 import numpy as np
 from PIL import Image
@@ -116,6 +117,23 @@ def test_all_of_jitter_in_every_image_s_own_order():
   pairs = zip(jax.random.split(key, len(given)), given, strict=True)
   expected = [jittered(*pair, how) for pair in pairs]
   np.testing.assert_allclose(out, expected, atol=5e-3)
+
+
+def remainders(jaxpr):
+  """How many there are, which the hue alone takes."""
+  inner = [jex.core.jaxprs_in_params(eqn.params) for eqn in jaxpr.eqns]
+  own = sum(eqn.primitive.name == 'rem' for eqn in jaxpr.eqns)
+  return own + sum(remainders(one) for some in inner for one in some)
+
+
+def test_jitter_turns_the_hue_once():
+  """And not in each of four places, for each of four changes."""
+  how = augment.Augment(jitter=0.4, hue=0.2)
+  image, key = np.zeros((4, 4, 3), np.uint8), jax.random.key(0)
+  jitter = functools.partial(augment.jitter, how=how)
+  once = jax.make_jaxpr(augment.rotate)(image.astype(np.float32), 0.1)
+  jaxpr = jax.make_jaxpr(jitter)(key, image[None])
+  assert remainders(jaxpr.jaxpr) == remainders(once.jaxpr) == 3
 
 
 def test_rotate_turns_the_hue_as_matplotlib_sees_it():
