@@ -51,7 +51,7 @@ Tree = Any
 def run(config: ConfigDict, workdir: pathlib.Path, dry_run: bool) -> None:
   """Trains a derived network; with `dry_run` only says how large it is."""
   compilation.keep()
-  malloc.keep()
+  malloc.keep(jax.default_backend())
   check.evaluate(config)
   check.hosts(config)
   genotype = published.find(config.genotype)

@@ -60,7 +60,7 @@ SUPERNETS = {
 def run(config: ConfigDict, workdir: pathlib.Path, dry_run: bool) -> None:
   """Searches, or with `dry_run` only says what a search would take."""
   compilation.keep()
-  malloc.keep()
+  malloc.keep(jax.default_backend())
   plan = check.search(config)
   check.hosts(config)
   source = sources.find(config.data.name, config.data.dir)

@@ -29,7 +29,6 @@ import numpy as np
 
 from sdnas_jax import compilation
 from sdnas_jax import errors
-from sdnas_jax import malloc
 from sdnas_jax import parallel
 from sdnas_jax.analysis import truth
 from sdnas_jax.data import sources
@@ -64,7 +63,6 @@ MOST = 10_000  # trainings, and searches
 def run(config: ConfigDict, workdir: pathlib.Path, dry_run: bool) -> None:
   """Runs what is not done, and compares; or gives the sizes of the parts."""
   compilation.keep()
-  malloc.keep()
   runs = plan(config, workdir)
   check.hosts(config)
   if dry_run:
