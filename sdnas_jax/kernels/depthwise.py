@@ -21,8 +21,6 @@ from jax import lax
 import jax.numpy as jnp
 import numpy as np
 
-from sdnas_jax.kernels import build
-
 Kernels = tuple[jax.Array, ...]
 
 
@@ -53,19 +51,6 @@ def geometry(
   return Geometry(
     len(x) == 1, *x.shape[2:4], edges, sizes, tuple(dilations), stride
   )
-
-
-def best(bf16: bool = False) -> str:
-  """One of `separable.BACKENDS`; the foreign functions know no bfloat16."""
-  if jax.default_backend() != 'cpu':
-    return 'grouped'
-  return 'native' if not bf16 and build.available() else 'shifted'
-
-
-def prepare(bf16: bool) -> None:
-  """Starts what `best` will wait for, if anything."""
-  if jax.default_backend() == 'cpu' and not bf16:
-    build.begin()
 
 
 def parts(x: jax.Array, geo: Geometry) -> list[jax.Array]:

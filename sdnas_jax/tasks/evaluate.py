@@ -26,7 +26,7 @@ from sdnas_jax.data import augment
 from sdnas_jax.data import dataset
 from sdnas_jax.data import sources
 from sdnas_jax.data import split
-from sdnas_jax.kernels import depthwise
+from sdnas_jax.kernels import choice
 from sdnas_jax.networks import derived
 from sdnas_jax.networks import nasbench201
 from sdnas_jax.networks import sizing
@@ -63,7 +63,7 @@ def run(config: ConfigDict, workdir: pathlib.Path, dry_run: bool) -> None:
     check.depth(config, genotype)
   setup = assemble(config, genotype, source)
   if setup.net.depthwise == 'auto' and not dry_run:
-    depthwise.prepare(setup.net.bf16)
+    choice.prepare(setup.net.bf16)
   plan, shapes = _plan(config, setup, source, sizes)
   if dry_run:
     print(sizing.overview(shapes['params']))

@@ -27,7 +27,7 @@ from sdnas_jax.data import augment
 from sdnas_jax.data import dataset
 from sdnas_jax.data import sources
 from sdnas_jax.data import split
-from sdnas_jax.kernels import depthwise
+from sdnas_jax.kernels import choice
 from sdnas_jax.methods import widening
 from sdnas_jax.networks import columns
 from sdnas_jax.networks import nasbench201
@@ -73,7 +73,7 @@ def run(config: ConfigDict, workdir: pathlib.Path, dry_run: bool) -> None:
     halves = examples, examples
   stages = [begin(stage, space, source, halves[0]) for stage in plan]
   if config.model.depthwise == 'auto' and not dry_run:
-    depthwise.prepare(config.model.bf16)
+    choice.prepare(config.model.bf16)
   if dry_run:
     return _plan(stages, source, halves, workdir)
 
