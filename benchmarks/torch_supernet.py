@@ -1,6 +1,6 @@
-"""The DARTS search step in plain PyTorch: what `search_step.py` compares with.
+"""The search step in plain PyTorch: what `search_step.py` compares with.
 
-Every edge computes its eight primitives apart and sums them, as the formula
+Every edge computes its primitives apart and sums them, as the formula
 says; tensors are channels last. First order; batches and the optimisers' and
 the clipping's numbers are those of `configs/search_cifar.py`.
 """
@@ -131,15 +131,108 @@ class Supernet(nn.Module):
     return self.classifier(s1.mean((2, 3)))
 
 
+class Convolved(nn.Sequential):
+  """NAS-Bench-201's ReLU, convolution and normalisation."""
+
+  def __init__(self, inputs, channels, size, stride=1, affine=False):
+    # A bias, without effect, where the normalisation has none: so it is there.
+    super().__init__(
+      nn.ReLU(),
+      nn.Conv2d(*(inputs, channels, size, stride, size // 2), bias=not affine),
+      norm(channels, affine),
+    )
+
+
+class MixedBench(nn.Module):
+  def __init__(self, channels):
+    super().__init__()
+    self.ops = nn.ModuleList(
+      [
+        nn.Identity(),
+        Convolved(channels, channels, 1),
+        Convolved(channels, channels, 3),
+        nn.AvgPool2d(3, 1, 1, count_include_pad=False),
+      ]
+    )
+
+  forward = Mixed.forward
+
+
+class BenchCell(nn.Module):
+  def __init__(self, channels):
+    super().__init__()
+    self.edges = nn.ModuleList(MixedBench(channels) for _ in range(6))
+
+  def forward(self, x, mix):
+    states, edge = [x], 0
+    for node in range(1, 4):
+      parts = [
+        self.edges[edge + n](x, mix[edge + n]) for n, x in enumerate(states)
+      ]
+      edge += node
+      states.append(sum(parts))
+    return states[-1]
+
+
+class Residual(nn.Module):
+  def __init__(self, channels):
+    super().__init__()
+    wide = 2 * channels
+    self.body = nn.Sequential(
+      Convolved(channels, wide, 3, 2, affine=True),
+      Convolved(wide, wide, 3, affine=True),
+    )
+    self.shortcut = nn.Sequential(
+      nn.AvgPool2d(2), nn.Conv2d(channels, wide, 1, bias=False)
+    )
+
+  def forward(self, x):
+    return self.body(x) + self.shortcut(x)
+
+
+class Bench(nn.Module):
+  """NAS-Bench-201's supernet, `layers` cells a stage."""
+
+  def __init__(self, channels, layers, classes):
+    super().__init__()
+    self.stem = nn.Sequential(
+      nn.Conv2d(3, channels, 3, padding=1, bias=False),
+      norm(channels, affine=True),
+    )
+    self.parts = nn.ModuleList()
+    for stage in range(3):
+      if stage:
+        self.parts.append(Residual(channels))
+        channels *= 2
+      self.parts.extend(BenchCell(channels) for _ in range(layers))
+    self.head = nn.Sequential(norm(channels, affine=True), nn.ReLU())
+    self.classifier = nn.Linear(channels, classes)
+
+  def forward(self, x, alphas):
+    mix = [p.unbind() for p in alphas[0].softmax(-1).unbind()]
+    x = self.stem(x)
+    for part in self.parts:
+      x = part(x, mix) if isinstance(part, BenchCell) else part(x)
+    return self.classifier(self.head(x).mean((2, 3)))
+
+
+# A supernet, and the shape of each table of alphas.
+SPACES = {
+  'darts': (Supernet, (EDGES, PRIMITIVES), (EDGES, PRIMITIVES)),
+  'nasbench201': (Bench, (6, 5)),
+}
+
+
 class Search:
   """Steps of first-order DARTS on random images."""
 
-  def __init__(self, batch, channels, layers, classes=10):
+  def __init__(self, batch, channels, layers, classes=10, space='darts'):
     torch.manual_seed(0)
-    self.net = Supernet(channels, layers, classes)
+    kind, *tables = SPACES[space]
+    self.net = kind(channels, layers, classes)
     self.net = self.net.to(memory_format=torch.channels_last)
     self.alphas = [
-      (1e-3 * torch.randn(EDGES, PRIMITIVES)).requires_grad_() for _ in range(2)
+      (1e-3 * torch.randn(table)).requires_grad_() for table in tables
     ]
     self.weights = list(self.net.parameters())
     self.sgd = torch.optim.SGD(

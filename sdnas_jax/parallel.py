@@ -126,18 +126,22 @@ def split(x: jax.Array) -> jax.Array:
 
 
 def rows(
-  f: Callable[..., Tree], whole: int = 0, total: bool = False
-) -> Callable[..., Tree]:
+  f: Callable[..., list[jax.Array]],
+  whole: int = 0,
+  own: bool = True,
+  totals: int = 0,
+) -> Callable[..., list[jax.Array]]:
   """Inside jit: makes each device call `f` with its own rows of a batch.
 
   For foreign functions, which jit cannot divide among the devices by itself.
   No derivative passes through it: its user defines one.
 
   Args:
-    f: its operands, but for the last `whole` ones, and its result have rows
-      on their second axis.
+    f: its operands, but for the last `whole` ones, have rows on their second
+      axis. It returns a list.
     whole: number of operands that every device needs whole.
-    total: whether the result is instead a sum over rows.
+    own: whether the first result has rows on its second axis, too.
+    totals: number of results, the others, that are sums over rows.
   """
   if mesh().size == 1:
     return f
@@ -146,13 +150,19 @@ def rows(
   def call(*operands):
     some = len(operands) - whole
     divides = operands[0].shape[1] % mesh().size == 0
-    own = local if divides else same  # else each device computes all rows
-    add = total and divides
+    part = local if divides else same  # else each device computes all rows
+
+    def added(*operands):
+      out = f(*operands)
+      if not divides:
+        return out
+      return [*out[:own], *(jax.lax.psum(x, 'data') for x in out[own:])]
+
     return jax.shard_map(
-      (lambda *own: jax.lax.psum(f(*own), 'data')) if add else f,
+      added,
       mesh=mesh(),
-      in_specs=(own,) * some + (same,) * whole,
-      out_specs=same if total else own,
+      in_specs=(part,) * some + (same,) * whole,
+      out_specs=[part] * own + [same] * totals,
       check_vma=False,
     )(*operands)
 

@@ -6,6 +6,7 @@ be written, into a temporary folder.
 """
 
 from collections.abc import Callable
+from collections.abc import Sequence
 from concurrent import futures
 import ctypes
 import functools
@@ -29,7 +30,7 @@ from sdnas_jax import parallel
 FLAGS = '-std=c++17 -O3 -march=native -fPIC -shared -DNDEBUG'
 TYPES = {'float32': 'F32', 'float64': 'F64'}
 # What a search calls, the longest to compile first.
-USUAL = 'separable', 'sums', 'pool'
+USUAL = 'separable', 'convolution', 'sums', 'pool'
 
 
 class Unavailable(Exception):
@@ -39,10 +40,10 @@ class Unavailable(Exception):
 def call(
   source: str,
   name: str,
-  shape: Any,
+  shape: Sequence[int] | None,
   *operands: jax.Array,
   whole: int = 0,
-  total: bool = False,
+  totals: Sequence[Sequence[int]] = (),
   **attributes: Any,
 ) -> Any:
   """Calls a C++ function on arrays of one dtype, inside jit.
@@ -50,12 +51,15 @@ def call(
   Args:
     source: the file that holds it, without its ending.
     name: of the function.
-    shape: of the result; with `total` a list of several results' shapes.
+    shape: of the result that has rows of the batch, or None.
     *operands: float32 or float64. Each device calls the function with its own
       rows of the batch, see `parallel.rows`.
     whole: number of operands, the last ones, that every device needs whole.
-    total: whether the results are sums over rows.
+    totals: shapes of the results that are sums over rows.
     **attributes: further arguments, static NumPy values.
+
+  Returns:
+    The one result, or a list of them, that which has rows first.
 
   Raises:
     Unavailable: there is no compiler.
@@ -64,17 +68,17 @@ def call(
   target = _target(source, name, dtype.name)
 
   def local(*own):
-    mine = shape if total else (shape[0], own[0].shape[1], *shape[2:])
-    out = jax.ShapeDtypeStruct
-    out = [out(s, dtype) for s in mine] if total else out(mine, dtype)
+    mine = [(shape[0], own[0].shape[1], *shape[2:])] if shape else []
+    out = [jax.ShapeDtypeStruct(s, dtype) for s in (*mine, *totals)]
     return jax.ffi.ffi_call(target, out)(*own, **attributes)
 
-  return parallel.rows(local, whole, total)(*operands)
+  out = parallel.rows(local, whole, shape is not None, len(totals))(*operands)
+  return out if totals else out[0]
 
 
 def keep(f: Callable[..., Any], static: int = 1) -> Callable[..., Any]:
   """Calls f, and keeps its operands, but the last static ones, for its vjp."""
-  return lambda *operands: (f(*operands), operands[:-static])
+  return lambda *operands: (f(*operands), operands[: len(operands) - static])
 
 
 @functools.cache

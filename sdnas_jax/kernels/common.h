@@ -10,8 +10,10 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <new>
 #include <numeric>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "xla/ffi/api/ffi.h"
@@ -45,6 +47,23 @@ inline Vec load(const Real* from) {
 }
 
 inline void store(Real* to, Vec v) { __builtin_memcpy(to, &v, sizeof v); }
+
+// Memory that begins with a cache line, which vectors in it then do not straddle.
+template <typename T>
+struct Aligned {
+  using value_type = T;
+  static constexpr std::align_val_t kLine{64};
+  Aligned() = default;
+  template <typename U>
+  Aligned(const Aligned<U>&) {}
+  T* allocate(size_t n) {
+    return static_cast<T*>(::operator new(n * sizeof(T), kLine));
+  }
+  void deallocate(T* from, size_t) { ::operator delete(from, kLine); }
+  bool operator==(const Aligned&) const { return true; }
+  bool operator!=(const Aligned&) const { return false; }
+};
+using Numbers = std::vector<Real, Aligned<Real>>;
 
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
@@ -100,7 +119,7 @@ void sum_images(ffi::ThreadPool& pool, int64_t groups, int64_t batch,
                 const std::function<int64_t(int64_t)>& size,
                 const Worker& worker, const Total& total) {
   int64_t blocks = std::min<int64_t>(16, batch);
-  std::vector<std::vector<Real>> sums(blocks * groups);
+  std::vector<Numbers> sums(blocks * groups);
   share_out(pool, blocks * groups, [&] {
     return [&, add = worker()](int64_t unit) mutable {
       sums[unit].assign(size(unit % groups), Real(0));

@@ -1,5 +1,11 @@
-"""Convolutions over space and channels, as XLA's own or as products."""
+"""Convolutions over space and channels: of NAS-Bench-201, and of every stem.
 
+On a CPU they are foreign functions (`convolution.cc`) or, where those do not
+serve, products of each pixel's neighbours with a matrix: XLA takes a plain loop
+for the gradient in a kernel. Accelerators are at their best with XLA's own.
+"""
+
+from collections.abc import Sequence
 import functools
 
 import jax
@@ -7,52 +13,114 @@ from jax import lax
 import jax.numpy as jnp
 import numpy as np
 
+from sdnas_jax.kernels import build
 from sdnas_jax.kernels import depthwise
+
+Kernels = tuple[jax.Array, ...]
 
 
 def convolve(
   x: jax.Array,
-  kernels: jax.Array,
+  kernels: Sequence[jax.Array],
   stride: int,
-  product: bool,
+  native: bool,
   alive: jax.Array | None = None,
 ) -> jax.Array:
   """The convolutions of an image with several odd kernels, its size kept.
 
   Args:
-    x: [batch, height, width, channels].
-    kernels: [edges, size, size, channels, features].
+    x: [1, batch, height, width, channels], which all edges share.
+    kernels: each [its edges, size, size, channels, features]; `edges` is the
+      sum of theirs.
     stride: of the results.
-    product: whether as one product of pixels' neighbours with a matrix, for
-      XLA's CPU backend takes several times as long for the gradient in the
-      kernel of a convolution, which accelerators are at their best with.
+    native: whether not XLA's convolutions do it, but foreign functions, or
+      products where the stride is not 1.
     alive: [edges] bool, false where a kernel is zero and its gradient of no
-      use: the product is as wide as the others need. By default all are alive.
+      use: foreign functions compute nothing there. By default all are alive.
 
   Returns:
     [edges, batch, ceil(height / stride), ceil(width / stride), features].
   """
+  if native and stride == 1:
+    edges = sum(map(len, kernels))
+    alive = jnp.ones(edges, bool) if alive is None else alive
+    return fused(x, tuple(kernels), alive)
+  one = multiply if native else depthwise.dilated
+  return jnp.concatenate([_together(one, x[0], k, stride) for k in kernels])
+
+
+def _together(one, x, kernels, stride):
+  """Of all kernels of one size by one call."""
   edges, *_, features = kernels.shape
-  xla = functools.partial(depthwise.dilated, dilation=1, groups=1)
-  way = _multiply if product else xla
+  kernel = jnp.moveaxis(kernels, 0, 3)
+  y = one(x, kernel.reshape(*kernel.shape[:3], edges * features), stride)
+  return jnp.moveaxis(y.reshape(*y.shape[:3], edges, features), 3, 0)
 
-  def first(count, kernels):
-    """Of the first kernels, in one call; zero for the others."""
-    kernel = jnp.moveaxis(kernels[:count], 0, 3)
-    y = way(x, kernel.reshape(*kernel.shape[:3], count * features), stride)
-    y = jnp.moveaxis(y.reshape(*y.shape[:3], count, features), 3, 0)
-    return jnp.pad(y, ((0, edges - count), *((0, 0),) * 4))
 
-  if alive is None or not product:
-    return first(edges, kernels)
-  order = jnp.argsort(~alive)
-  widths = [functools.partial(first, count) for count in range(edges + 1)]
-  return lax.switch(alive.sum(), widths, kernels[order])[jnp.argsort(order)]
+@jax.custom_vjp
+def fused(x: jax.Array, kernels: Kernels, alive: jax.Array) -> jax.Array:
+  """All kernels' convolutions in one foreign call; zero where not alive.
+
+  It is linear in x and in the kernels, and its gradients, which are foreign
+  calls too, are linear in both of their arguments. So the derivatives of each
+  of the three are the other two.
+  """
+  shape = sum(map(len, kernels)), *x.shape[1:-1], kernels[0].shape[-1]
+  return _call('convolve', shape, x, alive, *kernels)
+
+
+@jax.custom_vjp
+def _input_gradient(g, kernels, alive):
+  shape = 1, *g.shape[1:-1], kernels[0].shape[-2]
+  return _call('convolve_input', shape, g, alive, *kernels)
+
+
+@jax.custom_vjp
+def _kernel_gradients(x, g, like, alive):
+  """Of kernels of the shapes of `like`."""
+  shapes = [k.shape for k in like]
+  given = 'convolve_kernels', None, x, g, alive
+  return tuple(build.call('convolution', *given, whole=1, totals=shapes))
+
+
+def _call(name, shape, rows, *rest):
+  return build.call('convolution', name, shape, rows, *rest, whole=len(rest))
+
+
+def _backward(kept, g):
+  x, kernels, alive = kept
+  dx = _input_gradient(g, kernels, alive)
+  return dx, _kernel_gradients(x, g, kernels, alive), None
+
+
+def _input_backward(kept, c):
+  g, kernels, alive = kept
+  return fused(c, kernels, alive), _kernel_gradients(c, g, kernels, alive), None
+
+
+def _kernels_backward(kept, c):
+  x, g, _, alive = kept
+  return _input_gradient(g, c, alive), fused(x, c, alive), None, None
+
+
+fused.defvjp(build.keep(fused, 0), _backward)
+_input_gradient.defvjp(build.keep(_input_gradient, 0), _input_backward)
+_kernel_gradients.defvjp(build.keep(_kernel_gradients, 0), _kernels_backward)
 
 
 # Made again in the backward pass, which saves keeping every pixel 9 times.
 @functools.partial(jax.checkpoint, static_argnums=2)
-def _multiply(x, kernel, stride):
+def multiply(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
+  """A convolution as a product of each pixel's neighbours with a matrix.
+
+  Args:
+    x: [batch, height, width, channels].
+    kernel: [size, size, channels, features].
+    stride: of the result.
+
+  Returns:
+    [batch, ceil(height / stride), ceil(width / stride), features].
+  """
   (height, width), pad = x.shape[1:3], (kernel.shape[0] // 2,) * 2
   x = jnp.pad(x, ((0, 0), pad, pad, (0, 0)))
   near = [

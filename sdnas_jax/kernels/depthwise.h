@@ -15,6 +15,7 @@
 #pragma once
 
 #include "kernels.h"
+#include "product.h"
 
 // An image's rows, split into `stride` phases, with zeros on both sides.
 class Rows {
@@ -35,10 +36,17 @@ class Rows {
     return data_.data() + (y * stride_ + x % stride_) * phase_ +
            x / stride_ * channels_;
   }
+  // Numbers from one row to the next.
+  int64_t row() const { return stride_ * phase_; }
   void clear() { std::fill(data_.begin(), data_.end(), Real(0)); }
-  void read(const Real* image) {
+  // Of an image, or with `relu` of its positive part.
+  void read(const Real* image, bool relu) {
     each([&](Real* own, int64_t size) {
-      std::copy_n(image, size, own);
+      if (relu)  // a lost value stays lost: NaN < 0 is false
+        for (int64_t n = 0; n < size; ++n)
+          own[n] = image[n] < 0 ? Real(0) : image[n];
+      else
+        std::copy_n(image, size, own);
       image += size;
     });
   }
@@ -61,150 +69,170 @@ class Rows {
   }
 
   int64_t height_, width_, channels_, stride_, pad_, phase_;
-  std::vector<Real> data_;
+  Numbers data_;
 };
 
+// A tap of a kernel, relative to an output pixel: the row that it sees, where in
+// memory, and where its weights are.
 struct Tap {
-  const Real* from;
-  Real* weight;
+  int64_t row, from, weights;
 };
 
 using Taps = std::vector<Tap>;
 
-// Vectors n, n + period ... of out, U in all, = or += sum over taps of
-// weight * from; `phase` is n mod period, and out begins with vector `begin`.
-template <int U, bool kAdd>
-inline void block(Real* out, int64_t begin, const Tap* taps, int64_t count,
-                  int64_t n, int64_t phase, int64_t period) {
+// The taps of a convolution of x: output row y sees row stride * y + tap.row.
+Taps look(const Kernel& k, int64_t wide, Rows& x, int64_t stride) {
+  Taps taps;
+  for (int64_t i = 0; i < k.size; ++i)
+    for (int64_t j = 0; j < k.size; ++j) {
+      int64_t row = k.dilation * i - k.pad;
+      int64_t column = x.at(0, k.dilation * j - k.pad) - x.at(0, 0);
+      taps.push_back({row, row * x.row() + column, (i * k.size + j) * wide});
+    }
+  return taps;
+}
+
+// The taps of its adjoint, of g: every stride-th row of x from `y` on, and pixel
+// from `phase` on, meet what solves
+//   stride * (gy, gx) + dilation * (i, j) - pad = (y, phase).
+Taps look_back(const Kernel& k, int64_t wide, Rows& g, int64_t stride,
+               int64_t y, int64_t phase) {
+  Taps taps;
+  for (int64_t i = 0; i < k.size; ++i)
+    for (int64_t j = 0; j < k.size; ++j) {
+      int64_t row = y + k.pad - k.dilation * i;
+      int64_t column = phase + k.pad - k.dilation * j;
+      if (row % stride || column % stride) continue;
+      row /= stride;
+      int64_t from = g.at(0, column / stride) - g.at(0, 0);
+      taps.push_back({row, row * g.row() + from, (i * k.size + j) * wide});
+    }
+  return taps;
+}
+
+// Those, of some taps in order of their rows, that see one of `height` rows.
+struct Seen {
+  const Tap *begin, *end;
+  Seen(const Taps& taps, int64_t row, int64_t height)
+      : begin(taps.data()), end(begin + taps.size()) {
+    auto outside = [&](const Tap& tap) {
+      return row + tap.row < 0 || row + tap.row >= height;
+    };
+    while (begin < end && outside(*begin)) ++begin;
+    while (begin < end && outside(end[-1])) --end;
+  }
+};
+
+// Vectors n, n + period ... of out, U in all, = or += sum over taps of weights *
+// from; `phase` is n mod period, and out begins with vector `begin`.
+template <int U, bool kAdd, bool kOne>
+inline void block(Real* out, int64_t begin, const Seen& seen, const Real* from,
+                  const Real* weights, int64_t n, int64_t phase,
+                  int64_t period) {
+  int64_t step = kOne ? kLanes : period * kLanes;  // a constant where it can be
   Vec sum[U];
   for (int u = 0; u < U; ++u)
-    sum[u] = kAdd ? load(out + (n - begin + u * period) * kLanes) : Vec{};
-  for (int64_t t = 0; t < count; ++t) {
-    Vec weight = load(taps[t].weight + phase * kLanes);
-    const Real* from = taps[t].from + n * kLanes;
-    for (int u = 0; u < U; ++u)
-      sum[u] += weight * load(from + u * period * kLanes);
+    sum[u] = kAdd ? load(out + (n - begin) * kLanes + u * step) : Vec{};
+  for (const Tap* tap = seen.begin; tap < seen.end; ++tap) {
+    Vec weight = load(weights + tap->weights + phase * kLanes);
+    const Real* own = from + tap->from + n * kLanes;
+    for (int u = 0; u < U; ++u) sum[u] += weight * load(own + u * step);
   }
   for (int u = 0; u < U; ++u)
-    store(out + (n - begin + u * period) * kLanes, sum[u]);
+    store(out + (n - begin) * kLanes + u * step, sum[u]);
 }
 
 template <bool kAdd>
 void add_taps(Real* out, int64_t begin, int64_t end, int64_t period,
-              const Taps& taps) {
-  const Tap* first = taps.data();
-  int64_t count = taps.size();
+              const Seen& seen, const Real* from, const Real* weights) {
   for (int64_t m = begin; m < std::min(begin + period, end); ++m) {
-    int64_t n = m, p = m % period;
-    for (; n + 7 * period < end; n += 8 * period)
-      block<8, kAdd>(out, begin, first, count, n, p, period);
-    for (; n + 3 * period < end; n += 4 * period)
-      block<4, kAdd>(out, begin, first, count, n, p, period);
-    for (; n + period < end; n += 2 * period)
-      block<2, kAdd>(out, begin, first, count, n, p, period);
-    for (; n < end; n += period)
-      block<1, kAdd>(out, begin, first, count, n, p, period);
+    int64_t p = m % period, count = ceil_div(end - m, period);
+    in_parts<8>(count, [&](auto u, int64_t n) {
+      constexpr int U = decltype(u)::value;
+      if (period == 1)
+        block<U, kAdd, true>(out, begin, seen, from, weights, n + m, 0, 1);
+      else
+        block<U, kAdd, false>(out, begin, seen, from, weights, m + n * period,
+                              p, period);
+    });
   }
 }
 
-// weight += sum over a row of g * from, for N taps at once.
+// sums += sum over a row of g * from, for N taps at once.
 template <int N>
-void dot_taps(const Real* g, int64_t vectors, int64_t period, const Tap* taps) {
+void dot_taps(const Real* g, int64_t vectors, int64_t period, const Tap* taps,
+              const Real* from, Real* sums) {
   for (int64_t p = 0; p < period; ++p) {
     Vec sum[N];
-    for (int t = 0; t < N; ++t) sum[t] = load(taps[t].weight + p * kLanes);
+    for (int t = 0; t < N; ++t) sum[t] = load(sums + taps[t].weights + p * kLanes);
     for (int64_t n = p; n < vectors; n += period) {
       Vec v = load(g + n * kLanes);
-      for (int t = 0; t < N; ++t) sum[t] += v * load(taps[t].from + n * kLanes);
+      for (int t = 0; t < N; ++t)
+        sum[t] += v * load(from + taps[t].from + n * kLanes);
     }
-    for (int t = 0; t < N; ++t) store(taps[t].weight + p * kLanes, sum[t]);
+    for (int t = 0; t < N; ++t) store(sums + taps[t].weights + p * kLanes, sum[t]);
   }
 }
 
-void dot_row(const Real* g, int64_t vectors, int64_t period, const Taps& all) {
-  const Tap* taps = all.data();
-  int64_t count = all.size();
-  for (; count >= 9; count -= 9, taps += 9)
-    dot_taps<9>(g, vectors, period, taps);
-  for (; count >= 5; count -= 5, taps += 5)
-    dot_taps<5>(g, vectors, period, taps);
-  for (; count >= 3; count -= 3, taps += 3)
-    dot_taps<3>(g, vectors, period, taps);
-  for (; count >= 1; count -= 1, taps += 1)
-    dot_taps<1>(g, vectors, period, taps);
+void dot_row(const Real* g, int64_t vectors, int64_t period, const Seen& seen,
+             const Real* from, Real* sums) {
+  const Tap* taps = seen.begin;
+  auto some = [&](auto n) {
+    constexpr int N = decltype(n)::value;
+    for (; seen.end - taps >= N; taps += N)
+      dot_taps<N>(g, vectors, period, taps, from, sums);
+  };
+  some(std::integral_constant<int, 15>());
+  some(std::integral_constant<int, 10>());
+  some(std::integral_constant<int, 9>());
+  some(std::integral_constant<int, 5>());
+  some(std::integral_constant<int, 3>());
+  some(std::integral_constant<int, 1>());
 }
 
-// The taps that output row y meets inside the image, and what they see of x.
-void look(Taps& taps, const Kernel& k, Real* weights, int64_t wide, Rows& x,
-          int64_t height, int64_t stride, int64_t y) {
-  taps.clear();
-  for (int64_t i = 0; i < k.size; ++i) {
-    int64_t row = stride * y + k.dilation * i - k.pad;
-    if (row < 0 || row >= height) continue;
-    for (int64_t j = 0; j < k.size; ++j)
-      taps.push_back({x.at(row, k.dilation * j - k.pad),
-                      weights + (i * k.size + j) * wide});
-  }
-}
-
-// stride * (gy, gx) + dilation * (i, j) - pad = (y, phase): what row y of x,
-// and in it every stride-th pixel, meets in g.
-void look_back(Taps& taps, const Kernel& k, Real* weights, int64_t wide,
-               Rows& g, int64_t height, int64_t stride, int64_t y,
-               int64_t phase) {
-  taps.clear();
-  for (int64_t i = 0; i < k.size; ++i) {
-    int64_t gy = y + k.pad - k.dilation * i;
-    if (gy < 0 || gy % stride || gy / stride >= height) continue;
-    for (int64_t j = 0; j < k.size; ++j) {
-      int64_t gx = phase + k.pad - k.dilation * j;
-      if (gx % stride) continue;
-      taps.push_back(
-          {g.at(gy / stride, gx / stride), weights + (i * k.size + j) * wide});
-    }
-  }
-}
-
-// out = the convolution of one image by one edge's kernel.
-void convolve_image(Rows& x, Kernels& kernels, int64_t e, int64_t stride,
-                    const Shape& in, Real* out, const Shape& to, Taps& taps) {
+// Rows `first` to `last` of the convolution of one image by one kernel.
+void convolve_rows(Rows& x, const Taps& taps, const Real* weights,
+                   int64_t period, int64_t stride, const Shape& in, Real* out,
+                   const Shape& to, int64_t first, int64_t last) {
   int64_t whole = to.row() / kLanes, rest = to.row() % kLanes;
-  for (int64_t y = 0; y < to.height; ++y, out += to.row()) {
-    look(taps, kernels.edges[e], kernels.taps(e), kernels.wide(), x, in.height,
-         stride, y);
-    add_taps<false>(out, 0, whole, kernels.period, taps);
-    Real last[kLanes];
-    add_taps<false>(last, whole, whole + (rest > 0), kernels.period, taps);
-    std::copy_n(last, rest, out + whole * kLanes);
+  for (int64_t y = first; y < last; ++y, out += to.row()) {
+    Seen seen(taps, stride * y, in.height);
+    const Real* from = x.at(stride * y, 0);
+    add_taps<false>(out, 0, whole, period, seen, from, weights);
+    if (!rest) continue;
+    Real part[kLanes];
+    add_taps<false>(part, whole, whole + 1, period, seen, from, weights);
+    std::copy_n(part, rest, out + whole * kLanes);
   }
 }
 
-// x += one edge's share in the input gradient of one image.
-void scatter_image(Rows& g, const Shape& from, Kernels& kernels, int64_t e,
-                   int64_t stride, Rows& x, const Shape& to, Taps& taps) {
+// x += one kernel's share in the input gradient of one image; `taps` are those
+// of each row and pixel, mod stride.
+void scatter_image(Rows& g, const Shape& from, const std::vector<Taps>& taps,
+                   const Real* weights, int64_t period, int64_t stride, Rows& x,
+                   const Shape& to) {
   for (int64_t y = 0; y < to.height; ++y)
     for (int64_t phase = 0; phase < std::min(stride, to.width); ++phase) {
-      look_back(taps, kernels.edges[e], kernels.taps(e), kernels.wide(), g,
-                from.height, stride, y, phase);
-      int64_t columns = ceil_div(to.width - phase, stride);
+      int64_t columns = ceil_div(to.width - phase, stride), base = y / stride;
+      Seen seen(taps[y % stride * stride + phase], base, from.height);
       add_taps<true>(x.at(y, phase), 0, ceil_div(columns * to.channels, kLanes),
-                     kernels.period, taps);
+                     period, seen, g.at(base, 0), weights);
     }
 }
 
-// sum += one edge's kernel gradient of one image, tiled.
-void correlate_image(Rows& x, const Shape& in, const Real* g, const Shape& to,
-                     Kernels& kernels, int64_t e, int64_t stride, Real* sum,
-                     std::vector<Real>& line, Taps& taps) {
+// sums += one kernel's gradient of one image, tiled.
+void correlate_rows(Rows& x, const Taps& taps, const Shape& in, const Real* g,
+                    const Shape& to, int64_t period, int64_t stride, Real* sums,
+                    Numbers& line) {
   int64_t vectors = ceil_div(to.row(), kLanes);
   line.resize(vectors * kLanes);
   for (int64_t y = 0; y < to.height; ++y, g += to.row()) {
-    look(taps, kernels.edges[e], sum, kernels.wide(), x, in.height, stride, y);
-    const Real* from = g;
+    const Real* own = g;
     if (to.row() % kLanes) {  // beyond the row, g must read as zero
       std::copy_n(g, to.row(), line.data());
-      from = line.data();
+      own = line.data();
     }
-    dot_row(from, vectors, kernels.period, taps);
+    dot_row(own, vectors, period, Seen(taps, stride * y, in.height),
+            x.at(stride * y, 0), sums);
   }
 }

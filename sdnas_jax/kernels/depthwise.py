@@ -84,7 +84,11 @@ def grouped(x: jax.Array, kernels: Kernels, geo: Geometry) -> jax.Array:
 
 
 def dilated(
-  x: jax.Array, kernel: jax.Array, stride: int, dilation: int, groups: int
+  x: jax.Array,
+  kernel: jax.Array,
+  stride: int,
+  dilation: int = 1,
+  groups: int = 1,
 ) -> jax.Array:
   """XLA's own convolution of [batch, ...] with [size, size, ...], zero-padded.
 

@@ -54,7 +54,7 @@ struct Kernels {
   }
 
   std::vector<int64_t> first_{0};
-  std::vector<Real> table_;
+  Numbers table_;
 };
 
 using Buffers = std::vector<Buffer>;

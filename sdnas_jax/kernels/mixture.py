@@ -11,6 +11,8 @@ neither read what p weighs nor the gradient there.
 """
 
 import functools
+from typing import Any
+from typing import NamedTuple
 
 import jax
 from jax import lax
@@ -74,7 +76,11 @@ def _stacked(x, p):
 
 def _forward(p, bias, z, share, alive, epsilon, native):
   some = alive.reshape(len(z), -1).any(axis=1)
-  mean, square = moments(z, share, some, native)
+  sums = moments(z, share, some, native)
+  return _mixed(p, bias, z, share, *sums, alive, epsilon, native)
+
+
+def _mixed(p, bias, z, share, mean, square, alive, epsilon, native):
   var = jnp.maximum(square - mean * mean, 0.0)  # below 0 by rounding alone
   scale = lax.rsqrt(var + epsilon)
   mixed = mix(p, z, mean, scale, alive, native)
@@ -137,6 +143,78 @@ def _backward(epsilon, native, kept, gradients):
 blend.defvjp(_forward, _backward)
 
 
+class Outputs(NamedTuple):
+  """Outputs of a convolution that are not there yet.
+
+  kind: of the convolution, hashable, with `shape(x, weights)` and three
+    functions for `blend_outputs`.
+  """
+
+  kind: Any
+  x: jax.Array
+  weights: Any
+
+  @property
+  def shape(self) -> tuple[int, ...]:
+    """That of the z which `blend` takes."""
+    return self.kind.shape(self.x, self.weights)
+
+  @property
+  def dtype(self) -> jnp.dtype:
+    return self.x.dtype
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1, 8))
+def blend_outputs(
+  kind: Any,
+  plain: bool,
+  p: jax.Array,
+  bias: jax.Array | None,
+  x: jax.Array,
+  weights: Any,
+  share: jax.Array,
+  alive: jax.Array,
+  epsilon: float,
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+  """`blend` of `Outputs`, whose z are written once and read three times.
+
+  Their moments are taken, and the gradient that reaches them is made of g and
+  z, where the convolution and its gradients have them in the cache.
+
+  With `plain`, p [1, edges, 1] is 1 or 0 and has no derivative: nothing is
+  mixed. Then z is not kept either, for what is normalised says as much.
+  """
+  operands = p, bias, x, weights, share, alive, epsilon
+  return _outputs_forward(kind, plain, *operands)[0]
+
+
+def _outputs_forward(kind, plain, p, bias, x, weights, share, alive, epsilon):
+  z, *sums = kind.outputs(x, weights, share, alive)
+  out, kept = _mixed(p, bias, z, share, *sums, alive, epsilon, True)
+  if plain:  # of y = p (z - mean) scale, mean and scale are 0 and 1
+    p, *_, mean, scale, _ = kept
+    p = p * scale[None, :, 0, 0, 0]
+    unit = jnp.zeros_like(mean), jnp.ones_like(scale)
+    kept = p, bias is None, out[0], share, *unit, alive
+  return out, (x, weights, *kept)
+
+
+def _outputs_backward(kind, plain, epsilon, kept, gradients):
+  x, weights, p, unbiased, z, share, mean, scale, alive = kept
+  g = gradients[0]
+  sums = products(g, z, alive, True)
+  dp = None
+  if not plain:
+    dp = _weight_gradient(p, _slopes(p, mean, scale, *sums))
+  pulled = g, z, share, _factors(p, mean, scale, *sums), alive
+  bias = None if unbiased else sums[0]
+  dx, dw = (f(x, weights, *pulled) for f in (kind.input, kind.kernels))
+  return dp, bias, dx, dw, None, None
+
+
+blend_outputs.defvjp(_outputs_forward, _outputs_backward)
+
+
 def _slopes(p, mean, scale, first, second):
   """The sum of g y for each normalised z: [stack, edges, 1, 1, 1, channels]."""
   mean, scale, second = (_stacked(x, p) for x in (mean, scale, second))
@@ -157,18 +235,33 @@ def _input_gradient(g, z, share, p, mean, scale, first, second, alive, native):
 
 
 def _composed(g, z, share, p, mean, scale, first, second, alive, native):
-  """The same as `_plane`'s formula, whose derivatives are known."""
+  """The same as `plane`'s formula, whose derivatives are known."""
+  factors = _factors(p, mean, scale, first, second)
+  return plane(g, z, share, *factors, alive, native)
+
+
+def _factors(p, mean, scale, first, second):
+  """Of `plane`, from `products` of g and z."""
   slope = _slopes(p, mean, scale, first, second)
   mean, scale = _stacked(mean, p), _stacked(scale, p)
   a = _spread(p) * scale
   b, c = -a * first[None], -a * scale * slope
-  if mean.shape[1] < len(g):  # edges share z
+  if mean.shape[1] < len(first):  # edges share z
     b, c = (jnp.sum(x, axis=1, keepdims=True) for x in (b, c))
-  return _plane(g, z, share, a, b - c * mean, c, alive, native)
+  return a, b - c * mean, c
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(7,))
-def _plane(g, z, share, a, b, c, alive, native):
+def plane(
+  g: jax.Array,
+  z: jax.Array,
+  share: jax.Array,
+  a: jax.Array,
+  b: jax.Array,
+  c: jax.Array,
+  alive: jax.Array,
+  native: bool,
+) -> jax.Array:
   """a g + share (b + c z), summed over the edges that share z.
 
   a [stack, edges, 1, 1, 1, channels]; b and c have an edge for each of z's.
@@ -194,7 +287,7 @@ def _input_backward(native, kept, v):
   return *jax.vjp(formula, *operands)[1](v), None
 
 
-_plane.defvjp(build.keep(_plane), _plane_gradient)
+plane.defvjp(build.keep(plane), _plane_gradient)
 _input_gradient.defvjp(build.keep(_input_gradient), _input_backward)
 
 
@@ -228,8 +321,8 @@ def moments(
       jnp.sum(z * z * share, AXES, keepdims=True),
     )
   shapes = [(len(z), 1, 1, 1, z.shape[-1])] * 2
-  given = shapes, z, share.astype(z.dtype), alive
-  return tuple(build.call('sums', 'moments', *given, whole=1, total=True))
+  given = 'moments', None, z, share.astype(z.dtype), alive
+  return tuple(build.call('sums', *given, whole=1, totals=shapes))
 
 
 moments.defvjp(
@@ -259,8 +352,8 @@ def products(
     second = [jnp.sum(g * z, AXES, keepdims=True) for z in each]
     return jnp.sum(g, AXES, keepdims=True), jnp.concatenate(second)
   shapes = [(n, 1, 1, 1, g.shape[-1]) for n in (len(g), alive.size)]
-  given = shapes, g, z, alive
-  return tuple(build.call('sums', 'products', *given, whole=1, total=True))
+  given = 'products', None, g, z, alive
+  return tuple(build.call('sums', *given, whole=1, totals=shapes))
 
 
 def _products_gradient(native, kept, c):

@@ -8,224 +8,218 @@
 // compute it again, which costs less than to write and to read it.
 
 #include "depthwise.h"
+#include "mixture.h"
 
 namespace {
 
-// Numbers to whole vectors.
-int64_t padded(int64_t n) { return ceil_div(n, kLanes) * kLanes; }
+// Pixels of the depthwise output that are in the nearest cache together.
+constexpr int64_t kPixels = 64;
 
-// Calls columns(Q, from) for Q vectors of columns at a time, two or one.
-template <typename F>
-void in_columns(int64_t wide, const F& columns) {
-  int64_t from = 0;
-  for (; from + 2 * kLanes <= wide; from += 2 * kLanes)
-    columns(std::integral_constant<int, 2>(), from);
-  if (from < wide) columns(std::integral_constant<int, 1>(), from);
-}
-
-// How many products to add, and how far apart their operands are.
-struct Terms {
-  int64_t count = 1, in = 0, matrix = 0;
-};
-
-// P rows and Q vectors of columns of out = sum over terms of in * matrix.
-template <int P, int Q>
-inline void product_block(const Real* in, int64_t inner, const Real* matrix,
-                          int64_t wide, Terms terms, Real* out) {
-  Vec sum[P][Q] = {};
-  for (int64_t t = 0; t < terms.count; ++t) {
-    const Real *left = in + t * terms.in, *right = matrix + t * terms.matrix;
-    for (int64_t n = 0; n < inner; ++n, right += wide)
-      for (int q = 0; q < Q; ++q) {
-        Vec column = load(right + q * kLanes);
-        for (int p = 0; p < P; ++p) sum[p][q] += left[p * inner + n] * column;
-      }
-  }
-  for (int p = 0; p < P; ++p)
-    for (int q = 0; q < Q; ++q) store(out + p * wide + q * kLanes, sum[p][q]);
-}
-
-// out [rows, wide] = sum over terms of in [rows, inner] * matrix [inner, wide],
-// wide in vectors.
-void product(const Real* in, int64_t rows, int64_t inner, const Real* matrix,
-             int64_t wide, Terms terms, Real* out) {
-  in_columns(wide, [&](auto q, int64_t from) {
-    constexpr int Q = decltype(q)::value, P = 12 / Q;
-    int64_t r = 0;
-    for (; r + P <= rows; r += P)
-      product_block<P, Q>(in + r * inner, inner, matrix + from, wide, terms,
-                          out + r * wide + from);
-    for (; r < rows; ++r)
-      product_block<1, Q>(in + r * inner, inner, matrix + from, wide, terms,
-                          out + r * wide + from);
-  });
-}
-
-// M rows and Q vectors of columns of sum += a^T b.
-template <int M, int Q>
-inline void outer_block(const Real* a, int64_t channels, const Real* b,
-                        int64_t wide, int64_t rows, Real* sum) {
-  Vec part[M][Q];
-  for (int m = 0; m < M; ++m)
-    for (int q = 0; q < Q; ++q) part[m][q] = load(sum + m * wide + q * kLanes);
-  for (int64_t r = 0; r < rows; ++r, a += channels, b += wide)
-    for (int q = 0; q < Q; ++q) {
-      Vec column = load(b + q * kLanes);
-      for (int m = 0; m < M; ++m) part[m][q] += a[m] * column;
-    }
-  for (int m = 0; m < M; ++m)
-    for (int q = 0; q < Q; ++q) store(sum + m * wide + q * kLanes, part[m][q]);
-}
-
-// sum [channels, wide] += a [rows, channels]^T * b [rows, wide].
-void outer(const Real* a, int64_t channels, const Real* b, int64_t wide,
-           int64_t rows, Real* sum) {
-  in_columns(wide, [&](auto q, int64_t from) {
-    constexpr int Q = decltype(q)::value, M = 8 / Q;
-    int64_t c = 0;
-    for (; c + M <= channels; c += M)
-      outer_block<M, Q>(a + c, channels, b + from, wide, rows,
-                        sum + c * wide + from);
-    for (; c < channels; ++c)
-      outer_block<1, Q>(a + c, channels, b + from, wide, rows,
-                        sum + c * wide + from);
-  });
-}
-
-// Copies rows between arrays of different width; what is added is zero.
-void copy_rows(const Real* from, int64_t width, Real* to, int64_t wide,
-               int64_t rows) {
-  int64_t both = std::min(width, wide);
-  for (int64_t r = 0; r < rows; ++r, from += width, to += wide) {
-    std::copy_n(from, both, to);
-    std::fill_n(to + both, wide - both, Real(0));
-  }
-}
-
-// The 1x1 kernels [edges, inputs, outputs], padded to whole vectors, as they
-// are and transposed.
+// The 1x1 kernels [edges, inputs, outputs], in panels, as they are and
+// transposed.
 struct Pointwise {
-  int64_t edges, inputs, outputs, wide, wide_back;
-  std::vector<Real> forward, backward;
+  int64_t edges, inputs, outputs;
+  std::vector<Column> columns, columns_back;
+  std::vector<Numbers> forward, backward;
 
-  Pointwise(const Real* w, int64_t edges, int64_t inputs, int64_t outputs)
-      : edges(edges),
-        inputs(inputs),
-        outputs(outputs),
-        wide(padded(outputs)),
-        wide_back(padded(inputs)),
-        forward(edges * inputs * wide),
-        backward(edges * outputs * wide_back) {
-    copy_rows(w, outputs, forward.data(), wide, edges * inputs);
-    for (int64_t e = 0; e < edges; ++e)
-      for (int64_t c = 0; c < inputs; ++c)
-        for (int64_t d = 0; d < outputs; ++d)
-          backward[(e * outputs + d) * wide_back + c] =
-              w[(e * inputs + c) * outputs + d];
+  explicit Pointwise(const Buffer& w)
+      : edges(w.dimensions()[0]),
+        inputs(w.dimensions()[1]),
+        outputs(w.dimensions()[2]),
+        columns(columns_of(0, outputs)),
+        columns_back(columns_of(0, inputs)) {
+    for (int64_t e = 0; e < edges; ++e) {
+      const Real* own = w.typed_data() + e * inputs * outputs;
+      forward.push_back(panels(columns, inputs, [&](int64_t c, int64_t d) {
+        return own[c * outputs + d];
+      }));
+      backward.push_back(panels(columns_back, outputs, [&](int64_t d, int64_t c) {
+        return own[c * outputs + d];
+      }));
+    }
+  }
+
+  int64_t wide() const { return columns.size() * kLanes; }
+
+ private:
+  template <typename F>
+  static Numbers panels(const std::vector<Column>& columns, int64_t rows,
+                        const F& at) {
+    Numbers packed;
+    each_panel(columns.size(), [&](int64_t c, int64_t count) {
+      pack(packed, rows, &columns[c], count,
+           [&](const Column& own, int64_t r, int64_t n) {
+             return at(r, own.first + n);
+           });
+    });
+    return packed;
   }
 };
 
-// z of one image, [pixels, outputs], from its depthwise output.
-void map_pixels(const Real* in, int64_t pixels, int64_t inner,
-                const Real* matrix, int64_t wide, Terms terms, Real* out,
-                int64_t width, std::vector<Real>& scratch) {
-  if (width == wide)
-    return product(in, pixels, inner, matrix, wide, terms, out);
-  scratch.resize(pixels * wide);
-  product(in, pixels, inner, matrix, wide, terms, scratch.data());
-  copy_rows(scratch.data(), wide, out, width, pixels);
+// What is multiplied: pixels of `inner` numbers with panels, to be added up.
+struct Factor {
+  const Real *in, *panels;
+};
+
+// out [pixels, columns] = sum over factors.
+void multiply_pixels(const std::vector<Factor>& factors, int64_t pixels,
+                     int64_t inner, const std::vector<Column>& columns,
+                     Real* out, int64_t stride, std::vector<Term>& terms) {
+  each_panel(columns.size(), [&](int64_t c, int64_t count) {
+    terms.clear();
+    for (auto& factor : factors)
+      terms.push_back(
+          {factor.in, factor.panels + inner * c * kLanes, inner, inner});
+    Real* to[kColumns];
+    for (int64_t q = 0; q < count; ++q) to[q] = out + columns[c + q].first;
+    with_columns(count, [&](auto q) {
+      multiply_row<decltype(q)::value>(terms, pixels, &columns[c], to, stride);
+    });
+  });
 }
 
-// The image that is convolved: x, or with `relu` its positive part.
-void read_image(const Real* from, int64_t size, bool relu,
-                std::vector<Real>& to) {
-  to.assign(from, from + size);  // a lost value stays lost: NaN < 0 is false
-  if (relu)
-    for (int64_t n = 0; n < size; ++n) to[n] = to[n] < 0 ? Real(0) : to[n];
+// table [inputs, columns] += the sum over pixels of a^T b.
+void correlate_pixels(const Real* a, int64_t inputs, const Real* b,
+                      int64_t stride, int64_t pixels, int64_t columns,
+                      Real* table) {
+  each_panel(columns, [&](int64_t c, int64_t count) {
+    const Real* right[kColumns];
+    for (int64_t q = 0; q < count; ++q) right[q] = b + (c + q) * kLanes;
+    with_columns(count, [&](auto q) {
+      constexpr int Q = decltype(q)::value;
+      in_parts<rows_of(Q)>(inputs, [&](auto m, int64_t n) {
+        correlate<decltype(m)::value, Q>(
+            a + n, inputs, right, stride, pixels,
+            table + (n * columns + c) * kLanes, columns * kLanes);
+      });
+    });
+  });
 }
 
 bool any(const bool* alive, int64_t count) {
   return std::any_of(alive, alive + count, [](bool one) { return one; });
 }
 
+// Calls f(first, last) for a few rows at a time of an image.
+template <typename F>
+void in_rows(const Shape& of, const F& f) {
+  int64_t rows = std::max<int64_t>(1, kPixels / of.width);
+  for (int64_t y = 0; y < of.height; y += rows)
+    f(y, std::min(y + rows, of.height));
+}
+
+// Each kernel's taps.
+std::vector<Taps> looks(Kernels& kernels, Rows& x, int64_t stride) {
+  std::vector<Taps> all;
+  for (auto& k : kernels.edges)
+    all.push_back(look(k, kernels.wide(), x, stride));
+  return all;
+}
+
+// Leaves the outputs' moments too, if any are asked for.
 void separable(ffi::ThreadPool& pool, const Real* x, Shape in,
                const Pointwise& w, Kernels& kernels, const bool* alive,
-               int64_t stride, bool relu, Real* z, Shape to) {
+               int64_t stride, bool relu, Real* z, Shape to,
+               const Moments* moments) {
   Shape mid = to.with(in.channels);
-  int64_t each = to.edges / in.edges, pixels = to.height * to.width;
-  int64_t matrix = w.inputs * w.wide;
-  Terms terms{w.edges / to.edges, mid.image(), to.edges * matrix};
-  share_out(pool, in.edges * in.batch, [&] {
-    Rows rows(in.height, in.width, in.channels, stride, kernels.pad);
-    return [&, rows, image = std::vector<Real>(), own = std::vector<Real>(),
-            scratch = std::vector<Real>(),
-            taps = Taps()](int64_t unit) mutable {
-      int64_t group = unit / in.batch, b = unit % in.batch;
-      bool some = any(alive + group * each, each);
-      if (some) read_image(x + in.at(group, b), in.image(), relu, image);
-      if (some) rows.read(image.data());
-      own.resize(terms.count * mid.image());
-      for (int64_t e = group * each; e < (group + 1) * each; ++e) {
+  int64_t each = to.edges / in.edges, terms = w.edges / to.edges;
+  int64_t size = moments ? moments->size() : 0;
+  Rows empty(in.height, in.width, in.channels, stride, kernels.pad);
+  auto taps = looks(kernels, empty, stride);
+  Numbers totals(to.edges * size);
+  auto worker = [&] {
+    return [&, rows = empty, own = Numbers(),
+            factors = std::vector<Factor>(),
+            scratch = std::vector<Term>()](Real* sum, int64_t group,
+                                           int64_t b) mutable {
+      if (any(alive + group * each, each)) rows.read(x + in.at(group, b), relu);
+      for (int64_t e = group * each; e < (group + 1) * each; ++e, sum += size) {
+        Real* out = z + to.at(e, b);
         if (!alive[e]) {
-          std::fill_n(z + to.at(e, b), to.image(), Real(0));
+          std::fill_n(out, to.image(), Real(0));
           continue;
         }
-        for (int64_t t = 0; t < terms.count; ++t)
-          convolve_image(rows, kernels, t * to.edges + e, stride, in,
-                         own.data() + t * terms.in, mid, taps);
-        map_pixels(own.data(), pixels, w.inputs, w.forward.data() + e * matrix,
-                   w.wide, terms, z + to.at(e, b), w.outputs, scratch);
+        in_rows(to, [&](int64_t first, int64_t last) {
+          int64_t count = (last - first) * mid.row();
+          own.resize(terms * count);
+          factors.clear();
+          for (int64_t t = 0; t < terms; ++t) {
+            int64_t n = t * to.edges + e;
+            convolve_rows(rows, taps[n], kernels.taps(n), kernels.period,
+                          stride, in, own.data() + t * count, mid, first, last);
+            factors.push_back({own.data() + t * count, w.forward[n].data()});
+          }
+          int64_t made = (last - first) * to.row();
+          Real* place = out + first * to.row();
+          multiply_pixels(factors, (last - first) * to.width, w.inputs,
+                          w.columns, place, to.channels, scratch);
+          if (moments) moments->add(place, made, b, sum);
+        });
       }
     };
-  });
+  };
+  sum_images(
+      pool, in.edges, in.batch, [&](int64_t) { return each * size; }, worker,
+      [&](int64_t group) { return totals.data() + group * each * size; });
+  if (moments)
+    for (int64_t e = 0; e < to.edges; ++e)
+      moments->write(e, totals.data() + e * size);
 }
 
 void separable_input(ffi::ThreadPool& pool, const Real* x, Shape in,
-                     const Real* g, Shape from, const Pointwise& w,
+                     const Reaching& g, Shape from, const Pointwise& w,
                      Kernels& kernels, const bool* alive, int64_t stride,
                      bool relu, Real* out) {
   Shape mid = from.with(in.channels);
-  int64_t each = from.edges / in.edges, pixels = from.height * from.width;
-  int64_t terms = w.edges / from.edges;
+  int64_t each = from.edges / in.edges, terms = w.edges / from.edges;
+  Rows empty(mid.height, mid.width, mid.channels, 1, kernels.pad);
+  std::vector<std::vector<Taps>> taps;  // of each kernel, row and pixel
+  for (auto& k : kernels.edges) {
+    taps.emplace_back();
+    for (int64_t n = 0; n < stride * stride; ++n)
+      taps.back().push_back(look_back(k, kernels.wide(), empty, stride,
+                                      n / stride, n % stride));
+  }
   share_out(pool, in.edges * in.batch, [&] {
     Rows sum(in.height, in.width, in.channels, stride, 0);
-    Rows rows(mid.height, mid.width, mid.channels, 1, kernels.pad);
-    return
-        [&, sum, rows, own = std::vector<Real>(), scratch = std::vector<Real>(),
-         taps = Taps()](int64_t unit) mutable {
-          int64_t group = unit / in.batch, b = unit % in.batch;
-          own.resize(mid.image());
-          sum.clear();
-          for (int64_t n = 0; n < terms * each; ++n) {
-            int64_t edge = group * each + n % each;
-            if (!alive[edge]) continue;
-            int64_t own_edge = n / each * from.edges + edge;
-            map_pixels(g + from.at(edge, b), pixels, w.outputs,
-                       w.backward.data() + own_edge * w.outputs * w.wide_back,
-                       w.wide_back, Terms(), own.data(), w.inputs, scratch);
-            rows.read(own.data());
-            scatter_image(rows, mid, kernels, own_edge, stride, sum, in, taps);
-          }
-          Real* to = out + in.at(group, b);
-          const Real* seen = x + in.at(group, b);
-          sum.write(to);
-          if (relu)
-            for (int64_t n = 0; n < in.image(); ++n)
-              to[n] = seen[n] > 0 ? to[n] : Real(0);
-        };
+    return [&, sum, rows = empty, memory = Numbers(),
+            scratch = std::vector<Term>()](int64_t unit) mutable {
+      int64_t group = unit / in.batch, b = unit % in.batch;
+      sum.clear();
+      for (int64_t n = 0; n < terms * each; ++n) {
+        int64_t e = group * each + n % each, own = n / each * from.edges + e;
+        if (!alive[e]) continue;
+        const Real* pulled = g.image(e, b, memory);
+        for (int64_t y = 0; y < from.height; ++y)
+          multiply_pixels(
+              {{pulled + y * from.row(), w.backward[own].data()}},
+              from.width, w.outputs, w.columns_back, rows.at(y, 0),
+              mid.channels, scratch);
+        scatter_image(rows, mid, taps[own], kernels.taps(own), kernels.period,
+                      stride, sum, in);
+      }
+      Real* to = out + in.at(group, b);
+      const Real* seen = x + in.at(group, b);
+      sum.write(to);
+      if (relu)
+        for (int64_t n = 0; n < in.image(); ++n)
+          to[n] = seen[n] > 0 ? to[n] : Real(0);
+    };
   });
 }
 
 // Leaves the depthwise gradients, tiled, in the kernels' tables; dw is
 // [edges, inputs, outputs].
 void separable_kernels(ffi::ThreadPool& pool, const Real* x, Shape in,
-                       const Real* g, Shape from, const Pointwise& w,
+                       const Reaching& g, Shape from, const Pointwise& w,
                        Kernels& kernels, const bool* alive, int64_t stride,
                        bool relu, Real* dw) {
   Shape mid = from.with(in.channels);
-  int64_t each = from.edges / in.edges, pixels = from.height * from.width;
-  int64_t matrix = w.inputs * w.wide;
-  std::vector<std::vector<Real>> totals(in.edges);
+  int64_t each = from.edges / in.edges, matrix = w.inputs * w.wide();
+  int64_t pixels = from.height * from.width;
+  Rows empty(in.height, in.width, in.channels, stride, kernels.pad);
+  auto taps = looks(kernels, empty, stride);
+  std::vector<Numbers> totals(in.edges);
   auto size = [&](int64_t group) {
     return kernels.span(group * each, each) + each * matrix;
   };
@@ -234,36 +228,38 @@ void separable_kernels(ffi::ThreadPool& pool, const Real* x, Shape in,
   sum_images(
       pool, in.edges, in.batch, size,
       [&] {
-        Rows rows(in.height, in.width, in.channels, stride, kernels.pad);
-        return [&, rows, image = std::vector<Real>(), own = std::vector<Real>(),
-                back = std::vector<Real>(), padded = std::vector<Real>(),
-                scratch = std::vector<Real>(), line = std::vector<Real>(),
-                taps = Taps()](Real* sum, int64_t group, int64_t b) mutable {
+        return [&, rows = empty, own = Numbers(), back = Numbers(),
+                padded = Numbers(), line = Numbers(), memory = Numbers(),
+                scratch = std::vector<Term>()](Real* sum, int64_t group,
+                                               int64_t b) mutable {
           if (!any(alive + group * each, each)) return;
-          read_image(x + in.at(group, b), in.image(), relu, image);
-          rows.read(image.data());
-          own.resize(mid.image());
+          rows.read(x + in.at(group, b), relu);
           back.resize(mid.image());
           for (int64_t e = group * each; e < (group + 1) * each; ++e) {
-            if (!alive[e]) {
-              sum += kernels.span(e, 1) + matrix;
-              continue;
-            }
-            const Real* seen = g + from.at(e, b);
-            map_pixels(seen, pixels, w.outputs,
-                       w.backward.data() + e * w.outputs * w.wide_back,
-                       w.wide_back, Terms(), back.data(), w.inputs, scratch);
-            correlate_image(rows, in, back.data(), mid, kernels, e, stride, sum,
-                            line, taps);
-            sum += kernels.span(e, 1);
-            convolve_image(rows, kernels, e, stride, in, own.data(), mid, taps);
-            if (w.wide != w.outputs) {
-              padded.resize(pixels * w.wide);
-              copy_rows(seen, w.outputs, padded.data(), w.wide, pixels);
+            Real *depth = sum, *point = sum + kernels.span(e, 1);
+            sum = point + matrix;
+            if (!alive[e]) continue;
+            const Real* seen = g.image(e, b, memory);
+            multiply_pixels({{seen, w.backward[e].data()}}, pixels, w.outputs,
+                            w.columns_back, back.data(), mid.channels, scratch);
+            correlate_rows(rows, taps[e], in, back.data(), mid, kernels.period,
+                           stride, depth, line);
+            if (w.wide() > w.outputs) {
+              padded.resize(pixels * w.wide());
+              for (int64_t p = 0; p < pixels; ++p)
+                std::copy_n(seen + p * w.outputs, w.outputs,
+                            padded.data() + p * w.wide());
               seen = padded.data();
             }
-            outer(own.data(), w.inputs, seen, w.wide, pixels, sum);
-            sum += matrix;
+            in_rows(from, [&](int64_t first, int64_t last) {
+              own.resize((last - first) * mid.row());
+              convolve_rows(rows, taps[e], kernels.taps(e), kernels.period,
+                            stride, in, own.data(), mid, first, last);
+              correlate_pixels(own.data(), w.inputs,
+                               seen + first * from.width * w.wide(), w.wide(),
+                               (last - first) * from.width, w.columns.size(),
+                               point);
+            });
           }
         };
       },
@@ -273,49 +269,117 @@ void separable_kernels(ffi::ThreadPool& pool, const Real* x, Shape in,
     const Real* total = totals[e / each].data() +
                         kernels.span(first, e - first) + (e - first) * matrix;
     std::copy_n(total, kernels.span(e, 1), kernels.taps(e));
-    copy_rows(total + kernels.span(e, 1), w.wide, dw + e * w.inputs * w.outputs,
-              w.outputs, w.inputs);
+    total += kernels.span(e, 1);
+    for (int64_t c = 0; c < w.inputs; ++c)
+      std::copy_n(total + c * w.wide(), w.outputs,
+                  dw + (e * w.inputs + c) * w.outputs);
   }
 }
 
-// The 1x1 kernels, [terms * edges, inputs, outputs].
-Pointwise pointwise(Buffer w) {
-  auto d = w.dimensions();
-  return {w.typed_data(), d[0], d[1], d[2]};
-}
+// What all of the functions below are given besides.
+struct Given {
+  Shape in;
+  Kernels kernels;
+  Pointwise w;
+  const bool* alive;
+  Given(const Buffer& x, const Alive& alive, const Buffer& w,
+        ffi::RemainingArgs rest, Dilations dilations)
+      : in(x.dimensions()),
+        kernels(tiled(rest, in.channels, dilations)),
+        w(w),
+        alive(alive.typed_data()) {}
+};
 
 ffi::Error Separable(ffi::ThreadPool pool, Buffer x, Alive alive, Buffer w,
                      ffi::RemainingArgs rest, Result z, int64_t stride,
                      Dilations dilations, bool relu) {
-  Shape in(x.dimensions()), to(z->dimensions());
-  auto kernels = tiled(rest, in.channels, dilations);
-  separable(pool, x.typed_data(), in, pointwise(w), kernels, alive.typed_data(),
-            stride, relu, z->typed_data(), to);
+  Given given(x, alive, w, rest, dilations);
+  separable(pool, x.typed_data(), given.in, given.w, given.kernels, given.alive,
+            stride, relu, z->typed_data(), Shape(z->dimensions()), nullptr);
   return ffi::Error::Success();
+}
+
+ffi::Error SeparableMoments(ffi::ThreadPool pool, Buffer x, Buffer share,
+                            Alive alive, Buffer w, ffi::RemainingArgs rest,
+                            Result z, Result first, Result second,
+                            int64_t stride, Dilations dilations, bool relu) {
+  Given given(x, alive, w, rest, dilations);
+  Shape to(z->dimensions());
+  Moments moments(to, share.typed_data(), first->typed_data(),
+                  second->typed_data());
+  separable(pool, x.typed_data(), given.in, given.w, given.kernels, given.alive,
+            stride, relu, z->typed_data(), to, &moments);
+  return ffi::Error::Success();
+}
+
+Reaching reaching(const Buffer& g) {
+  return {g.typed_data(), Shape(g.dimensions())};
+}
+
+Reaching reaching(const Buffer& g, const Buffer& z, const Buffer& share,
+                  const Buffer& a, const Buffer& b, const Buffer& c) {
+  return {g.typed_data(),
+          Shape(g.dimensions()),
+          z.typed_data(),
+          Shape(z.dimensions()),
+          share.typed_data(),
+          a.typed_data(),
+          b.typed_data(),
+          c.typed_data()};
 }
 
 ffi::Error SeparableInput(ffi::ThreadPool pool, Buffer x, Buffer g, Alive alive,
                           Buffer w, ffi::RemainingArgs rest, Result out,
                           int64_t stride, Dilations dilations, bool relu) {
-  Shape in(x.dimensions()), from(g.dimensions());
-  auto kernels = tiled(rest, in.channels, dilations);
-  separable_input(pool, x.typed_data(), in, g.typed_data(), from, pointwise(w),
-                  kernels, alive.typed_data(), stride, relu,
+  Given given(x, alive, w, rest, dilations);
+  separable_input(pool, x.typed_data(), given.in, reaching(g),
+                  Shape(g.dimensions()), given.w, given.kernels, given.alive,
+                  stride, relu, out->typed_data());
+  return ffi::Error::Success();
+}
+
+ffi::Error SeparableInputMixed(ffi::ThreadPool pool, Buffer x, Buffer g,
+                               Buffer z, Buffer share, Alive alive, Buffer a,
+                               Buffer b, Buffer c, Buffer w,
+                               ffi::RemainingArgs rest, Result out,
+                               int64_t stride, Dilations dilations, bool relu) {
+  Given given(x, alive, w, rest, dilations);
+  separable_input(pool, x.typed_data(), given.in,
+                  reaching(g, z, share, a, b, c), Shape(z.dimensions()),
+                  given.w, given.kernels, given.alive, stride, relu,
                   out->typed_data());
   return ffi::Error::Success();
+}
+
+void fold(Kernels& kernels, ffi::RemainingRets results) {
+  auto grads = gather(results);
+  visit(grads, [&](int64_t e, auto* k) { kernels.fold(e, k); });
 }
 
 ffi::Error SeparableKernels(ffi::ThreadPool pool, Buffer x, Buffer g,
                             Alive alive, Buffer w, ffi::RemainingArgs rest,
                             Result dw, ffi::RemainingRets results,
                             int64_t stride, Dilations dilations, bool relu) {
-  Shape in(x.dimensions()), from(g.dimensions());
-  auto kernels = tiled(rest, in.channels, dilations);
-  separable_kernels(pool, x.typed_data(), in, g.typed_data(), from,
-                    pointwise(w), kernels, alive.typed_data(), stride, relu,
+  Given given(x, alive, w, rest, dilations);
+  separable_kernels(pool, x.typed_data(), given.in, reaching(g),
+                    Shape(g.dimensions()), given.w, given.kernels, given.alive,
+                    stride, relu, dw->typed_data());
+  fold(given.kernels, results);
+  return ffi::Error::Success();
+}
+
+ffi::Error SeparableKernelsMixed(ffi::ThreadPool pool, Buffer x, Buffer g,
+                                 Buffer z, Buffer share, Alive alive, Buffer a,
+                                 Buffer b, Buffer c, Buffer w,
+                                 ffi::RemainingArgs rest, Result dw,
+                                 ffi::RemainingRets results, int64_t stride,
+                                 Dilations dilations, bool relu) {
+  Given given(x, alive, w, rest, dilations);
+  separable_kernels(pool, x.typed_data(), given.in,
+                    reaching(g, z, share, a, b, c), Shape(z.dimensions()),
+                    given.w, given.kernels, given.alive, stride, relu,
                     dw->typed_data());
-  auto grads = gather(results);
-  visit(grads, [&](int64_t e, auto* k) { kernels.fold(e, k); });
+  fold(given.kernels, results);
   return ffi::Error::Success();
 }
 
@@ -323,16 +387,30 @@ ffi::Error SeparableKernels(ffi::ThreadPool pool, Buffer x, Buffer g,
 
 // Which edges are alive, the 1x1 kernels and the depthwise ones.
 #define KERNELS Arg<Alive>().Arg<Buffer>().RemainingArgs()
+// The same, with a, b and c of `Reaching` between.
+#define MIXED_KERNELS \
+  Arg<Alive>()        \
+      .Arg<Buffer>()  \
+      .Arg<Buffer>()  \
+      .Arg<Buffer>()  \
+      .Arg<Buffer>()  \
+      .RemainingArgs()
 #define GEOMETRY \
   Attr<int64_t>("stride").Attr<Dilations>("dilations").Attr<bool>("relu")
+#define TWO BIND.Arg<Buffer>().Arg<Buffer>()
 
 HANDLER(separable, Separable,
         BIND.Arg<Buffer>().KERNELS.Ret<Buffer>().GEOMETRY);
-HANDLER(separable_input, SeparableInput,
-        BIND.Arg<Buffer>().Arg<Buffer>().KERNELS.Ret<Buffer>().GEOMETRY);
+HANDLER(separable_moments, SeparableMoments,
+        TWO.KERNELS.Ret<Buffer>().Ret<Buffer>().Ret<Buffer>().GEOMETRY);
+HANDLER(separable_input, SeparableInput, TWO.KERNELS.Ret<Buffer>().GEOMETRY);
+HANDLER(separable_input_mixed, SeparableInputMixed,
+        TWO.Arg<Buffer>().Arg<Buffer>().MIXED_KERNELS.Ret<Buffer>().GEOMETRY);
 HANDLER(separable_kernels, SeparableKernels,
-        BIND.Arg<Buffer>()
+        TWO.KERNELS.Ret<Buffer>().RemainingRets().GEOMETRY);
+HANDLER(separable_kernels_mixed, SeparableKernelsMixed,
+        TWO.Arg<Buffer>()
             .Arg<Buffer>()
-            .KERNELS.Ret<Buffer>()
+            .MIXED_KERNELS.Ret<Buffer>()
             .RemainingRets()
             .GEOMETRY);

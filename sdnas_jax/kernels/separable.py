@@ -7,6 +7,8 @@ them.
 
 from collections.abc import Sequence
 import functools
+from typing import Any
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +16,7 @@ import numpy as np
 
 from sdnas_jax.kernels import build
 from sdnas_jax.kernels import depthwise
+from sdnas_jax.kernels import mixture
 
 Kernels = depthwise.Kernels
 Geometry = depthwise.Geometry
@@ -58,6 +61,39 @@ def convolve(
   return jnp.einsum('nbhwc,ncd->nbhwd', y, pointwise)
 
 
+class Outputs(NamedTuple):
+  """The kind of `mixture.Outputs` that `convolve` by 'native' returns.
+
+  Its weights are one of `Terms`.
+  """
+
+  geo: Geometry
+
+  def shape(self, x: jax.Array, term: Any) -> tuple[int, ...]:
+    return _shape(x, term, self.geo)
+
+  def outputs(self, x, term, share, alive):
+    return _with_moments(x, term, share, alive.reshape(-1), self.geo)
+
+  def input(self, x, term, *pulled):
+    return _input_mixed(x, term, *pulled, self.geo)
+
+  def kernels(self, x, term, *pulled):
+    return _kernels_mixed(x, term, *pulled, self.geo)
+
+
+def outputs(
+  x: jax.Array,
+  kernels: Sequence[jax.Array],
+  pointwise: jax.Array,
+  dilations: Sequence[int],
+  stride: int,
+) -> mixture.Outputs:
+  """What `convolve` returns, for `mixture.blend_outputs`; native alone."""
+  geo = depthwise.geometry(x, kernels, dilations, stride)
+  return mixture.Outputs(Outputs(geo), x, (tuple(kernels), pointwise))
+
+
 def dense(
   x: jax.Array,
   kernels: Sequence[jax.Array],
@@ -95,8 +131,11 @@ def fused(
   functions again. Two terms are what the derivative of a product is made of.
   """
   rest = alive, *_operands(terms)
-  shape = sum(geo.edges), x.shape[1], *geo.out, rest[1].shape[-1]
-  return _call('separable', shape, [x], rest, geo, relu)
+  return _call('separable', _shape(x, terms[0], geo), [x], rest, geo, relu)
+
+
+def _shape(x, term, geo):
+  return sum(geo.edges), x.shape[1], *geo.out, term[1].shape[-1]
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(4, 5))
@@ -109,16 +148,91 @@ def _input_gradient(x, g, terms, alive, geo, relu):
 def _kernel_gradients(x, g, term, alive, geo, relu):
   rest = alive, *_operands([term])
   shapes = [k.shape for k in rest[1:]]
-  given = shapes, [x, g], rest, geo, relu
-  pointwise, *kernels = _call('separable_kernels', *given, total=True)
+  given = None, [x, g], rest, geo, relu, shapes
+  pointwise, *kernels = _call('separable_kernels', *given)
   return tuple(kernels), pointwise
 
 
-def _call(name, shape, rows, rest, geo, relu, total=False):
+@functools.partial(jax.custom_vjp, nondiff_argnums=(4,))
+def _with_moments(x, term, share, alive, geo):
+  """z, and for each edge and channel the sums of share z and of share z^2."""
+  shape = _shape(x, term, geo)
+  sums = [(shape[0], 1, 1, 1, shape[-1])] * 2
+  rows, rest = [x, share.astype(x.dtype)], (alive, *_operands([term]))
+  return tuple(_call('separable_moments', shape, rows, rest, geo, True, sums))
+
+
+def _moments_forward(x, term, share, alive, geo):
+  out = _with_moments(x, term, share, alive, geo)
+  return out, (x, term, share, alive, out[0])
+
+
+def _moments_backward(geo, kept, c):
+  x, term, share, alive, z = kept
+  g = c[0] + share * (c[1] + 2 * z * c[2])
+  dx, (dterm,), _ = _backward(geo, True, (x, (term,), alive), g)
+  return dx, dterm, None, None
+
+
+_with_moments.defvjp(_moments_forward, _moments_backward)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(7,))
+def _input_mixed(x, term, g, z, share, factors, alive, geo):
+  """`_input_gradient` at mixture.plane(g, z, share, *factors)."""
+  rows, rest = _mixed_operands(x, term, g, z, share, factors, alive)
+  return _call('separable_input_mixed', x.shape, rows, rest, geo, True)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(7,))
+def _kernels_mixed(x, term, g, z, share, factors, alive, geo):
+  """`_kernel_gradients` at mixture.plane(g, z, share, *factors)."""
+  rows, rest = _mixed_operands(x, term, g, z, share, factors, alive)
+  shapes = [k.shape for k in _operands([term])]
+  given = None, rows, rest, geo, True, shapes
+  pointwise, *kernels = _call('separable_kernels_mixed', *given)
+  return tuple(kernels), pointwise
+
+
+def _mixed_operands(x, term, g, z, share, factors, alive):
+  rest = alive.reshape(-1), *factors, *_operands([term])
+  return [x, g, z, share.astype(x.dtype)], rest
+
+
+def _apart(gradient, x, term, g, z, share, factors, alive, geo):
+  """The same by way of the gradient in z, whose derivatives are known."""
+  pulled = mixture.plane(g, z, share, *factors, alive, True)
+  return gradient(x, pulled, term, alive.reshape(-1), geo, True)
+
+
+def _input_apart(x, g, term, alive, geo, relu):
+  return _input_gradient(x, g, (term,), alive, geo, relu)
+
+
+def _mixed_backward(gradient, geo, kept, c):
+  *operands, share, factors, alive = kept
+
+  def apart(x, term, g, z, factors):
+    return _apart(gradient, x, term, g, z, share, factors, alive, geo)
+
+  *most, last = jax.vjp(apart, *operands, factors)[1](c)
+  return *most, None, last, None
+
+
+_input_mixed.defvjp(
+  build.keep(_input_mixed), functools.partial(_mixed_backward, _input_apart)
+)
+_kernels_mixed.defvjp(
+  build.keep(_kernels_mixed),
+  functools.partial(_mixed_backward, _kernel_gradients),
+)
+
+
+def _call(name, shape, rows, rest, geo, relu, totals=()):
   return build.call(
     *('separable', name, shape, *rows, *rest),
     whole=len(rest),
-    total=total,
+    totals=totals,
     stride=np.int64(geo.stride),
     dilations=np.asarray(geo.dilations, np.int64),
     relu=relu,

@@ -1,70 +1,26 @@
 // What a normalisation and its gradient are made of: sums over images and
 // pixels, for each edge and channel, and what they then give.
 
-#include "common.h"
+#include "mixture.h"
 
 namespace {
-
-// An image as a flat vector in which channel c comes again every `period`
-// vectors: lane n of these stands for channel n mod channels.
-struct Lanes {
-  int64_t channels, period, wide;
-  explicit Lanes(int64_t channels)
-      : channels(channels),
-        period(channels / std::gcd(channels, kLanes)),
-        wide(period * kLanes) {}
-  void fold(const Real* lanes, Real* sums) const {
-    std::fill_n(sums, channels, Real(0));
-    for (int64_t n = 0; n < wide; ++n) sums[n % channels] += lanes[n];
-  }
-};
-
-// first += scale * sum of a, second += scale * sum of a b, by lane.
-void add_products(const Real* a, const Real* b, int64_t size,
-                  const Lanes& lanes, Real scale, Real* first, Real* second) {
-  int64_t whole = size / kLanes, block = 32 * lanes.period;  // near enough
-  for (int64_t from = 0; from < whole; from += block)
-    for (int64_t p = 0; p < lanes.period; ++p) {
-      Vec one{}, two{};
-      int64_t to = std::min(from + block, whole);
-      for (int64_t n = from + p; n < to; n += lanes.period) {
-        Vec v = load(a + n * kLanes);
-        one += v;
-        two += v * load(b + n * kLanes);
-      }
-      Real* sum = first + p * kLanes;
-      store(sum, load(sum) + scale * one);
-      sum = second + p * kLanes;
-      store(sum, load(sum) + scale * two);
-    }
-  for (int64_t n = whole * kLanes; n < size; ++n) {
-    first[n % lanes.wide] += scale * a[n];
-    second[n % lanes.wide] += scale * a[n] * b[n];
-  }
-}
 
 // first [edges, channels] = sum of share z, second the same of share z^2; alive
 // [edges].
 void moments(ffi::ThreadPool& pool, const Real* z, Shape of, const Real* share,
              const bool* alive, Real* first, Real* second) {
-  Lanes lanes(of.channels);
-  std::vector<Real> total(of.edges * 2 * lanes.wide);
+  Moments moments(of, share, first, second);
+  Numbers total(of.edges * moments.size());
+  auto own = [&](int64_t e) { return total.data() + e * moments.size(); };
   sum_images(
-      pool, of.edges, of.batch, [&](int64_t) { return 2 * lanes.wide; },
+      pool, of.edges, of.batch, [&](int64_t) { return moments.size(); },
       [&] {
         return [&](Real* sum, int64_t e, int64_t b) {
-          if (!alive[e]) return;
-          const Real* image = z + of.at(e, b);
-          add_products(image, image, of.image(), lanes, share[b], sum,
-                       sum + lanes.wide);
+          if (alive[e]) moments.add(z + of.at(e, b), of.image(), b, sum);
         };
       },
-      [&](int64_t e) { return total.data() + e * 2 * lanes.wide; });
-  for (int64_t e = 0; e < of.edges; ++e) {
-    const Real* own = total.data() + e * 2 * lanes.wide;
-    lanes.fold(own, first + e * of.channels);
-    lanes.fold(own + lanes.wide, second + e * of.channels);
-  }
+      own);
+  for (int64_t e = 0; e < of.edges; ++e) moments.write(e, own(e));
 }
 
 // first [edges, channels] = sum of g; second [stack * edges, channels] = sum of
@@ -75,11 +31,11 @@ void products(ffi::ThreadPool& pool, const Real* g, Shape of, const Real* z,
               Real* second) {
   Lanes lanes(of.channels);
   int64_t size = (1 + stack) * lanes.wide, each = depth / stack;
-  std::vector<Real> total(of.edges * size);
+  Numbers total(of.edges * size);
   sum_images(
       pool, of.edges, of.batch, [&](int64_t) { return size; },
       [&] {
-        return [&, unused = std::vector<Real>(lanes.wide)](Real* sum, int64_t e,
+        return [&, unused = Numbers(lanes.wide)](Real* sum, int64_t e,
                                                            int64_t b) mutable {
           Real* once = sum;  // the first that is alive takes the sum of g too
           for (int64_t n = 0; n < stack; ++n) {
@@ -115,7 +71,7 @@ void mixture_input(ffi::ThreadPool& pool, const Real* g, Shape of,
   Lanes lanes(of.channels);
   int64_t size = of.image(), many = shared ? of.edges : 1;
   share_out(pool, rows.edges * of.batch, [&] {
-    return [&, factors = std::vector<Real>((2 + many) * lanes.wide),
+    return [&, factors = Numbers((2 + many) * lanes.wide),
             from = std::vector<const Real*>(), edges = std::vector<int64_t>()](
                int64_t unit) mutable {
       int64_t row = unit / of.batch, image = unit % of.batch;
@@ -165,7 +121,7 @@ void mixture_input(ffi::ThreadPool& pool, const Real* g, Shape of,
   });
 }
 
-ffi::Error Moments(ffi::ThreadPool pool, Buffer z, Buffer share, Alive alive,
+ffi::Error TakeMoments(ffi::ThreadPool pool, Buffer z, Buffer share, Alive alive,
                    Result first, Result second) {
   moments(pool, z.typed_data(), Shape(z.dimensions()), share.typed_data(),
           alive.typed_data(), first->typed_data(), second->typed_data());
@@ -196,7 +152,7 @@ ffi::Error MixtureInput(ffi::ThreadPool pool, Buffer g, Buffer z, Buffer share,
 
 #define OF_TWO BIND.Arg<Buffer>().Arg<Buffer>()
 
-HANDLER(moments, Moments, OF_TWO.Arg<Alive>().Ret<Buffer>().Ret<Buffer>());
+HANDLER(moments, TakeMoments, OF_TWO.Arg<Alive>().Ret<Buffer>().Ret<Buffer>());
 HANDLER(products, Products, OF_TWO.Arg<Alive>().Ret<Buffer>().Ret<Buffer>());
 HANDLER(mixture_input, MixtureInput,
         OF_TWO.Arg<Buffer>()

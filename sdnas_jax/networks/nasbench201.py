@@ -33,28 +33,36 @@ CONVOLUTIONS = {'nor_conv_1x1': 1, 'nor_conv_3x3': 3}  # and their sizes
 
 
 class Conv(nn.Module):
-  """Convolutions of one input that keep its size, one for each edge."""
+  """The kernels of convolutions of one size, one for each edge."""
 
   edges: int
   features: int
   size: int
   bias: bool = False
-  stride: int = 1
 
   @nn.compact
   def __call__(
-    self, x: jax.Array, ctx: ops.Context, alive: jax.Array | None = None
-  ) -> jax.Array:
-    """From [1, batch, ...] to [edges, batch, ..., features]; zero if dead."""
+    self, x: jax.Array, alive: jax.Array | None = None
+  ) -> tuple[jax.Array, jax.Array | float]:
+    """For an input x: [edges, size, size, channels, features], and the biases.
+
+    Those of dead ones are zero. Biases are [edges, 1, 1, 1, features].
+    """
     shape = self.edges, self.size, self.size, x.shape[-1], self.features
-    kernel = self.param('kernel', ops.uniform, shape)
-    kernel = ops.keep(alive, kernel).astype(x.dtype)
-    y = convolution.convolve(x[0], kernel, self.stride, ctx.native, alive)
+    kernel = ops.keep(alive, self.param('kernel', ops.uniform, shape))
+    bias = 0.0
     if self.bias:
       shape = self.edges, 1, 1, 1, self.features
-      bias = self.param('bias', nn.initializers.zeros, shape)
-      y += ops.keep(alive, bias).astype(x.dtype)
-    return y
+      bias = ops.keep(alive, self.param('bias', nn.initializers.zeros, shape))
+    return kernel.astype(x.dtype), bias
+
+
+def single(
+  x: jax.Array, conv: Conv, ctx: ops.Context, stride: int = 1
+) -> jax.Array:
+  """One convolution of relu(x), which keeps the size at stride 1."""
+  x = nn.relu(x)
+  return convolution.convolve(x, conv(x)[:1], stride, ctx.native)
 
 
 class MixedOp(nn.Module):
@@ -75,12 +83,17 @@ class MixedOp(nn.Module):
     mix = ops.keep(mix != 0, mix)
     p = dict(zip(self.primitives, mix.T, strict=False))
     positive, edges, channels = nn.relu(x), len(mix), x.shape[-1]
-    convolved = []
+    kernels, biases = [], []
     for name, size in CONVOLUTIONS.items():
       conv = Conv(edges, channels, size, not self.affine, name=name)
-      convolved.append(conv(positive, ctx, p[name] != 0))
+      kernel, bias = conv(positive, p[name] != 0)
+      kernels.append(kernel)
+      biases.append(bias)
     weights = jnp.stack([p[name] for name in CONVOLUTIONS])
-    total = ops.Norm(self.affine)(jnp.concatenate(convolved), ctx, weights)
+    alive = weights.reshape(-1) != 0
+    y = convolution.convolve(positive, kernels, 1, ctx.native, alive)
+    shift = 0.0 if self.affine else jnp.concatenate(biases)
+    total = ops.Norm(self.affine)(y, ctx, weights, shift)
     for name, y in (('skip_connect', x), ('avg_pool_3x3', pool.mean(x, 1))):
       total += ops.weigh(p[name], y, ctx)
     if mix.shape[1] > len(self.primitives):  # an auxiliary skip's column
@@ -150,7 +163,7 @@ class Cell(nn.Module):
       return x
     if kind == 'avg_pool_3x3':
       return pool.mean(x, 1)
-    x = Conv(1, x.shape[-1], CONVOLUTIONS[kind])(nn.relu(x), ctx)
+    x = single(x, Conv(1, x.shape[-1], CONVOLUTIONS[kind]), ctx)
     return ops.Norm(affine=True)(x, ctx)
 
 
@@ -164,9 +177,9 @@ class Residual(nn.Module):
   def __call__(self, x: jax.Array, ctx: ops.Context) -> jax.Array:
     """From [1, batch, height, width, channels]."""
     wide = 2 * x.shape[-1]
-    y = Conv(1, wide, 3, stride=2, name='first')(nn.relu(x), ctx)
+    y = single(x, Conv(1, wide, 3, name='first'), ctx, stride=2)
     y = ops.Norm(affine=True, name='first_norm')(y, ctx)
-    y = Conv(1, wide, 3, name='second')(nn.relu(y), ctx)
+    y = single(y, Conv(1, wide, 3, name='second'), ctx)
     y = ops.Norm(affine=True, name='second_norm')(y, ctx)
     small = nn.avg_pool(x[0], (2, 2), (2, 2))[None]
     return y + ops.Pointwise(1, wide, name='shortcut')(small)

@@ -128,34 +128,48 @@ class Norm(nn.Module):
 
   @nn.compact
   def __call__(
-    self, x: jax.Array, ctx: Context, p: jax.Array | None = None
+    self,
+    x: jax.Array | mixture.Outputs,
+    ctx: Context,
+    p: jax.Array | None = None,
+    shift: jax.Array | float = 0.0,
   ) -> jax.Array:
     """Normalises; with weights p [stack, edges], mixes a stack instead.
 
-    Then x is [stack * edges, ...], or [stack, ...] where all edges share it.
+    Then x is [stack * edges, ...], or [stack, ...] where all edges share it. A
+    p [1, edges] of type bool says what is alive, which is normalised.
+    What is normalised is x + shift, of a constant for each edge and channel:
+    the batch's mean takes it away again, and only the running one knows it.
     """
     shape = x.shape[0], 1, 1, 1, x.shape[-1]
     mean = self.variable('batch_stats', 'mean', jnp.zeros, shape)
     var = self.variable('batch_stats', 'var', jnp.ones, shape)
-    given, x = x.dtype, x.astype(jnp.promote_types(x.dtype, mean.value.dtype))
-    p = jnp.ones((1, len(x))) if p is None else p
-    alive, p = p != 0, p.astype(x.dtype)
-    rows = alive.reshape(len(x), -1).any(axis=1)
+    given, wide = x.dtype, jnp.promote_types(x.dtype, mean.value.dtype)
+    p = jnp.ones((1, x.shape[0]), bool) if p is None else p
+    plain = p.dtype == bool and not self.affine
+    alive, p = p != 0, p.astype(wide)
+    rows = alive.reshape(x.shape[0], -1).any(axis=1)
     p, bias = self.weights(p, rows, shape)
     if ctx.train:
       share = ctx.share / (x.shape[2] * x.shape[3])
-      y, *batch = mixture.blend(
-        p, bias, x, share, alive, self.epsilon, ctx.native
-      )
+      rest = share, alive, self.epsilon
+      if isinstance(x, mixture.Outputs):
+        operands = p, bias, x.x, x.weights, *rest
+        y, *batch = mixture.blend_outputs(x.kind, plain, *operands)
+      else:
+        x = x.astype(wide)
+        y, *batch = mixture.blend(p, bias, x, *rest, ctx.native)
       counts = not self.is_initializing()
       if counts and self.is_mutable_collection('batch_stats'):
+        batch = batch[0] + shift, batch[1]
         rows = jnp.expand_dims(rows, (1, 2, 3, 4))
         for old, new in zip((mean, var), batch, strict=True):
           moved = self.momentum * old.value + (1 - self.momentum) * new
           old.value = jnp.where(rows, moved, old.value)
     else:
       scale = lax.rsqrt(var.value + self.epsilon)
-      y = mixture.mix(p, x, mean.value, scale, alive, ctx.native)
+      centre = mean.value - shift
+      y = mixture.mix(p, x.astype(wide), centre, scale, alive, ctx.native)
       y = y if bias is None else y + bias
     return y.astype(given)
 
@@ -206,7 +220,7 @@ class Stem(nn.Module):
     shape = 1, 3, 3, x.shape[-1], self.features
     kernel = self.param('kernel', uniform, shape).astype(x.dtype)
     # With three channels, a product costs little anywhere.
-    x = convolution.convolve(x, kernel, 1, product=True)
+    x = convolution.multiply(x, kernel[0], 1)[None]
     return Norm(affine=True)(x, ctx)
 
 
@@ -293,9 +307,11 @@ class Separable(nn.Module):
     pointwise = self.param('pointwise', uniform, shape)
     pointwise = keep(alive, pointwise).astype(x.dtype)
     dilations = [dilation for _, dilation in self.kernels]
-    x = separable.convolve(
-      x, kernels, pointwise, dilations, self.stride, ctx.backend, alive
-    )
+    given = x, kernels, pointwise, dilations, self.stride
+    if ctx.train and ctx.native:
+      x = separable.outputs(*given)
+    else:
+      x = separable.convolve(*given, ctx.backend, alive)
     return Norm(self.affine)(x, ctx, p)
 
 
@@ -333,8 +349,7 @@ class MixedOp(nn.Module):
     kernels = tuple(TWICE[n] for n in names)
     first = Separable(kernels, edges, self.channels, self.stride, name='first')
     second = Separable(kernels, edges, self.channels, name='second')
-    alive = (p != 0).reshape(1, -1).astype(p.dtype)
-    return second(first(x, ctx, alive), ctx, p)
+    return second(first(x, ctx, (p != 0).reshape(1, -1)), ctx, p)
 
   def once(self, names, x, p, ctx, edges):
     kernels = tuple(ONCE[n] for n in names)

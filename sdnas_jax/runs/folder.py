@@ -20,7 +20,8 @@ def enter(workdir: pathlib.Path, config: ConfigDict) -> None:
   """Makes the folder, unless another run has it.
 
   Raises:
-    BadInput: it holds a run of another config, or cannot be written.
+    BadInput: it holds a run of another config, or one whose config.json was
+      changed, or cannot be written.
   """
   given = config.to_dict()
   free = {*_free(given)}
@@ -36,6 +37,11 @@ def enter(workdir: pathlib.Path, config: ConfigDict) -> None:
       raise errors.BadInput(
         f'{workdir} holds a run with another config '
         f'({"; ".join(differences)}): choose another --workdir, or remove it'
+      )
+    if 'config.json' in artifacts.broken(workdir):
+      raise errors.BadInput(
+        f'{workdir / "config.json"} is not as {artifacts.SEAL} has it: restore '
+        'them, or choose another --workdir'
       )
   # Another host may have written the config since.
   elif there := {*artifacts.there(workdir)} - {'plan.json', 'config.json'}:

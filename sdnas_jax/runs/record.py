@@ -164,6 +164,7 @@ class Record:
     self.found.append(found.fields)
     if parallel.leads():
       self._write(epoch + 1 == sum(self.stages))
+      artifacts.seal(self.workdir)
     distilled = train['distill']
     more = ''.join(map(_told, (measured, known)))
     return (
@@ -182,7 +183,6 @@ class Record:
     if over or time.monotonic() - self.drawn > 60:
       self._draw()
       self.drawn = time.monotonic()
-    artifacts.seal(self.workdir)
 
   def conclude(self, parameters: int) -> None:
     """Writes the result of a finished search, and its pictures."""
@@ -197,8 +197,7 @@ class Record:
       **truth.row(published.read(self.final), self.data),
       'genotype': self.final,
     }
-    artifacts.write_json(self.workdir / 'genotype.json', self.final)
-    self._draw()
+    self._write(over=True)
     artifacts.write_json(self.workdir / 'result.json', result)
     artifacts.seal(self.workdir)
 

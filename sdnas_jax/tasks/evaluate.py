@@ -309,7 +309,6 @@ def _conclude(config, workdir, genotype, plan, log):
   artifacts.write_json(workdir / 'result.json', result)
   picture = figures.curves(log.rows, figures.TRAINING)
   artifacts.write(workdir / 'curves.png', picture)
-  artifacts.seal(workdir)
   print(f'\ntest error {result["test_error"]:.2%}, ', end='')
   print(f'among the first five {result["test_error_top5"]:.2%}', end='; ')
   print(f'{result["seconds"]:.0f} s\n')

@@ -34,7 +34,7 @@ NETWORK = """
 import json, pathlib, warnings
 import tests.conftest
 import jax, jax.numpy as jnp, numpy as np
-from sdnas_jax.kernels import choice, mixture, separable
+from sdnas_jax.kernels import choice, convolution, mixture, separable
 from tests import toys
 
 def numbers():
@@ -66,7 +66,13 @@ def sums():
     z = separable.convolve(x, both[:1], both[1], [1], 1, 'native')
     return jnp.sum(g * z)
 
+  dense = rng.standard_normal((2, 3, 3, 3, 3), np.float32)
+
+  def convolved(kernels):
+    return jnp.sum(g * convolution.convolve(x[:1], [kernels], 1, True))
+
   found = (
+    jax.grad(convolved)(dense),
     *jax.grad(loss, (0, 1))(kernels, point),
     *mixture.moments(x, share, np.ones(2, bool), True),
     *mixture.products(g, x, np.ones((1, 2), bool), True),

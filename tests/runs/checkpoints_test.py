@@ -13,6 +13,7 @@ import pytest
 from sdnas_jax import errors
 from sdnas_jax import parallel
 from sdnas_jax.runs import checkpoints
+from tests import torture
 
 resource = pytest.importorskip('resource')
 
@@ -95,18 +96,11 @@ def test_a_checkpoint_without_a_layout_is_refused(tmp_path):
 
 
 def damage(folder, rng):
-  """Flips a bit, cuts, empties or removes one of a checkpoint's files."""
+  """Damages one of a checkpoint's files."""
   files = sorted(path for path in folder.rglob('*') if path.is_file())
   files = [path for path in files if path.name != checkpoints.SEAL]
   path = files[rng.integers(len(files))]
-  content, way = bytearray(path.read_bytes()), rng.integers(4)
-  if way == 0 and content:
-    content[rng.integers(len(content))] ^= 1 << rng.integers(8)
-  elif way == 1:
-    del content[len(content) // 2 :]
-  elif way == 2:
-    content.clear()
-  path.unlink() if way == 3 else path.write_bytes(bytes(content))
+  torture.spoil(path, rng.choice(torture.DAMAGES), rng)
 
 
 @pytest.mark.parametrize('seed', range(12))

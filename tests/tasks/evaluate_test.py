@@ -7,6 +7,7 @@ import json
 import os
 import pathlib
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -22,9 +23,12 @@ from sdnas_jax.data import dataset
 from sdnas_jax.data import sources
 from sdnas_jax.data import split
 from sdnas_jax.networks import sizing
+from sdnas_jax.runs import artifacts
 from sdnas_jax.runs import export
+from sdnas_jax.runs import locks
 from sdnas_jax.tasks import evaluate as task
 from tests import launch_test
+from tests import torture
 
 # Nodes of one, two, no and three pairs, and two operations of one edge. With
 # two layers both cells are reductions.
@@ -154,6 +158,7 @@ def test_an_export_that_fails_loses_nothing(whole, here, genotype, monkeypatch):
   code, _, error = here(*flags(whole[0], genotype))
   assert code == 1 and 'no room' in error
   assert (whole[0] / 'result.json').read_bytes() == before
+  assert artifacts.broken(whole[0]) == ['network.stablehlo']  # not forgotten
   monkeypatch.undo()
   code, _, error = here(*flags(whole[0], genotype))
   assert code == 0 and (whole[0] / 'network.stablehlo').exists()
@@ -226,6 +231,43 @@ def test_a_finished_run_says_so_and_changes_nothing(whole, here, genotype):
   assert 'all epochs are done' in again
   assert (workdir / 'result.json').read_text() == before
   assert re.search('test error.*', out)[0] in again
+
+
+@pytest.fixture
+def copied(whole, tmp_path):
+  """The run in another folder of its name, which its report tells."""
+  return shutil.copytree(whole[0], tmp_path / whole[0].name)
+
+
+@pytest.mark.parametrize('way', torture.DAMAGES)
+def test_what_was_damaged_is_made_again(whole, copied, here, genotype, way):
+  for name in (
+    *('genotype.json', 'result.json', 'curves.png', 'network.stablehlo'),
+    'report.html',
+  ):
+    torture.spoil(copied / name, way, np.random.default_rng(0))
+  code, _, error = here(*flags(copied, genotype))
+  assert code == 0, error
+  assert torture.contents(copied) == torture.contents(whole[0])
+
+
+def test_what_cannot_be_made_again_is_named(copied, here, genotype):
+  text = (copied / 'metrics.csv').read_text()
+  (copied / 'metrics.csv').write_text(text.replace('0.', '1.', 1))
+  before = torture.contents(copied)
+  code, _, error = here(*flags(copied, genotype))
+  assert code == 2 and 'metrics.csv was changed' in error
+  assert torture.contents(copied) == before
+
+
+def test_a_second_process_touches_nothing(copied, here, genotype):
+  (copied / 'result.json').unlink()
+  before = torture.contents(copied)
+  with locks.alone(copied):
+    code, _, error = here(*flags(copied, genotype))
+  assert code == 2 and 'another process is at the run' in error
+  assert len(error.splitlines()) == 1
+  assert torture.contents(copied) == before
 
 
 def test_dry_run_of_the_paper_s_network_needs_no_data(

@@ -25,6 +25,7 @@ PIECES = (
   *('', '[', ']', '{', '"', '\\', ',', ':', '\n', '\r', '\0', '|', '+', '~0'),
   *('1e999', 'NaN', '-', '9' * 5000, '[' * 3000, '\ud800', 'none', '"a":1,'),
 )
+DAMAGES = 'halved', 'emptied', 'cut', 'flipped', 'removed'
 CLOCK = 'seconds', 'images_per_second'  # what no two runs share
 
 
@@ -62,11 +63,12 @@ def left(workdir: pathlib.Path) -> dict[str, Any]:
   """What a run has found, but for the clock, file by file."""
   rows = artifacts.read_rows(workdir / 'metrics.csv')
   result = artifacts.read_json(workdir / 'result.json')
+  objects = 'config.json', 'genotype.json'
   tables = 'genotypes.jsonl', 'revisions.jsonl'
   return {
     'metrics.csv': [_timeless(row) for row in rows],
     'result.json': json.dumps(_timeless(result)),
-    'genotype.json': artifacts.read_json(workdir / 'genotype.json'),
+    **{n: artifacts.read_json(workdir / n) for n in objects},
     'spectrum.csv': artifacts.read_rows(workdir / 'spectrum.csv'),
     **{name: artifacts.read_lines(workdir / name) for name in tables},
     **{n: _bits(workdir / n) for n in ('alphas.npz', 'landscape.npz')},
@@ -101,6 +103,28 @@ def kept(workdir: pathlib.Path) -> dict[str, Any]:
 def names(folder: pathlib.Path) -> list[str]:
   """Those in a folder, hidden ones too."""
   return sorted(path.name for path in folder.iterdir())
+
+
+def contents(folder: pathlib.Path) -> dict[str, Any]:
+  """All that lies in a folder, at any depth, and the bytes of its files."""
+  return {
+    path.relative_to(folder).as_posix(): path.is_file() and path.read_bytes()
+    for path in folder.rglob('*')
+  }
+
+
+def spoil(path: pathlib.Path, way: str, rng: np.random.Generator) -> None:
+  """Does one of the DAMAGES to a file."""
+  content = bytearray(path.read_bytes())
+  if way == 'flipped' and content:
+    content[rng.integers(len(content))] ^= 1 << rng.integers(8)
+  elif way == 'halved':
+    del content[len(content) // 2 :]
+  elif way == 'cut':
+    del content[: rng.integers(1, len(content) + 1) if content else 0]
+  else:
+    content.clear()
+  path.unlink() if way == 'removed' else path.write_bytes(bytes(content))
 
 
 def mangled(rng: random.Random, content: bytes) -> bytes:

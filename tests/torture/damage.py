@@ -35,11 +35,11 @@ def config():
   return own
 
 
-def ended(folder):
-  """A finished run, and one that was killed in its third epoch."""
+def ended(own, folder):
+  """A finished run of a config, and one that was killed in its third epoch."""
   SPACES['toy'] = toys.SPACE
   whole, half = folder / 'whole', folder / 'half'
-  search.run(config(), whole, False)
+  search.run(own, whole, False)
   usual = search.record.Record.epoch
 
   def epoch(self, stage, state, *args):
@@ -49,26 +49,10 @@ def ended(folder):
 
   search.record.Record.epoch = epoch
   with contextlib.suppress(Killed):
-    search.run(config(), half, False)
+    search.run(own, half, False)
   search.record.Record.epoch = usual
   report.write(half)
   return whole, half
-
-
-def damage(path, rng):
-  """How a file was damaged."""
-  content = bytearray(path.read_bytes())
-  way = rng.choice(['halved', 'emptied', 'cut', 'flipped', 'removed'])
-  if way == 'flipped' and content:
-    content[rng.integers(len(content))] ^= 1 << rng.integers(8)
-  elif way == 'halved':
-    del content[len(content) // 2 :]
-  elif way == 'cut':
-    del content[: rng.integers(1, len(content) + 1) if content else 0]
-  else:
-    content.clear()
-  path.unlink() if way == 'removed' else path.write_bytes(bytes(content))
-  return way
 
 
 def outcome(act, workdir, expected):
@@ -107,7 +91,7 @@ def tortured(count, seed, folder):
   rng = np.random.default_rng(seed)
   said = io.StringIO()
   with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
-    runs = dict(zip(('whole', 'half'), ended(folder), strict=True))
+    runs = dict(zip(('whole', 'half'), ended(config(), folder), strict=True))
   expected = torture.left(runs['whole'])
   pages = {name: reported(path) for name, path in runs.items()}
   for n in range(count):
@@ -116,7 +100,8 @@ def tortured(count, seed, folder):
     shutil.copytree(runs[name], copy)
     files = sorted(path for path in copy.rglob('*') if path.is_file())
     path = files[rng.integers(len(files))]
-    way = damage(path, rng)
+    way = rng.choice(torture.DAMAGES)
+    torture.spoil(path, way, rng)
     what = f'{name}: {path.relative_to(copy)} {way}'
     if rng.random() < 0.5:
       yield f'{what}, resumed', outcome(resumed, copy, expected)

@@ -1,0 +1,293 @@
+// Convolutions over space and channels that keep an image's size,
+//
+//   z[e, b, p, d] = sum over taps t, channels c of w[e, t, c, d] x[b, p + t, c],
+//
+// of one input with the kernels of many edges. Pixels of a row lie next to each
+// other, each followed by its neighbours on the right: so a row of taps is a
+// product of overlapping rows of numbers with a matrix, and nothing is copied
+// but to pad. Columns of the matrix are the outputs of all edges alive.
+
+#include "product.h"
+
+namespace {
+
+// The kernels of some edges, all of one size: [edges, size, size, inputs,
+// outputs], the first of which has number `first` among all edges.
+struct Kernels {
+  const Real* data;
+  int64_t edges, size, inputs, outputs, first;
+  int64_t taps() const { return size * size; }
+  int64_t one() const { return taps() * inputs * outputs; }
+};
+
+std::vector<Kernels> kernels_of(ffi::RemainingArgs rest) {
+  std::vector<Kernels> all;
+  int64_t first = 0;
+  for (size_t n = 0; n < rest.size(); ++n) {
+    Buffer k = *rest.get<Buffer>(n);
+    auto d = k.dimensions();
+    all.push_back({k.typed_data(), d[0], d[1], d[3], d[4], first});
+    first += d[0];
+  }
+  return all;
+}
+
+// Rows of pixels with zeros to their left and right.
+struct Padded {
+  int64_t height, width, channels, pad;
+  Numbers data;
+  Padded(const Shape& of, int64_t pad)
+      : height(of.height),
+        width(of.width),
+        channels(of.channels),
+        pad(pad),
+        data(height * row()) {}
+  int64_t row() const { return (width + 2 * pad) * channels; }
+  void read(const Real* image) {
+    for (int64_t y = 0; y < height; ++y)
+      std::copy_n(image + y * width * channels, width * channels, at(y, 0));
+  }
+  Real* at(int64_t y, int64_t x) {
+    return data.data() + y * row() + (x + pad) * channels;
+  }
+};
+
+// All columns of the alive edges of `k`, in panels.
+struct Panels {
+  std::vector<Column> columns;
+  Numbers data;
+  Panels(const Kernels& k, const bool* alive) {
+    for (int64_t e = 0; e < k.edges; ++e)
+      if (alive[k.first + e])
+        for (auto one : columns_of(e, k.outputs)) columns.push_back(one);
+    for (int64_t c = 0, count; c < int64_t(columns.size()); c += count) {
+      count = next_columns(columns.size() - c);
+      pack(data, k.taps() * k.inputs, &columns[c], count,
+           [&](const Column& own, int64_t r, int64_t n) {
+             return k.data[own.edge * k.one() + r * k.outputs + own.first + n];
+           });
+    }
+  }
+};
+
+// The rows of taps that output row y meets inside the image.
+template <typename F>
+void each_tap_row(int64_t size, int64_t height, int64_t y, const F& visit) {
+  for (int64_t i = 0; i < size; ++i) {
+    int64_t row = y + i - size / 2;
+    if (row >= 0 && row < height) visit(i, row);
+  }
+}
+
+int64_t pad_of(const std::vector<Kernels>& all) {
+  int64_t pad = 0;
+  for (auto& k : all) pad = std::max(pad, k.size / 2);
+  return pad;
+}
+
+void convolve(ffi::ThreadPool& pool, const Real* x, Shape in,
+              const std::vector<Kernels>& all, const bool* alive, Real* z,
+              Shape to) {
+  std::vector<Panels> panels;
+  for (auto& k : all) panels.emplace_back(k, alive);
+  share_out(pool, in.batch, [&] {
+    return [&, image = Padded(in, pad_of(all)),
+            terms = std::vector<Term>()](int64_t b) mutable {
+      image.read(x + in.at(0, b));
+      for (int64_t e = 0; e < to.edges; ++e)
+        if (!alive[e]) std::fill_n(z + to.at(e, b), to.image(), Real(0));
+      for (size_t a = 0; a < all.size(); ++a) {
+        const Kernels& k = all[a];
+        const Real* panel = panels[a].data.data();
+        int64_t total = panels[a].columns.size(), inner = k.size * k.inputs;
+        for (int64_t c = 0, count; c < total; c += count) {
+          count = next_columns(total - c);
+          const Column* own = &panels[a].columns[c];
+          for (int64_t y = 0; y < in.height; ++y) {
+            terms.clear();
+            each_tap_row(k.size, in.height, y, [&](int64_t i, int64_t row) {
+              terms.push_back({image.at(row, -(k.size / 2)),
+                               panel + i * inner * count * kLanes, inner,
+                               k.inputs});
+            });
+            Real* out[kColumns];
+            for (int64_t q = 0; q < count; ++q)
+              out[q] = z + to.at(k.first + own[q].edge, b) + y * to.row() +
+                       own[q].first;
+            with_columns(count, [&](auto q) {
+              multiply_row<decltype(q)::value>(terms, in.width, own, out,
+                                               to.channels);
+            });
+          }
+          panel += k.taps() * k.inputs * count * kLanes;
+        }
+      }
+    };
+  });
+}
+
+// The gradient in x: the sum over edges of g's convolutions with the kernels
+// turned round.
+void convolve_input(ffi::ThreadPool& pool, const Real* g, Shape from,
+                    const std::vector<Kernels>& all, const bool* alive,
+                    Real* dx, Shape to) {
+  auto columns = columns_of(0, to.channels);
+  // For some of the columns, each alive edge's panel, one after the other.
+  std::vector<Numbers> panels;
+  for (int64_t c = 0, count; c < int64_t(columns.size()); c += count) {
+    count = next_columns(columns.size() - c);
+    panels.emplace_back();
+    for (auto& k : all)
+      for (int64_t e = 0; e < k.edges; ++e)
+        if (alive[k.first + e])
+          pack(panels.back(), k.taps() * k.outputs, &columns[c], count,
+               [&](const Column& own, int64_t r, int64_t n) {
+                 int64_t tap = k.taps() - 1 - r / k.outputs;
+                 return k.data[e * k.one() +
+                               (tap * k.inputs + own.first + n) * k.outputs +
+                               r % k.outputs];
+               });
+  }
+  share_out(pool, to.batch, [&] {
+    return [&, images = std::vector<Padded>(from.edges, {from, pad_of(all)}),
+            terms = std::vector<Term>()](int64_t b) mutable {
+      for (int64_t e = 0; e < from.edges; ++e)
+        if (alive[e]) images[e].read(g + from.at(e, b));
+      for (size_t part = 0, c = 0; part < panels.size(); ++part) {
+        int64_t count = next_columns(columns.size() - c);
+        for (int64_t y = 0; y < to.height; ++y) {
+          terms.clear();
+          const Real* panel = panels[part].data();
+          for (auto& k : all)
+            for (int64_t e = k.first; e < k.first + k.edges; ++e) {
+              if (!alive[e]) continue;
+              int64_t inner = k.size * k.outputs;
+              each_tap_row(k.size, to.height, y, [&](int64_t i, int64_t row) {
+                terms.push_back({images[e].at(row, -(k.size / 2)),
+                                 panel + i * inner * count * kLanes, inner,
+                                 k.outputs});
+              });
+              panel += k.taps() * k.outputs * count * kLanes;
+            }
+          Real* out[kColumns];
+          for (int64_t q = 0; q < count; ++q)
+            out[q] = dx + to.at(0, b) + y * to.row() + columns[c + q].first;
+          with_columns(count, [&](auto q) {
+            multiply_row<decltype(q)::value>(terms, to.width, &columns[c], out,
+                                             to.channels);
+          });
+        }
+        c += count;
+      }
+    };
+  });
+}
+
+// Adds to rows `from` on, M of them, of a row of taps' sums, over an image.
+template <int M, int Q>
+void correlate_image(Padded& x, int64_t i, int64_t from, int64_t size,
+                     const Real* const* g, int64_t stride, Real* table,
+                     int64_t wide) {
+  for (int64_t y = 0; y < x.height; ++y) {
+    int64_t row = y + i - size / 2, line = y * x.width * stride;
+    if (row < 0 || row >= x.height) continue;
+    const Real* right[Q];
+    for (int q = 0; q < Q; ++q) right[q] = g[q] + line;
+    correlate<M, Q>(x.at(row, -(size / 2)) + from, x.channels, right, stride,
+                    x.width, table, wide);
+  }
+}
+
+// The gradient in the kernels of one size, dw [edges, size, size, inputs,
+// outputs], whose edges are numbered from `k.first` on.
+void convolve_kernels(ffi::ThreadPool& pool, const Real* x, Shape in,
+                      const Real* g, Shape from, const Kernels& k,
+                      const bool* alive, Real* dw) {
+  std::vector<Column> columns;
+  for (int64_t e = 0; e < k.edges; ++e)
+    if (alive[k.first + e])
+      for (auto one : columns_of(e, k.outputs)) columns.push_back(one);
+  int64_t wide = columns.size() * kLanes, inner = k.size * k.inputs;
+  int64_t stride = ceil_div(k.outputs, kLanes) * kLanes;
+  int64_t pixels = from.height * from.width;
+  Numbers total(k.size * inner * wide);
+  auto worker = [&] {
+    return [&, image = Padded(in, k.size / 2), filled = Numbers()](
+               Real* sum, int64_t, int64_t b) mutable {
+      image.read(x + in.at(0, b));
+      std::vector<const Real*> own;  // each edge's g, in whole vectors
+      if (stride > k.outputs) filled.assign(k.edges * pixels * stride, Real(0));
+      for (int64_t e = 0; e < k.edges; ++e) {
+        own.push_back(g + from.at(k.first + e, b));
+        if (stride == k.outputs || !alive[k.first + e]) continue;
+        Real* to = filled.data() + e * pixels * stride;
+        for (int64_t p = 0; p < pixels; ++p)
+          std::copy_n(own[e] + p * k.outputs, k.outputs, to + p * stride);
+        own[e] = to;
+      }
+      for (int64_t c = 0, count; c < int64_t(columns.size()); c += count) {
+        count = next_columns(columns.size() - c);
+        const Real* right[kColumns];
+        for (int64_t q = 0; q < count; ++q)
+          right[q] = own[columns[c + q].edge] + columns[c + q].first;
+        with_columns(count, [&](auto q) {
+          constexpr int Q = decltype(q)::value;
+          for (int64_t i = 0; i < k.size; ++i)
+            in_parts<rows_of(Q)>(inner, [&](auto m, int64_t n) {
+              correlate_image<decltype(m)::value, Q>(
+                  image, i, n, k.size, right, stride,
+                  sum + (i * inner + n) * wide + c * kLanes, wide);
+            });
+        });
+      }
+    };
+  };
+  sum_images(
+      pool, 1, in.batch, [&](int64_t) { return total.size(); }, worker,
+      [&](int64_t) { return total.data(); });
+  std::fill_n(dw, k.edges * k.one(), Real(0));
+  for (size_t c = 0; c < columns.size(); ++c)
+    for (int64_t r = 0; r < k.size * inner; ++r)
+      std::copy_n(total.data() + r * wide + c * kLanes, columns[c].lanes,
+                  dw + columns[c].edge * k.one() + r * k.outputs +
+                      columns[c].first);
+}
+
+ffi::Error Convolve(ffi::ThreadPool pool, Buffer x, Alive alive,
+                    ffi::RemainingArgs rest, Result z) {
+  convolve(pool, x.typed_data(), Shape(x.dimensions()), kernels_of(rest),
+           alive.typed_data(), z->typed_data(), Shape(z->dimensions()));
+  return ffi::Error::Success();
+}
+
+ffi::Error ConvolveInput(ffi::ThreadPool pool, Buffer g, Alive alive,
+                         ffi::RemainingArgs rest, Result dx) {
+  convolve_input(pool, g.typed_data(), Shape(g.dimensions()), kernels_of(rest),
+                 alive.typed_data(), dx->typed_data(),
+                 Shape(dx->dimensions()));
+  return ffi::Error::Success();
+}
+
+ffi::Error ConvolveKernels(ffi::ThreadPool pool, Buffer x, Buffer g,
+                           Alive alive, ffi::RemainingRets rest) {
+  int64_t first = 0;
+  for (size_t n = 0; n < rest.size(); ++n) {
+    Result dw = *rest.get<Buffer>(n);
+    auto d = dw->dimensions();
+    convolve_kernels(pool, x.typed_data(), Shape(x.dimensions()),
+                     g.typed_data(), Shape(g.dimensions()),
+                     {nullptr, d[0], d[1], d[3], d[4], first},
+                     alive.typed_data(), dw->typed_data());
+    first += d[0];
+  }
+  return ffi::Error::Success();
+}
+
+}  // namespace
+
+HANDLER(convolve, Convolve,
+        BIND.Arg<Buffer>().Arg<Alive>().RemainingArgs().Ret<Buffer>());
+HANDLER(convolve_input, ConvolveInput,
+        BIND.Arg<Buffer>().Arg<Alive>().RemainingArgs().Ret<Buffer>());
+HANDLER(convolve_kernels, ConvolveKernels,
+        BIND.Arg<Buffer>().Arg<Buffer>().Arg<Alive>().RemainingRets());

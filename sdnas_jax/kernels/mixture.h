@@ -1,0 +1,112 @@
+// Sums for each channel, and the gradient that a mixture of normalised outputs
+// hands on, of an image that a kernel has in the cache.
+
+#pragma once
+
+#include "common.h"
+
+// An image as a flat vector in which channel c comes again every `period`
+// vectors: lane n of these stands for channel n mod channels.
+struct Lanes {
+  int64_t channels, period, wide;
+  explicit Lanes(int64_t channels)
+      : channels(channels),
+        period(channels / std::gcd(channels, kLanes)),
+        wide(period * kLanes) {}
+  void fold(const Real* lanes, Real* sums) const {
+    std::fill_n(sums, channels, Real(0));
+    for (int64_t n = 0; n < wide; ++n) sums[n % channels] += lanes[n];
+  }
+};
+
+// first += scale * sum of a, second += scale * sum of a b, by lane.
+void add_products(const Real* a, const Real* b, int64_t size,
+                  const Lanes& lanes, Real scale, Real* first, Real* second) {
+  int64_t whole = size / kLanes, block = 32 * lanes.period;  // near enough
+  for (int64_t from = 0; from < whole; from += block)
+    for (int64_t p = 0; p < lanes.period; ++p) {
+      Vec one{}, two{};
+      int64_t to = std::min(from + block, whole);
+      for (int64_t n = from + p; n < to; n += lanes.period) {
+        Vec v = load(a + n * kLanes);
+        one += v;
+        two += v * load(b + n * kLanes);
+      }
+      Real* sum = first + p * kLanes;
+      store(sum, load(sum) + scale * one);
+      sum = second + p * kLanes;
+      store(sum, load(sum) + scale * two);
+    }
+  for (int64_t n = whole * kLanes; n < size; ++n) {
+    first[n % lanes.wide] += scale * a[n];
+    second[n % lanes.wide] += scale * a[n] * b[n];
+  }
+}
+
+// The sums over images of share z and share z^2, for each of some edges.
+struct Moments {
+  Lanes lanes;
+  Numbers share;  // of each image
+  Real *first, *second;
+
+  Moments(Shape of, const Real* share, Real* first, Real* second)
+      : lanes(of.channels),
+        share(share, share + of.batch),
+        first(first),
+        second(second) {}
+  int64_t size() const { return 2 * lanes.wide; }  // numbers for an edge
+  // Adds some pixels of an image to an edge's.
+  void add(const Real* z, int64_t count, int64_t b, Real* sum) const {
+    add_products(z, z, count, lanes, share[b], sum, sum + lanes.wide);
+  }
+  void write(int64_t edge, const Real* sum) const {
+    lanes.fold(sum, first + edge * lanes.channels);
+    lanes.fold(sum + lanes.wide, second + edge * lanes.channels);
+  }
+};
+
+// What reaches the outputs z [stack * edges, ...] of a mixture from its gradient g
+// [edges, ...]:
+//   dz = a g + share (b + c z),
+// for a, b, c [stack * edges, channels]; or, without them, g itself.
+class Reaching {
+ public:
+  Reaching(const Real* g, Shape of) : g_(g), of_(of), lanes_(of.channels) {}
+  Reaching(const Real* g, Shape of, const Real* z, Shape rows,
+           const Real* share, const Real* a, const Real* b, const Real* c)
+      : g_(g), of_(of), lanes_(of.channels), z_(z), share_(share) {
+    for (auto* each : {a, b, c}) {
+      tables_.emplace_back(rows.edges * lanes_.wide);
+      for (int64_t n = 0; n < rows.edges * lanes_.wide; ++n)
+        tables_.back()[n] = each[n / lanes_.wide * of.channels +
+                                 n % lanes_.wide % of.channels];
+    }
+  }
+
+  // An image of an edge's, in memory that lasts to the next call.
+  const Real* image(int64_t edge, int64_t b, Numbers& memory) const {
+    const Real* g = g_ + of_.at(edge % of_.edges, b);
+    if (!z_) return g;
+    const Real* z = z_ + of_.at(edge, b);
+    int64_t size = of_.image(), wide = lanes_.wide, n = 0;
+    memory.resize(ceil_div(size, kLanes) * kLanes);
+    auto table = [&](int k) { return tables_[k].data() + edge * wide; };
+    const Real *a = table(0), *constant = table(1), *c = table(2);
+    Real share = share_[b], *to = memory.data();
+    for (; n + wide <= size; n += wide)
+      for (int64_t p = 0; p < wide; p += kLanes)
+        store(to + n + p,
+              load(a + p) * load(g + n + p) +
+                  share * (load(constant + p) + load(c + p) * load(z + n + p)));
+    for (int64_t p = 0; n < size; ++n, ++p)
+      to[n] = a[p] * g[n] + share * (constant[p] + c[p] * z[n]);
+    return to;
+  }
+
+ private:
+  const Real* g_;
+  Shape of_;
+  Lanes lanes_;
+  const Real *z_ = nullptr, *share_ = nullptr;
+  std::vector<Numbers> tables_;
+};
