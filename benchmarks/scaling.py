@@ -2,17 +2,20 @@
 
   python benchmarks/scaling.py
   python benchmarks/scaling.py --vary batch=8,32 layers --base channels=16
+  python benchmarks/scaling.py --spaces nasbench201
 
 Each point is a process of its own and a row of OUT/scaling.csv, a figure being
-a median over rounds; the base comes first and last, and where these differ, so
-much of the other differences is the machine's. OUT/scaling.png shows
-the rest. `peak` is the process's, compiler and JAX included; `planned` is what
-XLA sets aside for the step and its arguments, data set included, on all
-devices. Devices are virtual: they share the CPU, so what grows with them is the
-cost of dividing.
+a median over rounds; a space's base comes first and last, and where these
+differ, so much of the other differences is the machine's. OUT/scaling.png shows
+the rest, both spaces side by side, whose layers are not the same: those of
+NAS-Bench-201 are a stage's. `peak` is the process's, compiler and JAX included;
+`planned` is what XLA sets aside for the step and its arguments, data set
+included, on all devices. Devices are virtual: they share the CPU, so what grows
+with them is the cost of dividing.
 """
 
 import argparse
+from collections.abc import Sequence
 import csv
 import multiprocessing
 import pathlib
@@ -23,6 +26,7 @@ import time
 
 import search_step
 
+SPACES = 'darts', 'nasbench201'
 BASE = {
   'batch': 16,
   'channels': 8,
@@ -43,13 +47,16 @@ EXAMPLES = 8192  # of each half, so that only the batch changes with it
 COLUMNS = ('seconds', 'peak_gb', 'planned_gb', 'compile_seconds')
 
 
-def measure(values: dict[str, int], rounds: int) -> dict[str, float]:
+def measure(
+  space: str, values: dict[str, int], rounds: int
+) -> dict[str, float]:
   """The columns of one point.
 
   Raises:
     EOFError: its process died.
   """
   override = {
+    'space': space,
     'batch_size': values['batch'],
     'model.channels': values['channels'],
     'model.layers': values['layers'],
@@ -68,31 +75,39 @@ def measure(values: dict[str, int], rounds: int) -> dict[str, float]:
 
 
 def sweep(
+  spaces: Sequence[str],
   base: dict[str, int],
   points: dict[str, list[int]],
   rounds: int,
   out: pathlib.Path,
 ) -> list[dict]:
-  """Measures the base, each point, the base, and writes rows as they come."""
+  """Measures in each space the base, each point, the base.
+
+  Rows are written as they come.
+  """
   # The base again at the end tells how much else the machine had to do.
   varied = [(q, v) for q, vs in points.items() for v in vs]
-  plan = [('base', 0), *varied, ('base', 0)]
+  own = [('base', 0), *varied, ('base', 0)]
+  plan = [(space, *point) for space in spaces for point in own]
   begun, rows = time.monotonic(), []
-  print(f'{"":8} {"quantity":>9} {"value":>6} {"step":>8} ', end='')
-  print(f'{"peak":>8} {"planned":>9} {"compile":>7}')
+  print(f'{"":8} {"space":>11} {"quantity":>9} {"value":>6}', end=' ')
+  print(f'{"step":>8} {"peak":>8} {"planned":>9} {"compile":>7}')
+  names = 'space', 'quantity', 'value', *base, *COLUMNS
   with (out / 'scaling.csv').open('w', newline='') as file:
-    writer = csv.DictWriter(file, ('quantity', 'value', *base, *COLUMNS))
+    writer = csv.DictWriter(file, names)
     writer.writeheader()
-    for n, (quantity, value) in enumerate(plan, 1):
+    for n, (space, quantity, value) in enumerate(plan, 1):
       at = f'{n}/{len(plan)}'
-      print(f'{at:8} {quantity:>9} {value or "":>6} ', end='', flush=True)
+      head = f'{at:8} {space:>11} {quantity:>9} {value or "":>6} '
+      print(head, end='', flush=True)
       values = base | ({quantity: value} if value else {})
       try:
-        got = measure(values, rounds)
+        got = measure(space, values, rounds)
       except EOFError:
         print('failed', flush=True)
         continue
-      row = {'quantity': quantity, 'value': value, **values, **got}
+      row = dict(zip(names, (space, quantity, value), strict=False))
+      row |= values | got
       rows.append(row)
       writer.writerow({k: _rounded(v) for k, v in row.items()})
       file.flush()
@@ -113,8 +128,12 @@ def draw(rows: list[dict], path: pathlib.Path) -> None:
   from matplotlib import pyplot as plt
   from matplotlib import ticker
 
-  base, varied = rows[0], list(dict.fromkeys(r['quantity'] for r in rows))
+  varied = list(dict.fromkeys(r['quantity'] for r in rows))
   varied.remove('base')
+  bases = {}  # the first of each space, or what there is of them
+  for row in rows:
+    if row['quantity'] == 'base':
+      bases.setdefault(row['space'], row)
   figure, axes = plt.subplots(
     2,
     len(varied),
@@ -125,8 +144,12 @@ def draw(rows: list[dict], path: pathlib.Path) -> None:
     layout='constrained',
   )
   for pair, quantity in zip(axes.T, varied, strict=True):
-    line = [base, *(r for r in rows if r['quantity'] == quantity)]
-    column(*pair, quantity, base, sorted(line, key=lambda r: r[quantity]))
+    for space, base in bases.items():
+      own = [
+        r for r in rows if (r['space'], r['quantity']) == (space, quantity)
+      ]
+      line = sorted([base, *own], key=lambda row: row[quantity])
+      column(*pair, quantity, base, line)
   times = [row['seconds'] for row in rows]
   axes[0, 0].set_ylim(min(times) / 1.5, max(times) * 1.5)
   for axis, label in zip(axes[:, 0], ('s a step', 'GB'), strict=True):
@@ -135,19 +158,25 @@ def draw(rows: list[dict], path: pathlib.Path) -> None:
     axis.yaxis.set_major_formatter('{x:g}')
     axis.yaxis.set_minor_locator(ticker.NullLocator())
     axis.legend(frameon=False, fontsize='small')
+  base = next(iter(bases.values()))
   values = ', '.join(f'{name} {base[name]}' for name in BASE)
   title = f'The search step, each quantity varied alone around {values}'
+  title += '; dotted: in proportion'
   figure.suptitle(textwrap.fill(title, 24 * len(varied)), fontsize='medium')
   figure.savefig(path, dpi=130)
 
 
 def column(time_axis, memory_axis, quantity, base, line):
-  x = [row[quantity] for row in line]
+  """A space's lines over a quantity."""
+  x, space = [row[quantity] for row in line], base['space']
+  color = f'C{SPACES.index(space)}'
   slope = [base['seconds'] * v / base[quantity] for v in x]
-  time_axis.plot(x, [row['seconds'] for row in line], 'o-', label='measured')
-  time_axis.plot(x, slope, ':', color='0.6', label='proportional')
+  measured = [row['seconds'] for row in line]
+  time_axis.plot(x, measured, 'o-', color=color, label=space)
+  time_axis.plot(x, slope, ':', color=color, alpha=0.6)
   for name, style in (('peak', 'o-'), ('planned', 's--')):
-    memory_axis.plot(x, [r[f'{name}_gb'] for r in line], style, label=name)
+    y = [row[f'{name}_gb'] for row in line]
+    memory_axis.plot(x, y, style, color=color, label=f'{space}, {name}')
   memory_axis.set(xlabel=quantity, xscale='log')
   memory_axis.set_xticks(x, map(str, x))
   memory_axis.minorticks_off()
@@ -178,6 +207,7 @@ def main():
   )
   parser.add_argument('--out', type=pathlib.Path, default='runs/scaling')
   parser.add_argument('--rounds', type=int, default=5)
+  parser.add_argument('--spaces', nargs='+', choices=SPACES, default=SPACES)
   many = {'nargs': '+', 'default': [], 'metavar': 'NAME=VALUE'}
   parser.add_argument('--base', **many, help=f'by default {BASE}')
   many['metavar'] = 'NAME[=VALUE,...]'
@@ -188,9 +218,9 @@ def main():
   points = parse(args.vary or list(POINTS), POINTS)
   points = {q: [v for v in vs if v != base[q]] for q, vs in points.items()}
   args.out.mkdir(parents=True, exist_ok=True)
-  rows = sweep(base, points, args.rounds, args.out)
-  some = len({row['quantity'] for row in rows}) > 1
-  if some and rows[0]['quantity'] == 'base':
+  rows = sweep(args.spaces, base, points, args.rounds, args.out)
+  quantities = {row['quantity'] for row in rows}
+  if 'base' in quantities and len(quantities) > 1:
     draw(rows, args.out / 'scaling.png')
     print(f'{args.out / "scaling.png"} is drawn')
 

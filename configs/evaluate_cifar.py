@@ -40,7 +40,8 @@ def get_config() -> ConfigDict:
   model.channels = 36
   model.layers = 20
   model.imagenet = False  # whether two stems reduce the resolution eightfold
-  model.depthwise = 'auto'  # or 'grouped', 'dense', 'shifted', 'native'
+  # Or 'grouped', 'dense', 'shifted', 'space_to_batch', 'native': docs/speed.md
+  model.depthwise = 'auto'
   model.bf16 = False  # compute in bfloat16, with float32 statistics and losses
 
   config.weights = weights = ConfigDict()

@@ -38,7 +38,8 @@ def get_config() -> ConfigDict:
   config.model = model = ConfigDict()
   model.channels = 16
   model.layers = 8
-  model.depthwise = 'auto'  # or 'grouped', 'dense', 'shifted', 'native'
+  # Or 'grouped', 'dense', 'shifted', 'space_to_batch', 'native': docs/speed.md
+  model.depthwise = 'auto'
   model.bf16 = False  # compute in bfloat16, with float32 statistics and losses
   model.remat = False  # less memory: compute cells again in the backward pass
 

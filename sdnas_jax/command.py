@@ -32,9 +32,11 @@ WORKDIR = flags.DEFINE_string(
   'workdir', None, 'Where everything goes; by default runs/<config name>.'
 )
 DRY_RUN = flags.DEFINE_bool(
-  'dry_run', False, 'Build from shapes alone, write plan.json, and stop.'
+  'dry_run',
+  False,
+  'Build from shapes alone, write plan.json, and stop; with --dry_run=memory '
+  'compile, too, and plan the memory.',
 )
-
 LIST = flags.DEFINE_bool(
   'list', False, 'Say what methods, spaces, data sets and configs there are.'
 )
@@ -68,7 +70,15 @@ class Experiment(flags.ArgumentParser):
     return config
 
 
+class Dry(flags.BooleanParser):
+  """Yes, no, or 'memory'."""
+
+  def parse(self, given: bool | str) -> bool | str:
+    return given if given == 'memory' else super().parse(given)
+
+
 flags.FLAGS['config'].parser = Experiment()
+flags.FLAGS['dry_run'].parser = Dry()
 
 
 def _open(config):
@@ -88,8 +98,8 @@ def _open(config):
         raise ValueError(f'{errors.cut(name)} has no fields: it is {told}')
 
 
-def read(argv: list[str]) -> tuple[ConfigDict, pathlib.Path, bool]:
-  """The config, the folder, and whether it is only a dry run.
+def read(argv: list[str]) -> tuple[ConfigDict, pathlib.Path, bool | str]:
+  """The config, the folder, and whether it is only a dry run, or 'memory'.
 
   Raises:
     BadInput: of whatever is wrong with a flag or the config file.

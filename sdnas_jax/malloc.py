@@ -6,6 +6,8 @@ such blocks back to the system, and the next step pays for every page again
 """
 
 import ctypes
+from importlib import metadata
+from importlib import util
 import math
 import platform
 
@@ -19,21 +21,34 @@ except ImportError:  # not all systems have it
 TRIM_THRESHOLD, MMAP_MAX, ARENA_MAX = -1, -4, -8  # of glibc's malloc.h
 
 
-def keep() -> None:
-  """Tells glibc to keep freed memory; where there is none, does nothing.
+def keep(backend: str | None = None) -> None:
+  """Tells glibc to keep freed memory, where JAX computes on a CPU.
 
-  Call it before JAX looks for devices.
+  Call it before JAX looks for devices, for threads that are there keep heaps of
+  their own; and again after, with the `backend` found. Elsewhere it does
+  nothing: steps take no memory of the host there, and the threads that read
+  images want heaps of their own.
   """
-  try:
-    tune = ctypes.CDLL(None).mallopt
-  except (AttributeError, OSError, TypeError):
+  if (backend or _sure()) != 'cpu':
     return
-  tune(MMAP_MAX, 0)  # large blocks come from the heap ...
-  tune(ARENA_MAX, 1)  # ... of which there is one for all threads ...
-  tune(TRIM_THRESHOLD, -1)  # ... that never shrinks
   # An asynchronous step may start before the one before it has freed its
   # temporaries; kept, they would then exist twice.
   jax.config.update('jax_cpu_enable_async_dispatch', False)
+  try:
+    tune = ctypes.CDLL(None).mallopt
+  except (AttributeError, OSError, TypeError):
+    return  # another library than glibc
+  tune(MMAP_MAX, 0)  # large blocks come from the heap ...
+  tune(ARENA_MAX, 1)  # ... of which there is one for all threads ...
+  tune(TRIM_THRESHOLD, -1)  # ... that never shrinks
+
+
+def _sure():
+  """The backend that JAX will have, '' if that depends on what it finds."""
+  if named := jax.config.jax_platforms:
+    return named.split(',')[0]
+  plugins = metadata.entry_points(group='jax_plugins')
+  return '' if plugins or util.find_spec('libtpu') else 'cpu'
 
 
 def peak() -> float:

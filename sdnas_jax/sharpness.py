@@ -27,6 +27,9 @@ from sdnas_jax.data import split
 Tree = Any
 Scores = tuple[jax.Array, jax.Array]  # the loss, and how many are right
 _static = partial(struct.field, pytree_node=False)
+# Else a GPU multiplies numbers of 10 bits, a TPU of 7, and what second
+# differences are made of is lost: an eigenvalue, a loss's rise, a plane.
+exact = jax.default_matmul_precision('highest')
 
 
 @struct.dataclass
@@ -114,6 +117,7 @@ class Measures(NamedTuple):
     return self.soft - self.hard
 
 
+@exact
 def measure(view: View, hard: Tree) -> Measures:
   """Measures a state after an epoch; `hard` is its genotype's one-hot mix."""
   probe, (mean, n) = view.probe, averaging(view)
@@ -128,6 +132,7 @@ def measure(view: View, hard: Tree) -> Measures:
   )
 
 
+@exact
 def columns(view: View, vectors: jax.Array) -> jax.Array:
   """The same Hessian times each of [k, n] vectors, from one linearisation.
 
@@ -137,6 +142,7 @@ def columns(view: View, vectors: jax.Array) -> jax.Array:
   return mean(lambda loss, x: lax.map(hessian.linear(loss, x)[0], vectors))
 
 
+@exact
 def density(view: View, start: jax.Array) -> tuple[jax.Array, jax.Array]:
   """An estimate of the same spectrum, from a random start of that number.
 
@@ -169,6 +175,7 @@ def averaging(view: View) -> tuple[Callable[..., jax.Array], int]:
   return mean, x.size
 
 
+@exact
 def plane(
   view: View, one: landscape.Axis, two: landscape.Axis
 ) -> dict[str, jax.Array]:

@@ -11,6 +11,7 @@ import runpy
 import signal
 import subprocess
 import sys
+import types
 
 import jax
 import pytest
@@ -23,6 +24,7 @@ from sdnas_jax.kernels import build
 from sdnas_jax.runs import locks
 from sdnas_jax.runs import loop
 from sdnas_jax.tasks import catalogue
+from sdnas_jax.tasks import evaluate
 from sdnas_jax.tasks import search
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -143,6 +145,46 @@ def test_a_cache_in_the_home(tmp_path, monkeypatch):
     assert jax.config.jax_compilation_cache_dir == str(tmp_path / 'cache')
   finally:
     jax.config.update('jax_compilation_cache_dir', kept)
+
+
+@pytest.mark.parametrize(
+  'found, platforms, plugins, tuned',
+  [
+    ('cpu', None, ['cuda'], True),  # there is no GPU after all
+    ('gpu', None, [], False),
+    ('tpu', None, [], False),
+    # Before JAX has looked for devices.
+    (None, None, [], True),
+    (None, None, ['cuda'], False),
+    (None, 'cpu', ['cuda'], True),
+    (None, 'cuda,cpu', ['cuda'], False),
+  ],
+)
+def test_memory_is_kept_where_cpus_compute(
+  monkeypatch, found, platforms, plugins, tuned
+):
+  set_to, tunings = {}, []
+  known = {'jax_platforms': platforms, 'update': set_to.__setitem__}
+  library = {'mallopt': lambda *given: tunings.append(given)}
+  fake = types.SimpleNamespace
+  monkeypatch.setattr(malloc.jax, 'config', fake(**known))
+  monkeypatch.setattr(malloc.ctypes, 'CDLL', lambda name: fake(**library))
+  monkeypatch.setattr(malloc.metadata, 'entry_points', lambda group: plugins)
+  malloc.keep(found)
+  assert len(tunings) == 3 * tuned
+  assert set_to == ({'jax_cpu_enable_async_dispatch': False} if tuned else {})
+
+
+@pytest.mark.parametrize('task', [evaluate, search])
+def test_no_task_tunes_the_host_of_a_gpu(monkeypatch, task):
+  def stop(config):
+    raise RuntimeError('it went on')
+
+  monkeypatch.setattr(jax, 'default_backend', lambda: 'gpu')
+  monkeypatch.setattr(malloc.ctypes, 'CDLL', None)  # not to be called
+  monkeypatch.setattr(task.check, task.__name__.split('.')[-1], stop)
+  with pytest.raises(RuntimeError, match='it went on'):
+    task.run(None, None, dry_run=False)
 
 
 def test_a_system_without_resource_or_fcntl(tmp_path, monkeypatch):

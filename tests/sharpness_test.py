@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import re
 
 import jax
 from jax import flatten_util
@@ -11,6 +12,7 @@ import pytest
 
 from sdnas_jax import search
 from sdnas_jax import sharpness
+from sdnas_jax import totals
 from sdnas_jax.analysis import hessian
 from sdnas_jax.analysis import landscape
 from sdnas_jax.data import augment
@@ -142,6 +144,38 @@ def test_eigenvalues_are_those_of_the_differenced_gradient(
       high, _ = each(x + 0.05 * g / jnp.linalg.norm(g), batch)
       rises.append(float(high - low))
     assert float(found.sharpness) == pytest.approx(np.mean(rises), rel=1e-6)
+
+
+def programs(state, valid, parts):
+  """All of the module, with a step of the search for contrast: HLO texts."""
+  at = view(state, valid, parts, probe(products=2))
+  hard = {k: jnp.zeros(toys.SPACE.shape) for k in toys.SPACE.kinds}
+  x, _ = flatten_util.ravel_pytree(at.at)
+  axis = at.at, jnp.zeros(1)
+  for f, operands in (
+    (sharpness.measure, (at, hard)),
+    (sharpness.columns, (at, jnp.eye(1, x.size))),
+    (sharpness.density, (at, np.uint32(0))),
+    (sharpness.plane, (at, axis, axis)),
+    (search.validate, (state, valid, totals.zero(), 0, 1, parts)),
+  ):
+    yield f, jax.jit(f).lower(*operands).as_text(dialect='hlo')
+
+
+def test_curvature_s_products_are_of_whole_numbers_on_any_device():
+  """A GPU's default would round what is multiplied to ten bits."""
+  parts, (_, valid) = toys.setup(layers=1), toys.halves()
+  net = parts.net.clone(depthwise='grouped')
+  parts = dataclasses.replace(parts, net=net)
+  for f, text in programs(toys.state(parts), valid, parts):
+    lines = [
+      line
+      for line in text.splitlines()
+      if re.search(r' (dot|convolution)\(', line)
+    ]
+    exact = ['operand_precision={highest,highest}' in line for line in lines]
+    assert len(lines) > 4
+    assert all(exact) if f is not search.validate else not any(exact)
 
 
 def test_the_product_is_symmetric_in_float32():

@@ -80,22 +80,32 @@ def jitter(key: jax.Array, images: jax.Array, how: Augment) -> jax.Array:
   def one(key, image):
     order, factor, turn = jax.random.split(key, 3)
     uniform = functools.partial(jax.random.uniform, dtype=jnp.float32)
-    bright, contrast, saturation = uniform(
-      factor, (3,), minval=low, maxval=high
-    )
+    factors = uniform(factor, (3,), minval=low, maxval=high)
     turn = uniform(turn, minval=-how.hue, maxval=how.hue)
-    changes = (
-      lambda x: bright * x,
-      lambda x: contrast * x + (1 - contrast) * grey(x).mean(),
-      lambda x: saturation * x + (1 - saturation) * grey(x),
-      lambda x: rotate(x, turn),
-    )
-    for n in jax.random.permutation(order, len(changes)):
-      image = jnp.clip(lax.switch(n, changes, image), 0, 255)
+    order = jax.random.permutation(order, 4)
+    hue = jnp.argmax(order == 3)  # its place in the order
+    # A switch would make all four changes in each place, under vmap; this
+    # turns the hue once, between blends of which half are by a factor of 1.
+    for n in range(3):
+      image = blend(image, order[n], jnp.where(n < hue, factors[order[n]], 1))
+    image = jnp.clip(rotate(image, turn), 0, 255)
+    for n in range(1, 4):
+      image = blend(image, order[n], jnp.where(n > hue, factors[order[n]], 1))
     return image
 
   keys = jax.random.split(key, len(images))
   return jax.vmap(one)(keys, images.astype(jnp.float32))
+
+
+def blend(image: jax.Array, kind: jax.Array, factor: jax.Array) -> jax.Array:
+  """Changes the brightness, the contrast or the saturation of [..., 3].
+
+  By kind, 0, 1 or 2: towards black, the mean luma or each pixel's own.
+  """
+  luma = grey(image)
+  mean = jnp.full_like(luma, luma.mean())
+  base = jnp.select([kind == 0, kind == 1], [jnp.zeros_like(luma), mean], luma)
+  return jnp.clip(factor * image + (1 - factor) * base, 0, 255)
 
 
 def grey(image: jax.Array) -> jax.Array:
@@ -106,11 +116,13 @@ def grey(image: jax.Array) -> jax.Array:
 def rotate(image: jax.Array, turn: jax.Array) -> jax.Array:
   """Moves the hue of [..., 3] by a part of a turn, in HSV."""
   red, green, blue = jnp.moveaxis(image, -1, 0)
-  value = image.max(-1)
-  chroma = value - image.min(-1)
+  value, least = image.max(-1), image.min(-1)
+  chroma = value - least
   safe = jnp.where(chroma, chroma, 1)
+  # Which is largest is asked of the colours themselves: XLA may compute them
+  # again for `value`, and round another way.
   sixths = jnp.select(
-    [value == red, value == green],
+    [(red >= green) & (red >= blue), green >= blue],
     [(green - blue) / safe, (blue - red) / safe + 2],
     (red - green) / safe + 4,
   )

@@ -5,6 +5,8 @@ rest the alphas (DARTS). A batch is an array of indices into a half; an index
 equal to the half's length only pads the batch.
 """
 
+from collections.abc import Sequence
+import functools
 import textwrap
 from typing import NamedTuple
 
@@ -30,6 +32,14 @@ class Batch(NamedTuple):
   label: jax.Array  # int32 [B]
   index: jax.Array  # int32 [B], in the half; in its host's order of a stream
   present: jax.Array  # bool [B], false for padding
+
+
+def like(examples: int, shape: Sequence[int]) -> Split:
+  """The shapes of a half of images [height, width, channels]."""
+  place = parallel.everywhere()
+  array = functools.partial(jax.ShapeDtypeStruct, sharding=place)
+  images = array((examples, *shape), np.uint8)
+  return Split(images, array((examples,), np.int32))
 
 
 def stratified(labels: np.ndarray, seed: int) -> np.ndarray:

@@ -21,8 +21,6 @@ from jax import lax
 import jax.numpy as jnp
 import numpy as np
 
-from sdnas_jax.kernels import build
-
 Kernels = tuple[jax.Array, ...]
 
 
@@ -53,19 +51,6 @@ def geometry(
   return Geometry(
     len(x) == 1, *x.shape[2:4], edges, sizes, tuple(dilations), stride
   )
-
-
-def best(bf16: bool = False) -> str:
-  """One of `separable.BACKENDS`; the foreign functions know no bfloat16."""
-  if jax.default_backend() != 'cpu':
-    return 'grouped'
-  return 'native' if not bf16 and build.available() else 'shifted'
-
-
-def prepare(bf16: bool) -> None:
-  """Starts what `best` will wait for, if anything."""
-  if jax.default_backend() == 'cpu' and not bf16:
-    build.begin()
 
 
 def parts(x: jax.Array, geo: Geometry) -> list[jax.Array]:
@@ -147,4 +132,55 @@ def shifted(x: jax.Array, kernels: Kernels, geo: Geometry) -> jax.Array:
   return jnp.concatenate(list(map(one, *own)))
 
 
-BACKENDS = {'grouped': grouped, 'shifted': shifted}
+def space_to_batch(x: jax.Array, kernels: Kernels, geo: Geometry) -> jax.Array:
+  """As plain convolutions, where `grouped` has dilated ones.
+
+  The pixels that a kernel of dilation d meets lie d apart. So at stride 1 it is
+  a plain kernel on d^2 times as many images, each a d-th as wide and as high;
+  at a multiple of d, one of these has all that is asked for. Takes and gives
+  what `grouped` does, and does the same at other strides.
+  """
+
+  def plain(own, kernel, dilation, stride):
+    here = geometry(own, [kernel], [dilation], stride)
+    return grouped(own, (kernel,), here)
+
+  def one(own, kernel, dilation):
+    if geo.stride % dilation == 0:
+      first = own[:, :, ::dilation, ::dilation]
+      return plain(first, kernel, 1, geo.stride // dilation)
+    if geo.stride > 1:
+      return plain(own, kernel, dilation, geo.stride)
+    y = _joined(plain(_phases(own, dilation), kernel, 1, 1), dilation)
+    return y[:, :, : geo.height, : geo.width]
+
+  return jnp.concatenate(list(map(one, parts(x, geo), kernels, geo.dilations)))
+
+
+def _phases(x, d):
+  """[edges, batch d d, ...] of every d-th pixel from [edges, batch, ...].
+
+  A batch's rows stay in their order, by which they are split over devices.
+  """
+  edges, batch, height, width, channels = x.shape
+  fill = (0, -height % d), (0, -width % d)
+  x = jnp.pad(x, ((0, 0), (0, 0), *fill, (0, 0)))
+  high, wide = x.shape[2] // d, x.shape[3] // d
+  x = x.reshape(edges, batch, high, d, wide, d, channels)
+  x = x.transpose(0, 1, 3, 5, 2, 4, 6)
+  return x.reshape(edges, batch * d * d, high, wide, channels)
+
+
+def _joined(x, d):
+  """The inverse, with the pixels that filled up an odd image."""
+  edges, batch, high, wide, channels = x.shape
+  x = x.reshape(edges, batch // d**2, d, d, high, wide, channels)
+  x = x.transpose(0, 1, 4, 2, 5, 3, 6)
+  return x.reshape(edges, batch // d**2, high * d, wide * d, channels)
+
+
+BACKENDS = {
+  'grouped': grouped,
+  'shifted': shifted,
+  'space_to_batch': space_to_batch,
+}

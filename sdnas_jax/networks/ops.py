@@ -27,8 +27,8 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
+from sdnas_jax.kernels import choice
 from sdnas_jax.kernels import convolution
-from sdnas_jax.kernels import depthwise
 from sdnas_jax.kernels import mixture
 from sdnas_jax.kernels import outputs
 from sdnas_jax.kernels import pool
@@ -97,7 +97,7 @@ def context(
   if present is None:
     present = jnp.ones(images.shape[:1], bool)
   share = (present / present.sum())[None, :, None, None, None]
-  backend = depthwise.best(bf16) if backend == 'auto' else backend
+  backend = choice.best(bf16) if backend == 'auto' else backend
   return Context(train, share.astype(images.dtype), backend)
 
 

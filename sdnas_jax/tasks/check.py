@@ -10,6 +10,7 @@ from sdnas_jax import errors
 from sdnas_jax import parallel
 from sdnas_jax.data import dataset
 from sdnas_jax.data import split
+from sdnas_jax.kernels import choice
 from sdnas_jax.runs import artifacts
 from sdnas_jax.spaces import space as spaces
 from sdnas_jax.spaces import SPACES
@@ -223,7 +224,7 @@ def _shapes(config, source):
 
 
 def hosts(config: ConfigDict) -> None:
-  """Checks that all hosts were given the same config; all must call it.
+  """Checks that all hosts will run the same programs; all must call it.
 
   It is also where they first meet. Gloo waits half a minute for that, and
   compilation may take longer on one than on another.
@@ -231,9 +232,11 @@ def hosts(config: ConfigDict) -> None:
   Raises:
     BadInput: on every host, if they differ.
   """
-  said = json.dumps(config.to_dict(), sort_keys=True).encode()
+  said = config.to_dict(), choice.noted()
+  said = json.dumps(said, sort_keys=True).encode()
   number = zlib.crc32(said) // 2  # in the range of int32
   if parallel.most(number, -number) != [number, -number]:
     raise errors.BadInput(
-      'the hosts were given different configs: run the same command on each'
+      'the hosts were given different configs, or benchmarks/gpu.py has noted '
+      'other choices on some: run the same command on each'
     )

@@ -26,7 +26,8 @@ from sdnas_jax.data import augment
 from sdnas_jax.data import dataset
 from sdnas_jax.data import sources
 from sdnas_jax.data import split
-from sdnas_jax.kernels import depthwise
+from sdnas_jax.data import stream
+from sdnas_jax.kernels import choice
 from sdnas_jax.networks import derived
 from sdnas_jax.networks import nasbench201
 from sdnas_jax.networks import sizing
@@ -43,15 +44,19 @@ from sdnas_jax.spaces import published
 from sdnas_jax.spaces import space as spaces
 from sdnas_jax.tasks import check
 from sdnas_jax.tasks import feed
+from sdnas_jax.tasks import memory
 from sdnas_jax.tasks import report
 
 Tree = Any
 
 
-def run(config: ConfigDict, workdir: pathlib.Path, dry_run: bool) -> None:
-  """Trains a derived network; with `dry_run` only says how large it is."""
+def run(config: ConfigDict, workdir: pathlib.Path, dry_run: bool | str) -> None:
+  """Trains a derived network; with `dry_run` only says how large it is.
+
+  With 'memory' it compiles for that, else it knows the shapes alone.
+  """
   compilation.keep()
-  malloc.keep()
+  malloc.keep(jax.default_backend())
   check.evaluate(config)
   check.hosts(config)
   genotype = published.find(config.genotype)
@@ -62,11 +67,13 @@ def run(config: ConfigDict, workdir: pathlib.Path, dry_run: bool) -> None:
   else:
     check.depth(config, genotype)
   setup = assemble(config, genotype, source)
-  if setup.net.depthwise == 'auto' and not dry_run:
-    depthwise.prepare(setup.net.bf16)
+  if setup.net.depthwise == 'auto' and dry_run is not True:
+    choice.prepare(setup.net.bf16)
   plan, shapes = _plan(config, setup, source, sizes)
   if dry_run:
     print(sizing.overview(shapes['params']))
+    if dry_run == 'memory':
+      plan |= _memory(config, setup, shapes, source, sizes)
     return folder.plan(workdir, plan)
 
   folder.enter(workdir, config)
@@ -177,16 +184,29 @@ def _plan(config, setup, source, sizes):
   """What a training takes, and the shapes of the variables."""
   shapes = sizing.shapes(setup.net, source.shape)
   params = {k: v for k, v in shapes['params'].items() if k != 'auxiliary'}
+  state = jax.eval_shape(functools.partial(_first, setup, shapes, config.seed))
   plan = {
     'parameters': sizing.size(params),
     'macs': sizing.macs(setup.net, source.shape),
     'train_examples': sizes[0],
     'test_examples': sizes[1],
     'steps_per_epoch': split.batches(sizes[0], config.batch_size),
+    'weights_bytes': memory.size(_variables(state)),
+    'optimiser_bytes': memory.size(state.opt),
   }
   if source.stream is None:
     plan['image_bytes'] = sum(sizes) * math.prod(source.shape)
   return plan, shapes
+
+
+def _memory(config, setup, shapes, source, sizes):
+  """What XLA plans for a training's programs."""
+  state = parallel.replicate(_first(setup, shapes, config.seed))
+  images = [split.like(n, source.shape) for n in sizes]
+  programs = feed.programs(state, source, images, config.seed, setup)
+  if source.stream is not None:
+    images = feed.QUEUE * [stream.like(source, setup.batch_size)]
+  return memory.planned(programs, (state, images))
 
 
 def _compare(workdir, genotype):

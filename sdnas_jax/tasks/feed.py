@@ -63,6 +63,32 @@ def images(
   return (parallel.replicate(ours), parallel.replicate(theirs)), record
 
 
+def programs(
+  state: evaluate.State,
+  source: dataset.Source,
+  data: tuple[Any, Any],
+  seed: int,
+  setup: evaluate.Setup,
+) -> list[compilation.Program]:
+  """What trains and what tests on these images; shapes of them will do."""
+  key, n = parallel.key(seed), np.int32(0)
+  zero = parallel.replicate(totals.zero())
+  if source.stream is not None:
+    like = stream.like(source, setup.batch_size)
+    train, test = (state, key, like, setup), (state, like, zero, setup)
+    return [
+      compilation.Program(evaluate.step, train, donated=(0,)),
+      compilation.Program(evaluate.judge, test),
+    ]
+  ours, theirs = data
+  train = state, key, ours, n, setup
+  test = state, theirs, zero, n, n, setup
+  return [
+    compilation.Program(evaluate.advance, train, donated=(0,)),
+    compilation.Program(evaluate.validate, test),
+  ]
+
+
 def ready(
   state: evaluate.State,
   source: dataset.Source,
@@ -71,22 +97,16 @@ def ready(
   setup: evaluate.Setup,
 ) -> Feed:
   """Compiles what trains and tests on these images."""
+  made = programs(state, source, data, seed, setup)
+  compiled = compilation.build(*made, place=parallel.everywhere())
   if source.stream is not None:
-    return _streamed(state, source, *data, seed, setup)
-  return _held(state, *data, seed, setup)
+    return _streamed(state, source, *data, seed, setup, *compiled)
+  return _held(*data, seed, setup, *compiled)
 
 
-def _held(state, train, test, seed, setup):
+def _held(train, test, seed, setup, go, look):
   """Many steps a dispatch, on images that every device holds."""
-  key, n = parallel.key(seed), np.int32(0)
-  zero = parallel.replicate(totals.zero())
-  go, look = compilation.build(
-    compilation.Program(
-      evaluate.advance, (state, key, train, n, setup), donated=(0,)
-    ),
-    compilation.Program(evaluate.validate, (state, test, zero, n, n, setup)),
-    place=parallel.everywhere(),
-  )
+  key, zero = parallel.key(seed), parallel.replicate(totals.zero())
   return Feed(
     lambda s, stop: go(s, key, train, np.int32(stop), setup),
     lambda s, sums, i, j: look(
@@ -95,16 +115,10 @@ def _held(state, train, test, seed, setup):
   )
 
 
-def _streamed(state, source, train, test, seed, setup):
+def _streamed(state, source, train, test, seed, setup, go, look):
   """A step a dispatch, on images that come while the last one is computed."""
   size, key = setup.batch_size, parallel.key(seed)
   zero = parallel.replicate(totals.zero())
-  like = stream.like(source, size)
-  go, look = compilation.build(
-    compilation.Program(evaluate.step, (state, key, like, setup), donated=(0,)),
-    compilation.Program(evaluate.judge, (state, like, zero, setup)),
-    place=parallel.everywhere(),
-  )
   epochs = functools.partial(_epochs, source, size)
   lessons, exams = epochs(train, int(state.step), seed), epochs(test)
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import math
 from typing import Any
 
+import jax
 from ml_collections import ConfigDict
 
 from sdnas_jax import errors
@@ -174,9 +175,10 @@ def _named(kind):
 
 
 def _native(bf16: bool) -> None:
-  if bf16:
+  if bf16 or (backend := jax.default_backend()) != 'cpu':
+    lacks = 'bfloat16' if bf16 else backend
     raise errors.BadInput(
-      "model.depthwise='native' knows no bfloat16: leave it 'auto'"
+      f"model.depthwise='native' knows no {lacks}: leave it 'auto'"
     )
   try:
     for promise in build.begin():

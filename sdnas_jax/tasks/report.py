@@ -24,7 +24,7 @@ from sdnas_jax.tasks import results
 STARTS = 4  # of a cell's layout: there may be a hundred to draw
 
 
-def run(config: ConfigDict, workdir: pathlib.Path, dry_run: bool) -> None:
+def run(config: ConfigDict, workdir: pathlib.Path, dry_run: bool | str) -> None:
   """Writes each folder's report, named by commas in `config.runs`, into it."""
   fields.every(artifacts.flat(config.to_dict()), fields.REPORT)
   check.hosts(config)

@@ -27,7 +27,7 @@ from sdnas_jax.data import augment
 from sdnas_jax.data import dataset
 from sdnas_jax.data import sources
 from sdnas_jax.data import split
-from sdnas_jax.kernels import depthwise
+from sdnas_jax.kernels import choice
 from sdnas_jax.methods import widening
 from sdnas_jax.networks import columns
 from sdnas_jax.networks import nasbench201
@@ -45,6 +45,7 @@ from sdnas_jax.spaces import SPACES
 from sdnas_jax.tasks import between
 from sdnas_jax.tasks import check
 from sdnas_jax.tasks import measure
+from sdnas_jax.tasks import memory
 from sdnas_jax.tasks import rank
 from sdnas_jax.tasks import report
 from sdnas_jax.tasks import stages
@@ -57,10 +58,13 @@ SUPERNETS = {
 }
 
 
-def run(config: ConfigDict, workdir: pathlib.Path, dry_run: bool) -> None:
-  """Searches, or with `dry_run` only says what a search would take."""
+def run(config: ConfigDict, workdir: pathlib.Path, dry_run: bool | str) -> None:
+  """Searches, or with `dry_run` only says what a search would take.
+
+  With 'memory' it compiles for that, else it knows the shapes alone.
+  """
   compilation.keep()
-  malloc.keep()
+  malloc.keep(jax.default_backend())
   plan = check.search(config)
   check.hosts(config)
   source = sources.find(config.data.name, config.data.dir)
@@ -72,10 +76,13 @@ def run(config: ConfigDict, workdir: pathlib.Path, dry_run: bool) -> None:
   if config.data.shared:
     halves = examples, examples
   stages = [begin(stage, space, source, halves[0]) for stage in plan]
-  if config.model.depthwise == 'auto' and not dry_run:
-    depthwise.prepare(config.model.bf16)
+  if config.model.depthwise == 'auto' and dry_run is not True:
+    choice.prepare(config.model.bf16)
   if dry_run:
-    return _plan(stages, source, halves, workdir)
+    plan = _plan(stages[0], source, halves)
+    if dry_run == 'memory':
+      plan |= _memory(stages, source, halves)
+    return folder.plan(workdir, plan)
 
   folder.enter(workdir, config)
   with locks.alone(workdir):
@@ -271,28 +278,36 @@ def genotype(stage: Stage, state: search.State) -> spaces.Genotype:
   return stage.setup.method.discretize(stage.setup.net.space, arch, mix)
 
 
+def _programs(stage, state, train, valid):
+  """What a stage steps, validates and, if it does so, measures by."""
+  setup, key, n = stage.setup, parallel.key(stage.seed), np.int32(0)
+  zero = parallel.replicate(totals.zero())
+  step = state, key, train, valid, n, setup
+  programs = [
+    compilation.Program(search.advance, step, donated=(0,)),
+    compilation.Program(search.validate, (state, valid, zero, n, n, setup)),
+  ]
+  if stage.every:
+    given = _measuring(stage, state, valid, genotype(stage, state))
+    programs.append(compilation.Program(sharpness.measure, given))
+  return programs
+
+
+def _measuring(stage, state, valid, found):
+  """The operands of a measurement."""
+  view = measure.view(stage.setup, state, valid, stage.seed, stage.probe)
+  return view, measure.hard(view, found)
+
+
 def _search(stage, state, train, valid, log, kept):
   """Compiles, then runs the host loop to the stage's last epoch."""
   if int(state.epoch) == stage.epochs or log.stopped is not None:
     return state
   begun = time.monotonic()
   print('compiling ...', end=' ', flush=True)
-  setup, key, n = stage.setup, parallel.key(stage.seed), np.int32(0)
+  setup, key = stage.setup, parallel.key(stage.seed)
   zero = parallel.replicate(totals.zero())
-  programs = [
-    compilation.Program(
-      search.advance, (state, key, train, valid, n, setup), donated=(0,)
-    ),
-    compilation.Program(search.validate, (state, valid, zero, n, n, setup)),
-  ]
-
-  def measuring(state, found):
-    view = measure.view(setup, state, valid, stage.seed, stage.probe)
-    return view, measure.hard(view, found)
-
-  if stage.every:
-    given = measuring(state, genotype(stage, state))
-    programs.append(compilation.Program(sharpness.measure, given))
+  programs = _programs(stage, state, train, valid)
   # Outputs are pinned to where inputs lie, so that a state can go round.
   go, look, *probe = compilation.build(*programs, place=parallel.everywhere())
   print(f'{time.monotonic() - begun:.0f} s', flush=True)
@@ -307,7 +322,7 @@ def _search(stage, state, train, valid, log, kept):
     if stage.every:
       measured = dict.fromkeys(sharpness.NAMES, '')
     if measure.due(stage.every, int(state.epoch) + 1, stage.epochs):
-      seen = probe[0](*measuring(state, found))
+      seen = probe[0](*_measuring(stage, state, valid, found))
       measured = {name: float(getattr(seen, name)) for name in measured}
     rate = setup.batch_size / each
     line = log.epoch(stage.number, state, sums, found, seconds, rate, measured)
@@ -334,25 +349,31 @@ def _search(stage, state, train, valid, log, kept):
   )
 
 
-def _plan(stages, source, halves, workdir):
-  """Prints and writes what a search would take, from shapes alone."""
-  stage = stages[0]
-  setup, params, net = stage.setup, stage.shapes['params'], stage.setup.net
+def _plan(stage, source, halves):
+  """What a stage takes, from shapes alone; prints the arrays."""
+  setup, params = stage.setup, stage.shapes['params']
   print(sizing.overview(params))
-  ring = jax.eval_shape(
-    lambda: setup.distill.teacher.init(halves[0], source.classes, params)
-  )
-  folder.plan(
-    workdir,
-    {
-      'supernet_parameters': sizing.size(params),
-      'macs_per_image': sizing.macs(net, source.shape, mix_shapes(net)),
-      'train_examples': halves[0],
-      'valid_examples': halves[1],
-      'steps_per_epoch': setup.steps,
-      'ring_bytes': sum(
-        x.size * x.dtype.itemsize for x in jax.tree.leaves(ring)
-      ),
-      'image_bytes': sum(halves) * math.prod(source.shape),
-    },
-  )
+  mix = mix_shapes(setup.net)
+  state = jax.eval_shape(stage.first)
+  return {
+    'supernet_parameters': sizing.size(params),
+    'macs_per_image': sizing.macs(setup.net, source.shape, mix),
+    'train_examples': halves[0],
+    'valid_examples': halves[1],
+    'steps_per_epoch': setup.steps,
+    'weights_bytes': memory.size((state.params, state.stats)),
+    'optimiser_bytes': memory.size((state.opt, state.gradient)),
+    'ring_bytes': memory.size(state.memory),
+    'image_bytes': sum(halves) * math.prod(source.shape),
+  }
+
+
+def _memory(stages, source, halves):
+  """What XLA plans for the stage that takes most, and whether it fits."""
+  images = [split.like(n, source.shape) for n in halves]
+  plans = []
+  for stage in stages:
+    state = parallel.replicate(stage.first())
+    programs = _programs(stage, state, *images)
+    plans.append(memory.planned(programs, (state, images)))
+  return max(plans, key=lambda plan: plan['device_bytes'])

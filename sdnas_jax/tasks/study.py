@@ -29,7 +29,6 @@ import numpy as np
 
 from sdnas_jax import compilation
 from sdnas_jax import errors
-from sdnas_jax import malloc
 from sdnas_jax import parallel
 from sdnas_jax.analysis import truth
 from sdnas_jax.data import sources
@@ -61,14 +60,13 @@ SECTIONS = 'search', 'variants', 'evaluate', 'select'
 MOST = 10_000  # trainings, and searches
 
 
-def run(config: ConfigDict, workdir: pathlib.Path, dry_run: bool) -> None:
+def run(config: ConfigDict, workdir: pathlib.Path, dry_run: bool | str) -> None:
   """Runs what is not done, and compares; or gives the sizes of the parts."""
   compilation.keep()
-  malloc.keep()
   runs = plan(config, workdir)
   check.hosts(config)
   if dry_run:
-    return _sizes(runs)
+    return _sizes(runs, dry_run)
 
   folder.enter(workdir, config)
   folder.claim(workdir, config)
@@ -218,12 +216,12 @@ def _check(runs, workdir):
         check.benchmark(own, source)
 
 
-def _sizes(runs):
+def _sizes(runs, dry_run):
   """What the first search takes, and the training of each published cell."""
-  search.run(runs[0].search, runs[0].path, True)
+  search.run(runs[0].search, runs[0].path, dry_run)
   for one in runs:
     if one.cell and one.name != 'random':
-      evaluate.run(one.trainings[0], one.trained[0], True)
+      evaluate.run(one.trainings[0], one.trained[0], dry_run)
 
 
 def _do(one):

@@ -1,6 +1,9 @@
 """Augmentation against slices made by hand, Pillow and Matplotlib."""
 
+import functools
+
 import jax
+from jax import extend as jex
 from matplotlib import colors
 import numpy as np
 from PIL import Image
@@ -84,6 +87,53 @@ def test_jitter_is_pillow_s_enhancement():
     assert np.abs(after - np.asarray(image, float)).max() < 4
     orders.add(order)
   assert len(orders) > 4
+
+
+def jittered(key, image, how):
+  """One change after the other, by NumPy and Matplotlib."""
+  order, factor, turn = jax.random.split(key, 3)
+  low, high = 1 - how.jitter, 1 + how.jitter
+  factors = jax.random.uniform(factor, (3,), minval=low, maxval=high).tolist()
+  turn = float(jax.random.uniform(turn, minval=-how.hue, maxval=how.hue))
+  image = image.astype(float)
+  for n in jax.random.permutation(order, 4).tolist():
+    luma = image @ augment.GREY
+    if n == 3:
+      hsv = colors.rgb_to_hsv(image / 255)
+      hsv[..., 0] = (hsv[..., 0] + turn) % 1
+      image = 255 * colors.hsv_to_rgb(hsv)
+    else:
+      base = (0, luma.mean(), luma[..., None])[n]
+      image = factors[n] * image + (1 - factors[n]) * base
+    image = np.clip(image, 0, 255)
+  return image
+
+
+def test_all_of_jitter_in_every_image_s_own_order():
+  how = augment.Augment(jitter=0.4, hue=0.2)
+  given = np.random.default_rng(0).integers(0, 256, (32, 32, 32, 3), np.uint8)
+  key = jax.random.key(0)
+  out = jax.jit(functools.partial(augment.jitter, how=how))(key, given)
+  pairs = zip(jax.random.split(key, len(given)), given, strict=True)
+  expected = [jittered(*pair, how) for pair in pairs]
+  np.testing.assert_allclose(out, expected, atol=5e-3)
+
+
+def remainders(jaxpr):
+  """How many there are, which the hue alone takes."""
+  inner = [jex.core.jaxprs_in_params(eqn.params) for eqn in jaxpr.eqns]
+  own = sum(eqn.primitive.name == 'rem' for eqn in jaxpr.eqns)
+  return own + sum(remainders(one) for some in inner for one in some)
+
+
+def test_jitter_turns_the_hue_once():
+  """And not in each of four places, for each of four changes."""
+  how = augment.Augment(jitter=0.4, hue=0.2)
+  image, key = np.zeros((4, 4, 3), np.uint8), jax.random.key(0)
+  jitter = functools.partial(augment.jitter, how=how)
+  once = jax.make_jaxpr(augment.rotate)(image.astype(np.float32), 0.1)
+  jaxpr = jax.make_jaxpr(jitter)(key, image[None])
+  assert remainders(jaxpr.jaxpr) == remainders(once.jaxpr) == 3
 
 
 def test_rotate_turns_the_hue_as_matplotlib_sees_it():

@@ -22,11 +22,11 @@ ROOT = pathlib.Path(__file__).parent.parent.parent
 LOAD = """
 import json, warnings
 import tests.conftest
-from sdnas_jax.kernels import depthwise
+from sdnas_jax.kernels import choice
 
 with warnings.catch_warnings(record=True) as said:
   warnings.simplefilter('always')
-  how = [depthwise.best() for _ in range(2)][-1]
+  how = [choice.best() for _ in range(2)][-1]
 print(json.dumps({'how': how, 'said': [str(w.message) for w in said]}))
 """
 # And what a network computes.
@@ -34,7 +34,7 @@ NETWORK = """
 import json, pathlib, warnings
 import tests.conftest
 import jax, jax.numpy as jnp, numpy as np
-from sdnas_jax.kernels import convolution, mixture, depthwise, separable
+from sdnas_jax.kernels import choice, convolution, mixture, separable
 from tests import toys
 
 def numbers():
@@ -81,7 +81,7 @@ def sums():
 
 with warnings.catch_warnings(record=True) as said:
   warnings.simplefilter('always')
-  got = {'numbers': numbers(), 'how': depthwise.best()}
+  got = {'numbers': numbers(), 'how': choice.best()}
 if got['how'] == 'native':
   got['sums'] = sums()
 got['said'] = [str(w.message) for w in said]

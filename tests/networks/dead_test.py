@@ -113,6 +113,7 @@ def poisoned(params, slopes):
     ('grouped', 2, 'float64', 1e-9),
     ('dense', 1, 'float64', 1e-9),
     ('shifted', 2, 'float64', 1e-9),
+    ('space_to_batch', 1, 'float64', 1e-9),
     ('native', 1, 'float64', 1e-9),
     ('native', 2, 'float64', 1e-9),
     ('native', 1, 'float32', 2e-2),
