@@ -48,18 +48,51 @@ inline Vec load(const Real* from) {
 
 inline void store(Real* to, Vec v) { __builtin_memcpy(to, &v, sizeof v); }
 
-// Memory that begins with a cache line, which vectors in it then do not straddle.
+// A thread's blocks of memory, kept for its next call, by the power of two that
+// they hold: the system's heap would be long in finding a place for such. A block
+// must be given back by the thread that took it.
+class Blocks {
+ public:
+  static Blocks& mine() {
+    thread_local Blocks blocks;
+    return blocks;
+  }
+  void* take(size_t bytes) {
+    auto& kept = kept_[power(bytes)];
+    if (kept.empty()) return ::operator new(size_t(1) << power(bytes), kLine);
+    void* block = kept.back();
+    kept.pop_back();
+    return block;
+  }
+  void give(void* block, size_t bytes) {
+    kept_[power(bytes)].push_back(block);
+  }
+  ~Blocks() {
+    for (auto& kept : kept_)
+      for (void* block : kept) ::operator delete(block, kLine);
+  }
+
+ private:
+  // With a cache line, which vectors then do not straddle.
+  static constexpr std::align_val_t kLine{64};
+  static int power(size_t bytes) {
+    int n = 6;
+    while ((size_t(1) << n) < bytes) ++n;
+    return n;
+  }
+  std::vector<void*> kept_[64];
+};
+
 template <typename T>
 struct Aligned {
   using value_type = T;
-  static constexpr std::align_val_t kLine{64};
   Aligned() = default;
   template <typename U>
   Aligned(const Aligned<U>&) {}
   T* allocate(size_t n) {
-    return static_cast<T*>(::operator new(n * sizeof(T), kLine));
+    return static_cast<T*>(Blocks::mine().take(n * sizeof(T)));
   }
-  void deallocate(T* from, size_t) { ::operator delete(from, kLine); }
+  void deallocate(T* from, size_t n) { Blocks::mine().give(from, n * sizeof(T)); }
   bool operator==(const Aligned&) const { return true; }
   bool operator!=(const Aligned&) const { return false; }
 };
@@ -119,17 +152,21 @@ void sum_images(ffi::ThreadPool& pool, int64_t groups, int64_t batch,
                 const std::function<int64_t(int64_t)>& size,
                 const Worker& worker, const Total& total) {
   int64_t blocks = std::min<int64_t>(16, batch);
-  std::vector<Numbers> sums(blocks * groups);
+  std::vector<int64_t> first{0};
+  for (int64_t unit = 0; unit < blocks * groups; ++unit)
+    first.push_back(first.back() +
+                    ceil_div(size(unit % groups), kLanes) * kLanes);
+  Numbers sums(first.back());
   share_out(pool, blocks * groups, [&] {
     return [&, add = worker()](int64_t unit) mutable {
-      sums[unit].assign(size(unit % groups), Real(0));
       for (int64_t b = unit / groups; b < batch; b += blocks)
-        add(sums[unit].data(), unit % groups, b);
+        add(sums.data() + first[unit], unit % groups, b);
     };
   });
   for (int64_t unit = 0; unit < blocks * groups; ++unit) {
-    Real* to = total(unit % groups);
-    for (size_t n = 0; n < sums[unit].size(); ++n) to[n] += sums[unit][n];
+    int64_t group = unit % groups;
+    Real* to = total(group);
+    for (int64_t n = 0; n < size(group); ++n) to[n] += sums[first[unit] + n];
   }
 }
 
