@@ -124,6 +124,7 @@ def ours(pipe, point):
   if point.again:
     jax.clear_caches()
     go = measure('compile_warm', compile)
+  malloc.give_back()
   pipe.send(seconds)
   stop = 0
   while (steps := pipe.recv()) is not None:

@@ -13,6 +13,8 @@ import warnings
 
 import jax
 
+from sdnas_jax import malloc
+
 Tree = Any
 OTHERS = stat.S_IWGRP | stat.S_IWOTH
 
@@ -80,6 +82,8 @@ def build(
   with futures.ThreadPoolExecutor() as pool:
     built = list(pool.map(lambda program: program.compile(), lowered))
   _BUILT.update(zip(todo, built, strict=True))
+  if todo:
+    malloc.give_back()
   return [_BUILT[key] for key in keys]
 
 

@@ -5,6 +5,7 @@ such blocks back to the system, and the next step pays for every page again
 (docs/speed.md).
 """
 
+import contextlib
 import ctypes
 from importlib import metadata
 from importlib import util
@@ -41,6 +42,12 @@ def keep(backend: str | None = None) -> None:
   tune(MMAP_MAX, 0)  # large blocks come from the heap ...
   tune(ARENA_MAX, 1)  # ... of which there is one for all threads ...
   tune(TRIM_THRESHOLD, -1)  # ... that never shrinks
+
+
+def give_back() -> None:
+  """Returns what is free to the system: after compiling, more than it takes."""
+  with contextlib.suppress(AttributeError, OSError, TypeError):
+    ctypes.CDLL(None).malloc_trim(0)  # another library has none
 
 
 def _sure():

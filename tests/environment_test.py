@@ -195,6 +195,16 @@ def test_a_system_without_resource_or_fcntl(tmp_path, monkeypatch):
   assert [*other['each']([tmp_path / 'run'])] == [tmp_path / 'run']
 
 
+def test_freed_memory_goes_back_when_it_is_told_to(monkeypatch):
+  trimmed = []
+  library = types.SimpleNamespace(malloc_trim=trimmed.append)
+  monkeypatch.setattr(malloc.ctypes, 'CDLL', lambda name: library)
+  malloc.give_back()
+  assert trimmed == [0]
+  monkeypatch.setattr(malloc.ctypes, 'CDLL', lambda name: object())
+  malloc.give_back()  # a library that knows no such thing
+
+
 def test_a_terminal_that_knows_ascii_only(here, monkeypatch):
   monkeypatch.setattr(catalogue, 'lines', lambda configs: ['2.5 ± 0.1'])
   screen = io.TextIOWrapper(io.BytesIO(), 'ascii')
