@@ -49,8 +49,8 @@ inline Vec load(const Real* from) {
 inline void store(Real* to, Vec v) { __builtin_memcpy(to, &v, sizeof v); }
 
 // A thread's blocks of memory, kept for its next call, by the power of two that
-// they hold: the system's heap would be long in finding a place for such. A block
-// must be given back by the thread that took it.
+// they hold: the system's heap would be long in finding a place for such. A
+// block must be given back by the thread that took it.
 class Blocks {
  public:
   static Blocks& mine() {
@@ -64,9 +64,7 @@ class Blocks {
     kept.pop_back();
     return block;
   }
-  void give(void* block, size_t bytes) {
-    kept_[power(bytes)].push_back(block);
-  }
+  void give(void* block, size_t bytes) { kept_[power(bytes)].push_back(block); }
   ~Blocks() {
     for (auto& kept : kept_)
       for (void* block : kept) ::operator delete(block, kLine);
@@ -92,7 +90,9 @@ struct Aligned {
   T* allocate(size_t n) {
     return static_cast<T*>(Blocks::mine().take(n * sizeof(T)));
   }
-  void deallocate(T* from, size_t n) { Blocks::mine().give(from, n * sizeof(T)); }
+  void deallocate(T* from, size_t n) {
+    Blocks::mine().give(from, n * sizeof(T));
+  }
   bool operator==(const Aligned&) const { return true; }
   bool operator!=(const Aligned&) const { return false; }
 };

@@ -1,6 +1,7 @@
 // Convolutions over space and channels that keep an image's size,
 //
-//   z[e, b, p, d] = sum over taps t, channels c of w[e, t, c, d] x[b, p + t, c],
+//   z[e, b, p, d] = sum over taps t, channels c of w[e, t, c, d] x[b, p + t,
+//   c],
 //
 // of one input with the kernels of many edges. Pixels of a row lie next to each
 // other, each followed by its neighbours on the right: so a row of taps is a
@@ -103,7 +104,8 @@ void convolve(ffi::ThreadPool& pool, const Real* x, Shape in,
         auto& columns = panels[a].columns;
         int64_t inner = k.size * k.inputs;
         each_panel(columns.size(), [&](int64_t c, int64_t count) {
-          const Real* panel = panels[a].data.data() + k.size * inner * c * kLanes;
+          const Real* panel =
+              panels[a].data.data() + k.size * inner * c * kLanes;
           for (int64_t y = 0; y < in.height; ++y) {
             terms.clear();
             each_tap_row(k.size, in.height, y, [&](int64_t i, int64_t row) {
@@ -163,7 +165,8 @@ void convolve_input(ffi::ThreadPool& pool, const Reaching& g, Shape from,
   }
   share_out(pool, to.batch, [&] {
     return [&, images = std::vector<Padded>(from.edges, {from, pad_of(all)}),
-            terms = std::vector<Term>(), memory = Numbers()](int64_t b) mutable {
+            terms = std::vector<Term>(),
+            memory = Numbers()](int64_t b) mutable {
       for (int64_t e = 0; e < from.edges; ++e)
         if (alive[e]) images[e].read(g.image(e, b, memory));
       for (size_t part = 0, c = 0; part < panels.size(); ++part) {
@@ -263,9 +266,9 @@ void convolve_kernels(ffi::ThreadPool& pool, const Real* x, Shape in,
   std::fill_n(dw, k.edges * k.one(), Real(0));
   for (size_t c = 0; c < columns.size(); ++c)
     for (int64_t r = 0; r < k.size * inner; ++r)
-      std::copy_n(total.data() + r * wide + c * kLanes, columns[c].lanes,
-                  dw + columns[c].edge * k.one() + r * k.outputs +
-                      columns[c].first);
+      std::copy_n(
+          total.data() + r * wide + c * kLanes, columns[c].lanes,
+          dw + columns[c].edge * k.one() + r * k.outputs + columns[c].first);
 }
 
 ffi::Error Convolve(ffi::ThreadPool pool, Buffer x, Alive alive,
@@ -290,8 +293,7 @@ ffi::Error ConvolveMoments(ffi::ThreadPool pool, Buffer x, Buffer share,
 ffi::Error ConvolveInput(ffi::ThreadPool pool, Buffer g, Alive alive,
                          ffi::RemainingArgs rest, Result dx) {
   convolve_input(pool, reaching(g), Shape(g.dimensions()), kernels_of(rest),
-                 alive.typed_data(), dx->typed_data(),
-                 Shape(dx->dimensions()));
+                 alive.typed_data(), dx->typed_data(), Shape(dx->dimensions()));
   return ffi::Error::Success();
 }
 

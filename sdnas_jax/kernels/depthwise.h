@@ -72,8 +72,8 @@ class Rows {
   Numbers data_;
 };
 
-// A tap of a kernel, relative to an output pixel: the row that it sees, where in
-// memory, and where its weights are.
+// A tap of a kernel, relative to an output pixel: the row that it sees, where
+// in memory, and where its weights are.
 struct Tap {
   int64_t row, from, weights;
 };
@@ -92,8 +92,8 @@ Taps look(const Kernel& k, int64_t wide, Rows& x, int64_t stride) {
   return taps;
 }
 
-// The taps of its adjoint, of g: every stride-th row of x from `y` on, and pixel
-// from `phase` on, meet what solves
+// The taps of its adjoint, of g: every stride-th row of x from `y` on, and
+// pixel from `phase` on, meet what solves
 //   stride * (gy, gx) + dilation * (i, j) - pad = (y, phase).
 Taps look_back(const Kernel& k, int64_t wide, Rows& g, int64_t stride,
                int64_t y, int64_t phase) {
@@ -123,8 +123,8 @@ struct Seen {
   }
 };
 
-// Vectors n, n + period ... of out, U in all, = or += sum over taps of weights *
-// from; `phase` is n mod period, and out begins with vector `begin`.
+// Vectors n, n + period ... of out, U in all, = or += sum over taps of weights
+// * from; `phase` is n mod period, and out begins with vector `begin`.
 template <int U, bool kAdd, bool kOne>
 inline void block(Real* out, int64_t begin, const Seen& seen, const Real* from,
                   const Real* weights, int64_t n, int64_t phase,
@@ -164,13 +164,15 @@ void dot_taps(const Real* g, int64_t vectors, int64_t period, const Tap* taps,
               const Real* from, Real* sums) {
   for (int64_t p = 0; p < period; ++p) {
     Vec sum[N];
-    for (int t = 0; t < N; ++t) sum[t] = load(sums + taps[t].weights + p * kLanes);
+    for (int t = 0; t < N; ++t)
+      sum[t] = load(sums + taps[t].weights + p * kLanes);
     for (int64_t n = p; n < vectors; n += period) {
       Vec v = load(g + n * kLanes);
       for (int t = 0; t < N; ++t)
         sum[t] += v * load(from + taps[t].from + n * kLanes);
     }
-    for (int t = 0; t < N; ++t) store(sums + taps[t].weights + p * kLanes, sum[t]);
+    for (int t = 0; t < N; ++t)
+      store(sums + taps[t].weights + p * kLanes, sum[t]);
   }
 }
 

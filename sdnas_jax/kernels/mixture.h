@@ -65,8 +65,8 @@ struct Moments {
   }
 };
 
-// What reaches the outputs z [stack * edges, ...] of a mixture from its gradient g
-// [edges, ...]:
+// What reaches the outputs z [stack * edges, ...] of a mixture from its
+// gradient g [edges, ...]:
 //   dz = a g + share (b + c z),
 // for a, b, c [stack * edges, channels]; or, without them, g itself.
 class Reaching {
@@ -78,8 +78,8 @@ class Reaching {
     for (auto* each : {a, b, c}) {
       tables_.emplace_back(rows.edges * lanes_.wide);
       for (int64_t n = 0; n < rows.edges * lanes_.wide; ++n)
-        tables_.back()[n] = each[n / lanes_.wide * of.channels +
-                                 n % lanes_.wide % of.channels];
+        tables_.back()[n] =
+            each[n / lanes_.wide * of.channels + n % lanes_.wide % of.channels];
     }
   }
 
@@ -117,12 +117,7 @@ Reaching reaching(const Buffer& g) {
 
 Reaching reaching(const Buffer& g, const Buffer& z, const Buffer& share,
                   const Buffer& a, const Buffer& b, const Buffer& c) {
-  return {g.typed_data(),
-          Shape(g.dimensions()),
-          z.typed_data(),
-          Shape(z.dimensions()),
-          share.typed_data(),
-          a.typed_data(),
-          b.typed_data(),
-          c.typed_data()};
+  return {g.typed_data(),        Shape(g.dimensions()), z.typed_data(),
+          Shape(z.dimensions()), share.typed_data(),    a.typed_data(),
+          b.typed_data(),        c.typed_data()};
 }

@@ -1,7 +1,8 @@
-// Products of small matrices, a block of rows and columns in registers at a time.
+// Products of small matrices, a block of rows and columns in registers at a
+// time.
 //
-// Columns are vectors of outputs; the matrix on the right is packed in panels of
-// one to three of them.
+// Columns are vectors of outputs; the matrix on the right is packed in panels
+// of one to three of them.
 
 #pragma once
 
@@ -62,15 +63,15 @@ void with_columns(int64_t count, const F& f) {
   f(std::integral_constant<int, 1>());
 }
 
-// What is added to a product: of each pixel, `inner` numbers, from `left` and for
-// each further pixel a step on, times as many rows of a panel.
+// What is added to a product: of each pixel, `inner` numbers, from `left` and
+// for each further pixel a step on, times as many rows of a panel.
 struct Term {
   const Real *left, *panel;
   int64_t inner, step;
 };
 
-// Calls f(0), f(1) ... f(N - 1) with constants, so that the elements of an array
-// that they count through stay in registers.
+// Calls f(0), f(1) ... f(N - 1) with constants, so that the elements of an
+// array that they count through stay in registers.
 template <typename F, size_t... I>
 inline __attribute__((always_inline)) void each_of(std::index_sequence<I...>,
                                                    const F& f) {
@@ -125,8 +126,8 @@ void multiply_row(const std::vector<Term>& terms, int64_t width,
 
 // A panel: some columns of a matrix next to each other, filled up with zeros.
 template <typename F>
-void pack(Numbers& panels, int64_t rows, const Column* columns,
-          int64_t count, const F& at) {
+void pack(Numbers& panels, int64_t rows, const Column* columns, int64_t count,
+          const F& at) {
   for (int64_t r = 0; r < rows; ++r)
     for (int64_t q = 0; q < count; ++q)
       for (int64_t n = 0; n < kLanes; ++n)

@@ -33,9 +33,9 @@ struct Pointwise {
       forward.push_back(panels(columns, inputs, [&](int64_t c, int64_t d) {
         return own[c * outputs + d];
       }));
-      backward.push_back(panels(columns_back, outputs, [&](int64_t d, int64_t c) {
-        return own[c * outputs + d];
-      }));
+      backward.push_back(
+          panels(columns_back, outputs,
+                 [&](int64_t d, int64_t c) { return own[c * outputs + d]; }));
     }
   }
 
@@ -88,9 +88,9 @@ void correlate_pixels(const Real* a, int64_t inputs, const Real* b,
     with_columns(count, [&](auto q) {
       constexpr int Q = decltype(q)::value;
       in_parts<rows_of(Q)>(inputs, [&](auto m, int64_t n) {
-        correlate<decltype(m)::value, Q>(
-            a + n, inputs, right, stride, pixels,
-            table + (n * columns + c) * kLanes, columns * kLanes);
+        correlate<decltype(m)::value, Q>(a + n, inputs, right, stride, pixels,
+                                         table + (n * columns + c) * kLanes,
+                                         columns * kLanes);
       });
     });
   });
@@ -128,8 +128,7 @@ void separable(ffi::ThreadPool& pool, const Real* x, Shape in,
   auto taps = looks(kernels, empty, stride);
   Numbers totals(to.edges * size);
   auto worker = [&] {
-    return [&, rows = empty, own = Numbers(),
-            factors = std::vector<Factor>(),
+    return [&, rows = empty, own = Numbers(), factors = std::vector<Factor>(),
             scratch = std::vector<Term>()](Real* sum, int64_t group,
                                            int64_t b) mutable {
       if (any(alive + group * each, each)) rows.read(x + in.at(group, b), relu);
@@ -177,8 +176,8 @@ void separable_input(ffi::ThreadPool& pool, const Real* x, Shape in,
   for (auto& k : kernels.edges) {
     taps.emplace_back();
     for (int64_t n = 0; n < stride * stride; ++n)
-      taps.back().push_back(look_back(k, kernels.wide(), empty, stride,
-                                      n / stride, n % stride));
+      taps.back().push_back(
+          look_back(k, kernels.wide(), empty, stride, n / stride, n % stride));
   }
   share_out(pool, in.edges * in.batch, [&] {
     Rows sum(in.height, in.width, in.channels, stride, 0);
@@ -191,10 +190,9 @@ void separable_input(ffi::ThreadPool& pool, const Real* x, Shape in,
         if (!alive[e]) continue;
         const Real* pulled = g.image(e, b, memory);
         for (int64_t y = 0; y < from.height; ++y)
-          multiply_pixels(
-              {{pulled + y * from.row(), w.backward[own].data()}},
-              from.width, w.outputs, w.columns_back, rows.at(y, 0),
-              mid.channels, scratch);
+          multiply_pixels({{pulled + y * from.row(), w.backward[own].data()}},
+                          from.width, w.outputs, w.columns_back, rows.at(y, 0),
+                          mid.channels, scratch);
         scatter_image(rows, mid, taps[own], kernels.taps(own), kernels.period,
                       stride, sum, in);
       }

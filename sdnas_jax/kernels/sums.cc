@@ -24,8 +24,8 @@ void moments(ffi::ThreadPool& pool, const Real* z, Shape of, const Real* share,
 }
 
 // first [edges, channels] = sum of g; second [stack * edges, channels] = sum of
-// g z, for z [stack * edges or stack, ...], whose edges may share an array; alive
-// [stack * edges].
+// g z, for z [stack * edges or stack, ...], whose edges may share an array;
+// alive [stack * edges].
 void products(ffi::ThreadPool& pool, const Real* g, Shape of, const Real* z,
               int64_t depth, int64_t stack, const bool* alive, Real* first,
               Real* second) {
@@ -36,7 +36,7 @@ void products(ffi::ThreadPool& pool, const Real* g, Shape of, const Real* z,
       pool, of.edges, of.batch, [&](int64_t) { return size; },
       [&] {
         return [&, unused = Numbers(lanes.wide)](Real* sum, int64_t e,
-                                                           int64_t b) mutable {
+                                                 int64_t b) mutable {
           Real* once = sum;  // the first that is alive takes the sum of g too
           for (int64_t n = 0; n < stack; ++n) {
             if (!alive[n * of.edges + e]) continue;
@@ -72,8 +72,8 @@ void mixture_input(ffi::ThreadPool& pool, const Real* g, Shape of,
   int64_t size = of.image(), many = shared ? of.edges : 1;
   share_out(pool, rows.edges * of.batch, [&] {
     return [&, factors = Numbers((2 + many) * lanes.wide),
-            from = std::vector<const Real*>(), edges = std::vector<int64_t>()](
-               int64_t unit) mutable {
+            from = std::vector<const Real*>(),
+            edges = std::vector<int64_t>()](int64_t unit) mutable {
       int64_t row = unit / of.batch, image = unit % of.batch;
       Real* to = dz + of.at(row, image);
       from = {z + of.at(row, image)};
@@ -121,8 +121,8 @@ void mixture_input(ffi::ThreadPool& pool, const Real* g, Shape of,
   });
 }
 
-ffi::Error TakeMoments(ffi::ThreadPool pool, Buffer z, Buffer share, Alive alive,
-                   Result first, Result second) {
+ffi::Error TakeMoments(ffi::ThreadPool pool, Buffer z, Buffer share,
+                       Alive alive, Result first, Result second) {
   moments(pool, z.typed_data(), Shape(z.dimensions()), share.typed_data(),
           alive.typed_data(), first->typed_data(), second->typed_data());
   return ffi::Error::Success();
