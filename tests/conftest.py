@@ -35,6 +35,7 @@ import pytest
 
 import launch
 from sdnas_jax import compilation
+from sdnas_jax import malloc
 from sdnas_jax import parallel
 from sdnas_jax.kernels import build
 from sdnas_jax.kernels import choice
@@ -83,8 +84,9 @@ def pytest_unconfigure(config):
 
 @pytest.fixture(autouse=True, scope='module')
 def few_programs():
-  """Frees a file's programs before they are more than a process may map."""
+  """Frees a file's memory, and its programs before they are too many to map."""
   yield
+  malloc.give_back()  # which tasks that ran here told to stay
   maps = pathlib.Path('/proc/self/maps')
   if maps.exists() and maps.read_bytes().count(b'\n') > 20_000:
     forget()
