@@ -11,6 +11,7 @@ import pytest
 
 from sdnas_jax import search
 from sdnas_jax import totals
+from sdnas_jax.networks import nasbench201
 from sdnas_jax.networks import supernet
 from sdnas_jax.spaces import SPACES
 from tests.golden import filling
@@ -137,3 +138,37 @@ def test_three_steps_are_pytorch_s(theirs):
   for kind, alphas in zip(SPACE.kinds, theirs.alphas, strict=True):
     a = state.params['alphas'][kind]
     np.testing.assert_allclose(a, alphas.detach(), rtol=1e-7, atol=1e-9)
+
+
+def test_nas_bench_201_s_logits_and_gradients_are_pytorch_s():
+  torch.set_default_dtype(torch.float64)
+  made = torch_supernet.Search(BATCH, CHANNELS, 1, space='nasbench201')
+  torch.set_default_dtype(torch.float32)
+  made.images = made.images[..., :16, :16]
+  # Their order is that of the authors' network, whose names are known.
+  names = [name for name, _ in filling.parameters(filling.load('nasbench201'))]
+  values = [
+    (n, w.detach().numpy()) for n, w in zip(names, made.weights, strict=True)
+  ]
+  net = nasbench201.Supernet(SPACES['nasbench201'], CLASSES, CHANNELS, layers=1)
+  variables = filling.fill(net, values, filling.nasbench201)
+  batch = filling.ready(made.images[0].numpy(), made.labels[0].numpy())
+
+  @functools.partial(jax.value_and_grad, argnums=(0, 1), has_aux=True)
+  def loss(w, a):
+    stats, mix = variables['batch_stats'], {'cell': jax.nn.softmax(a)}
+    logits, _ = search.forward(net, w, stats, batch, mix)
+    return totals.cross_entropy(logits, batch), logits
+
+  (alphas,) = made.alphas
+  given = variables['params'], jnp.asarray(alphas.detach().numpy())
+  (_, logits), (of_w, of_a) = jax.jit(loss)(*given)
+  expected = made.net(made.images[0], made.alphas).detach()
+  np.testing.assert_allclose(logits, expected, rtol=1e-9)
+  made._loss(0).backward()
+  np.testing.assert_allclose(of_a, alphas.grad, atol=1e-12)
+  for name, w in zip(names, made.weights, strict=True):
+    own = np.array(filling.part(of_w, *filling.nasbench201(name)))
+    expected = np.empty_like(own)
+    filling.put(expected, w.grad.numpy())
+    np.testing.assert_allclose(own, expected, rtol=1e-7, atol=1e-9)
