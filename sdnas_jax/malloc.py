@@ -30,11 +30,14 @@ def keep(backend: str | None = None) -> None:
   nothing: steps take no memory of the host there, and the threads that read
   images want heaps of their own.
   """
-  if (backend or _sure()) != 'cpu':
+  backend = backend or _sure()
+  if backend in ('cpu', ''):
+    # An asynchronous step may start before the one before it has freed its
+    # temporaries; kept, they would then exist twice. JAX asks when it looks for
+    # devices, and for CPUs alone.
+    jax.config.update('jax_cpu_enable_async_dispatch', False)
+  if backend != 'cpu':
     return
-  # An asynchronous step may start before the one before it has freed its
-  # temporaries; kept, they would then exist twice.
-  jax.config.update('jax_cpu_enable_async_dispatch', False)
   try:
     tune = ctypes.CDLL(None).mallopt
   except (AttributeError, OSError, TypeError):

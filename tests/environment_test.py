@@ -148,20 +148,20 @@ def test_a_cache_in_the_home(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-  'found, platforms, plugins, tuned',
+  'found, platforms, plugins, tuned, waits',
   [
-    ('cpu', None, ['cuda'], True),  # there is no GPU after all
-    ('gpu', None, [], False),
-    ('tpu', None, [], False),
+    ('cpu', None, ['cuda'], True, True),  # there is no GPU after all
+    ('gpu', None, [], False, False),
+    ('tpu', None, [], False, False),
     # Before JAX has looked for devices.
-    (None, None, [], True),
-    (None, None, ['cuda'], False),
-    (None, 'cpu', ['cuda'], True),
-    (None, 'cuda,cpu', ['cuda'], False),
+    (None, None, [], True, True),
+    (None, None, ['cuda'], False, True),  # it may yet be a CPU
+    (None, 'cpu', ['cuda'], True, True),
+    (None, 'cuda,cpu', ['cuda'], False, False),
   ],
 )
 def test_memory_is_kept_where_cpus_compute(
-  monkeypatch, found, platforms, plugins, tuned
+  monkeypatch, found, platforms, plugins, tuned, waits
 ):
   set_to, tunings = {}, []
   known = {'jax_platforms': platforms, 'update': set_to.__setitem__}
@@ -172,7 +172,7 @@ def test_memory_is_kept_where_cpus_compute(
   monkeypatch.setattr(malloc.metadata, 'entry_points', lambda group: plugins)
   malloc.keep(found)
   assert len(tunings) == 3 * tuned
-  assert set_to == ({'jax_cpu_enable_async_dispatch': False} if tuned else {})
+  assert set_to == ({'jax_cpu_enable_async_dispatch': False} if waits else {})
 
 
 @pytest.mark.parametrize('task', [evaluate, search])

@@ -48,6 +48,8 @@ inline Vec load(const Real* from) {
 
 inline void store(Real* to, Vec v) { __builtin_memcpy(to, &v, sizeof v); }
 
+namespace {
+
 // A thread's blocks of memory, kept for its next call, by the power of two that
 // they hold: the system's heap would be long in finding a place for such. A
 // block must be given back by the thread that took it.
@@ -80,6 +82,8 @@ class Blocks {
   }
   std::vector<void*> kept_[64];
 };
+
+}  // namespace
 
 template <typename T>
 struct Aligned {
@@ -151,11 +155,15 @@ template <typename Worker, typename Total>
 void sum_images(ffi::ThreadPool& pool, int64_t groups, int64_t batch,
                 const std::function<int64_t(int64_t)>& size,
                 const Worker& worker, const Total& total) {
-  int64_t blocks = std::min<int64_t>(16, batch);
+  std::vector<int64_t> sizes;
+  for (int64_t group = 0; group < groups; ++group) sizes.push_back(size(group));
+  bool none = std::all_of(sizes.begin(), sizes.end(),
+                          [](int64_t one) { return one == 0; });
+  int64_t blocks = none ? batch : std::min<int64_t>(16, batch);
   std::vector<int64_t> first{0};
   for (int64_t unit = 0; unit < blocks * groups; ++unit)
     first.push_back(first.back() +
-                    ceil_div(size(unit % groups), kLanes) * kLanes);
+                    ceil_div(sizes[unit % groups], kLanes) * kLanes);
   Numbers sums(first.back());
   share_out(pool, blocks * groups, [&] {
     return [&, add = worker()](int64_t unit) mutable {
@@ -164,9 +172,9 @@ void sum_images(ffi::ThreadPool& pool, int64_t groups, int64_t batch,
     };
   });
   for (int64_t unit = 0; unit < blocks * groups; ++unit) {
-    int64_t group = unit % groups;
-    Real* to = total(group);
-    for (int64_t n = 0; n < size(group); ++n) to[n] += sums[first[unit] + n];
+    const Real* from = sums.data() + first[unit];
+    Real* to = total(unit % groups);
+    for (int64_t n = 0; n < sizes[unit % groups]; ++n) to[n] += from[n];
   }
 }
 

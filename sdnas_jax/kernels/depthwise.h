@@ -81,7 +81,7 @@ struct Tap {
 using Taps = std::vector<Tap>;
 
 // The taps of a convolution of x: output row y sees row stride * y + tap.row.
-Taps look(const Kernel& k, int64_t wide, Rows& x, int64_t stride) {
+Taps look(const Kernel& k, int64_t wide, Rows& x) {
   Taps taps;
   for (int64_t i = 0; i < k.size; ++i)
     for (int64_t j = 0; j < k.size; ++j) {

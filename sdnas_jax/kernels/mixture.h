@@ -22,7 +22,8 @@ struct Lanes {
 // first += scale * sum of a, second += scale * sum of a b, by lane.
 void add_products(const Real* a, const Real* b, int64_t size,
                   const Lanes& lanes, Real scale, Real* first, Real* second) {
-  int64_t whole = size / kLanes, block = 32 * lanes.period;  // near enough
+  int64_t whole = size / kLanes,
+          block = 32 * lanes.period;  // so many are summed apart: less rounding
   for (int64_t from = 0; from < whole; from += block)
     for (int64_t p = 0; p < lanes.period; ++p) {
       Vec one{}, two{};

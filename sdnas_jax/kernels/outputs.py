@@ -152,8 +152,9 @@ def _apart_gradient(which, kind, kept, c):
   return *rest, None, dabc, None
 
 
-for which, function in enumerate((_input, _kernels)):
-  function.defvjp(
-    lambda kind, *pulled, function=function: (function(kind, *pulled), pulled),
-    functools.partial(_apart_gradient, which),
-  )
+def _kept(function):
+  return lambda kind, *pulled: (function(kind, *pulled), pulled)
+
+
+_input.defvjp(_kept(_input), functools.partial(_apart_gradient, 0))
+_kernels.defvjp(_kept(_kernels), functools.partial(_apart_gradient, 1))

@@ -22,8 +22,7 @@ inline void in_parts(int64_t count, const F& part, int64_t from = 0) {
     if (from < count) in_parts<kMost / 2>(count, part, from);
 }
 
-// The largest power of two that Q columns leave registers for, those of the
-// addresses among them.
+// Rows for so many columns: a power of two, at most 8, as each has an address.
 constexpr int rows_of(int q) {
   int rows = 1;
   while (rows < 8 && 2 * rows * q <= kSums) rows *= 2;
@@ -128,10 +127,13 @@ void multiply_row(const std::vector<Term>& terms, int64_t width,
 template <typename F>
 void pack(Numbers& panels, int64_t rows, const Column* columns, int64_t count,
           const F& at) {
+  size_t filled = panels.size();
+  panels.resize(filled + rows * count * kLanes);
+  Real* to = panels.data() + filled;
   for (int64_t r = 0; r < rows; ++r)
-    for (int64_t q = 0; q < count; ++q)
-      for (int64_t n = 0; n < kLanes; ++n)
-        panels.push_back(n < columns[q].lanes ? at(columns[q], r, n) : Real(0));
+    for (int64_t q = 0; q < count; ++q, to += kLanes)
+      for (int64_t n = 0; n < columns[q].lanes; ++n)
+        to[n] = at(columns[q], r, n);
 }
 
 // Adds to M rows of Q columns of a table [rows, wide]: of each pixel, M numbers

@@ -15,44 +15,29 @@ namespace {
 // Pixels of the depthwise output that are in the nearest cache together.
 constexpr int64_t kPixels = 64;
 
-// The 1x1 kernels [edges, inputs, outputs], in panels, as they are and
-// transposed.
+// The 1x1 kernels [edges, inputs, outputs], each in panels, as they are or, for
+// the way back, transposed.
 struct Pointwise {
   int64_t edges, inputs, outputs;
-  std::vector<Column> columns, columns_back;
-  std::vector<Numbers> forward, backward;
+  std::vector<Column> columns;  // of a panel
+  std::vector<Numbers> panels;
 
-  explicit Pointwise(const Buffer& w)
+  Pointwise(const Buffer& w, bool back)
       : edges(w.dimensions()[0]),
         inputs(w.dimensions()[1]),
         outputs(w.dimensions()[2]),
-        columns(columns_of(0, outputs)),
-        columns_back(columns_of(0, inputs)) {
+        columns(columns_of(0, back ? inputs : outputs)),
+        panels(edges) {
     for (int64_t e = 0; e < edges; ++e) {
       const Real* own = w.typed_data() + e * inputs * outputs;
-      forward.push_back(panels(columns, inputs, [&](int64_t c, int64_t d) {
-        return own[c * outputs + d];
-      }));
-      backward.push_back(
-          panels(columns_back, outputs,
-                 [&](int64_t d, int64_t c) { return own[c * outputs + d]; }));
+      auto at = [&](const Column& column, int64_t r, int64_t n) {
+        int64_t c = column.first + n;
+        return back ? own[c * outputs + r] : own[r * outputs + c];
+      };
+      each_panel(columns.size(), [&](int64_t c, int64_t count) {
+        pack(panels[e], back ? outputs : inputs, &columns[c], count, at);
+      });
     }
-  }
-
-  int64_t wide() const { return columns.size() * kLanes; }
-
- private:
-  template <typename F>
-  static Numbers panels(const std::vector<Column>& columns, int64_t rows,
-                        const F& at) {
-    Numbers packed;
-    each_panel(columns.size(), [&](int64_t c, int64_t count) {
-      pack(packed, rows, &columns[c], count,
-           [&](const Column& own, int64_t r, int64_t n) {
-             return at(r, own.first + n);
-           });
-    });
-    return packed;
   }
 };
 
@@ -109,10 +94,9 @@ void in_rows(const Shape& of, const F& f) {
 }
 
 // Each kernel's taps.
-std::vector<Taps> looks(Kernels& kernels, Rows& x, int64_t stride) {
+std::vector<Taps> looks(Kernels& kernels, Rows& x) {
   std::vector<Taps> all;
-  for (auto& k : kernels.edges)
-    all.push_back(look(k, kernels.wide(), x, stride));
+  for (auto& k : kernels.edges) all.push_back(look(k, kernels.wide(), x));
   return all;
 }
 
@@ -125,7 +109,7 @@ void separable(ffi::ThreadPool& pool, const Real* x, Shape in,
   int64_t each = to.edges / in.edges, terms = w.edges / to.edges;
   int64_t size = moments ? moments->size() : 0;
   Rows empty(in.height, in.width, in.channels, stride, kernels.pad);
-  auto taps = looks(kernels, empty, stride);
+  auto taps = looks(kernels, empty);
   Numbers totals(to.edges * size);
   auto worker = [&] {
     return [&, rows = empty, own = Numbers(), factors = std::vector<Factor>(),
@@ -146,7 +130,7 @@ void separable(ffi::ThreadPool& pool, const Real* x, Shape in,
             int64_t n = t * to.edges + e;
             convolve_rows(rows, taps[n], kernels.taps(n), kernels.period,
                           stride, in, own.data() + t * count, mid, first, last);
-            factors.push_back({own.data() + t * count, w.forward[n].data()});
+            factors.push_back({own.data() + t * count, w.panels[n].data()});
           }
           int64_t made = (last - first) * to.row();
           Real* place = out + first * to.row();
@@ -190,8 +174,8 @@ void separable_input(ffi::ThreadPool& pool, const Real* x, Shape in,
         if (!alive[e]) continue;
         const Real* pulled = g.image(e, b, memory);
         for (int64_t y = 0; y < from.height; ++y)
-          multiply_pixels({{pulled + y * from.row(), w.backward[own].data()}},
-                          from.width, w.outputs, w.columns_back, rows.at(y, 0),
+          multiply_pixels({{pulled + y * from.row(), w.panels[own].data()}},
+                          from.width, w.outputs, w.columns, rows.at(y, 0),
                           mid.channels, scratch);
         scatter_image(rows, mid, taps[own], kernels.taps(own), kernels.period,
                       stride, sum, in);
@@ -213,10 +197,12 @@ void separable_kernels(ffi::ThreadPool& pool, const Real* x, Shape in,
                        Kernels& kernels, const bool* alive, int64_t stride,
                        bool relu, Real* dw) {
   Shape mid = from.with(in.channels);
-  int64_t each = from.edges / in.edges, matrix = w.inputs * w.wide();
+  auto outputs = columns_of(0, w.outputs);
+  int64_t wide = outputs.size() * kLanes;
+  int64_t each = from.edges / in.edges, matrix = w.inputs * wide;
   int64_t pixels = from.height * from.width;
   Rows empty(in.height, in.width, in.channels, stride, kernels.pad);
-  auto taps = looks(kernels, empty, stride);
+  auto taps = looks(kernels, empty);
   std::vector<Numbers> totals(in.edges);
   auto size = [&](int64_t group) {
     return kernels.span(group * each, each) + each * matrix;
@@ -238,25 +224,24 @@ void separable_kernels(ffi::ThreadPool& pool, const Real* x, Shape in,
             sum = point + matrix;
             if (!alive[e]) continue;
             const Real* seen = g.image(e, b, memory);
-            multiply_pixels({{seen, w.backward[e].data()}}, pixels, w.outputs,
-                            w.columns_back, back.data(), mid.channels, scratch);
+            multiply_pixels({{seen, w.panels[e].data()}}, pixels, w.outputs,
+                            w.columns, back.data(), mid.channels, scratch);
             correlate_rows(rows, taps[e], in, back.data(), mid, kernels.period,
                            stride, depth, line);
-            if (w.wide() > w.outputs) {
-              padded.resize(pixels * w.wide());
+            if (wide > w.outputs) {
+              padded.resize(pixels * wide);
               for (int64_t p = 0; p < pixels; ++p)
                 std::copy_n(seen + p * w.outputs, w.outputs,
-                            padded.data() + p * w.wide());
+                            padded.data() + p * wide);
               seen = padded.data();
             }
             in_rows(from, [&](int64_t first, int64_t last) {
               own.resize((last - first) * mid.row());
               convolve_rows(rows, taps[e], kernels.taps(e), kernels.period,
                             stride, in, own.data(), mid, first, last);
-              correlate_pixels(own.data(), w.inputs,
-                               seen + first * from.width * w.wide(), w.wide(),
-                               (last - first) * from.width, w.columns.size(),
-                               point);
+              correlate_pixels(
+                  own.data(), w.inputs, seen + first * from.width * wide, wide,
+                  (last - first) * from.width, outputs.size(), point);
             });
           }
         };
@@ -269,7 +254,7 @@ void separable_kernels(ffi::ThreadPool& pool, const Real* x, Shape in,
     std::copy_n(total, kernels.span(e, 1), kernels.taps(e));
     total += kernels.span(e, 1);
     for (int64_t c = 0; c < w.inputs; ++c)
-      std::copy_n(total + c * w.wide(), w.outputs,
+      std::copy_n(total + c * wide, w.outputs,
                   dw + (e * w.inputs + c) * w.outputs);
   }
 }
@@ -281,17 +266,17 @@ struct Given {
   Pointwise w;
   const bool* alive;
   Given(const Buffer& x, const Alive& alive, const Buffer& w,
-        ffi::RemainingArgs rest, Dilations dilations)
+        ffi::RemainingArgs rest, Dilations dilations, bool back)
       : in(x.dimensions()),
         kernels(tiled(rest, in.channels, dilations)),
-        w(w),
+        w(w, back),
         alive(alive.typed_data()) {}
 };
 
 ffi::Error Separable(ffi::ThreadPool pool, Buffer x, Alive alive, Buffer w,
                      ffi::RemainingArgs rest, Result z, int64_t stride,
                      Dilations dilations, bool relu) {
-  Given given(x, alive, w, rest, dilations);
+  Given given(x, alive, w, rest, dilations, false);
   separable(pool, x.typed_data(), given.in, given.w, given.kernels, given.alive,
             stride, relu, z->typed_data(), Shape(z->dimensions()), nullptr);
   return ffi::Error::Success();
@@ -301,7 +286,7 @@ ffi::Error SeparableMoments(ffi::ThreadPool pool, Buffer x, Buffer share,
                             Alive alive, Buffer w, ffi::RemainingArgs rest,
                             Result z, Result first, Result second,
                             int64_t stride, Dilations dilations, bool relu) {
-  Given given(x, alive, w, rest, dilations);
+  Given given(x, alive, w, rest, dilations, false);
   Shape to(z->dimensions());
   Moments moments(to, share.typed_data(), first->typed_data(),
                   second->typed_data());
@@ -313,7 +298,7 @@ ffi::Error SeparableMoments(ffi::ThreadPool pool, Buffer x, Buffer share,
 ffi::Error SeparableInput(ffi::ThreadPool pool, Buffer x, Buffer g, Alive alive,
                           Buffer w, ffi::RemainingArgs rest, Result out,
                           int64_t stride, Dilations dilations, bool relu) {
-  Given given(x, alive, w, rest, dilations);
+  Given given(x, alive, w, rest, dilations, true);
   separable_input(pool, x.typed_data(), given.in, reaching(g),
                   Shape(g.dimensions()), given.w, given.kernels, given.alive,
                   stride, relu, out->typed_data());
@@ -325,7 +310,7 @@ ffi::Error SeparableInputMixed(ffi::ThreadPool pool, Buffer x, Buffer g,
                                Buffer b, Buffer c, Buffer w,
                                ffi::RemainingArgs rest, Result out,
                                int64_t stride, Dilations dilations, bool relu) {
-  Given given(x, alive, w, rest, dilations);
+  Given given(x, alive, w, rest, dilations, true);
   separable_input(pool, x.typed_data(), given.in,
                   reaching(g, z, share, a, b, c), Shape(z.dimensions()),
                   given.w, given.kernels, given.alive, stride, relu,
@@ -342,7 +327,7 @@ ffi::Error SeparableKernels(ffi::ThreadPool pool, Buffer x, Buffer g,
                             Alive alive, Buffer w, ffi::RemainingArgs rest,
                             Result dw, ffi::RemainingRets results,
                             int64_t stride, Dilations dilations, bool relu) {
-  Given given(x, alive, w, rest, dilations);
+  Given given(x, alive, w, rest, dilations, true);
   separable_kernels(pool, x.typed_data(), given.in, reaching(g),
                     Shape(g.dimensions()), given.w, given.kernels, given.alive,
                     stride, relu, dw->typed_data());
@@ -356,7 +341,7 @@ ffi::Error SeparableKernelsMixed(ffi::ThreadPool pool, Buffer x, Buffer g,
                                  ffi::RemainingArgs rest, Result dw,
                                  ffi::RemainingRets results, int64_t stride,
                                  Dilations dilations, bool relu) {
-  Given given(x, alive, w, rest, dilations);
+  Given given(x, alive, w, rest, dilations, true);
   separable_kernels(pool, x.typed_data(), given.in,
                     reaching(g, z, share, a, b, c), Shape(z.dimensions()),
                     given.w, given.kernels, given.alive, stride, relu,

@@ -155,8 +155,8 @@ class Norm(nn.Module):
       share = ctx.share / (x.shape[2] * x.shape[3])
       rest = share, alive, self.epsilon
       if isinstance(x, outputs.Outputs):
-        operands = p, bias, x.x, x.weights, *rest
-        y, *batch = outputs.blend(x.kind, plain, *operands)
+        own = jax.tree.map(lambda leaf: leaf.astype(wide), (x.x, x.weights))
+        y, *batch = outputs.blend(x.kind, plain, p, bias, *own, *rest)
       else:
         x = x.astype(wide)
         y, *batch = mixture.blend(p, bias, x, *rest, ctx.native)

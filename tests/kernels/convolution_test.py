@@ -51,6 +51,7 @@ def test_it_is_the_loop_with_its_derivatives(size, stride, native):
 # divided in all ways; images smaller than a kernel.
 SHAPES = [
   (1, 1, 1, 1, 1, (1, 1)),
+  (17, 3, 2, 2, 3, (1, 1)),  # more than one image is added to a sum
   (2, 3, 2, 5, 7, (1, 2)),
   (3, 6, 35, 16, 16, (3, 3)),
   (2, 8, 8, 32, 33, (2, 1)),
