@@ -9,9 +9,10 @@ Then the kernels of a search step by themselves, at the sizes of a cell's first
 node (a step has them take the outputs' moments, and make the gradient that
 reaches the outputs, besides): each one's time, its arithmetic by the formula
 (two operations a product and sum) as a share of that rate, and the bytes of its
-operands and results, each read or written once, as a share of that bandwidth. A kernel whose two shares are both
-small waits for neither: it computes what is needed again, moves data within the
-caches, or is too small. Medians; run it alone on the machine.
+operands and results, each read or written once, as a share of that bandwidth. A
+kernel whose two shares are both small waits for neither: it computes what is
+needed again, moves data within the caches, or is too small. Medians; run it
+alone on the machine.
 """
 
 import argparse
