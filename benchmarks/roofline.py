@@ -69,7 +69,6 @@ def bandwidth(rounds):
 def kernels(batch, side, channels):
   """(name, function, operands, multiplications) of each."""
   rng = np.random.default_rng(0)
-  pixels = batch * side * side
 
   def draw(*shape):
     return jnp.asarray(rng.normal(size=shape).astype(np.float32))
@@ -77,9 +76,14 @@ def kernels(batch, side, channels):
   def image(n):
     return draw(n, batch, side, side, channels)
 
-  def alive(*shape):
-    return jnp.ones(shape, bool)
+  given = draw, image, batch * side * side, channels
+  yield from convolutions(*given)
+  yield from mixtures(*given, batch)
+  x = image(1)
+  yield 'pools', lambda x: pool.both(x, 1, True), (x,), 9 * x.size
 
+
+def convolutions(draw, image, pixels, channels):
   edges = 4  # that leave a cell's first node
   x, g = image(1), image(2 * edges)
   for name, sizes, dilations in (
@@ -105,14 +109,17 @@ def kernels(batch, side, channels):
 
   products = 10 * edges * pixels * channels**2
   yield from gradients('dense', convolve, (x, both), image(6), products)
+
+
+def mixtures(draw, image, pixels, channels, batch):
   edges, stack = 4, 2
   z, g, p = image(stack * edges), image(edges), draw(stack, edges, 1)
   share = jnp.full((1, batch, 1, 1, 1), 1 / pixels)
   mean = draw(stack * edges, 1, 1, 1, channels)
-  size, own = g.size, alive(stack, edges)
+  size, own = g.size, jnp.ones((stack, edges), bool)
   yield (
     'moments',
-    lambda z: mixture.moments(z, share, alive(8), True),
+    lambda z: mixture.moments(z, share, own.reshape(-1), True),
     (z,),
     2 * z.size,
   )
@@ -137,7 +144,6 @@ def kernels(batch, side, channels):
     (g, z),
     2 * z.size,
   )
-  yield 'pools', lambda x: pool.both(x, 1, True), (x,), 9 * x.size
 
 
 def gradients(name, f, operands, g, products):

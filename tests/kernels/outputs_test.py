@@ -13,7 +13,7 @@ from sdnas_jax.kernels import outputs
 from sdnas_jax.kernels import separable
 
 EDGES, STACK, BATCH = 2, 2, 3
-DEAD = np.array([[True, False], [True, True]])
+ALIVE = np.array([[True, False], [True, True]])
 
 
 @pytest.fixture(autouse=True)
@@ -60,11 +60,9 @@ def same(x, weights, promise, apart, p, bias, alive, plain):
   """Value, statistics, and derivatives of both orders, of all operands."""
   share = jnp.asarray(shares())
   kernels, wrap = jax.tree.flatten(weights)
-  dead = [np.repeat(alive.reshape(-1), 1)] * len(kernels)
   for n, kernel in enumerate(kernels):  # the caller zeroes what is dead
-    own = dead[n] if len(kernel) == alive.size else None
-    place = n % STACK * EDGES
-    own = alive.reshape(-1)[place : place + len(kernel)] if own is None else own
+    place = 0 if len(kernel) == alive.size else n % STACK * EDGES
+    own = alive.reshape(-1)[place : place + len(kernel)]
     kernels[n] = kernel * np.expand_dims(own, tuple(range(1, kernel.ndim)))
   weights = wrap.unflatten(kernels)
 
@@ -109,15 +107,15 @@ def same(x, weights, promise, apart, p, bias, alive, plain):
 @pytest.mark.parametrize('stride', [1, 2])
 @pytest.mark.parametrize('channels', [3, 8, 10])
 def test_a_mixture_of_separable_convolutions(channels, stride, shared):
-  p = draw(STACK, EDGES, 1) * DEAD[..., None]
+  p = draw(STACK, EDGES, 1) * ALIVE[..., None]
   parts = separated(channels, stride, shared)
-  same(*parts, p, None, DEAD, False)
+  same(*parts, p, None, ALIVE, False)
 
 
 @pytest.mark.parametrize('channels', [3, 8])
 def test_a_mixture_of_dense_convolutions(channels):
-  p = draw(STACK, EDGES, 1) * DEAD[..., None]
-  same(*dense(channels), p, None, DEAD, False)
+  p = draw(STACK, EDGES, 1) * ALIVE[..., None]
+  same(*dense(channels), p, None, ALIVE, False)
 
 
 def test_an_affine_normalisation():
@@ -128,7 +126,7 @@ def test_an_affine_normalisation():
 
 @pytest.mark.parametrize('stride', [1, 2])
 def test_a_normalisation_of_what_is_alive(stride):
-  alive = DEAD.reshape(1, -1)
+  alive = ALIVE.reshape(1, -1)
   p = alive[..., None].astype(float)
   same(*separated(8, stride, True), p, None, alive, True)
 
