@@ -14,6 +14,7 @@ import sys
 import numpy as np
 import pytest
 
+from sdnas_jax import compilation
 from sdnas_jax.kernels import build
 
 ROOT = pathlib.Path(__file__).parent.parent.parent
@@ -141,10 +142,15 @@ def libraries(cache):
 
 @pytest.fixture(scope='module')
 def cache(tmp_path_factory):
-  """A cache with the library in it."""
+  """A cache with the libraries in it, which the suite has compiled already."""
   if not any(map(shutil.which, ('c++', 'g++', 'clang++'))):
     pytest.skip('there is no compiler')
   cache = tmp_path_factory.mktemp('cache')
+  own = compilation.folder() / 'native'
+  (cache / 'sdnas_jax' / 'native').mkdir(parents=True)
+  for source in build.USUAL if 'CXX' not in os.environ else ():
+    for path in own.glob(f'{source}-{build.library(source, "float32")[1]}-*'):
+      shutil.copy(path, cache / 'sdnas_jax' / 'native')
   load(cache)
   stems = [path.stem.split('-')[0] for path in libraries(cache)]
   assert stems == sorted(build.USUAL)
