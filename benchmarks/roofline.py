@@ -125,7 +125,7 @@ def mixtures(draw, image, pixels, channels, batch):
   )
   yield (
     'mix',
-    lambda z: mixture.mix(p, z, mean, mean, own, True),
+    lambda z: mixture.mix(p, None, z, mean, mean, own, True),
     (z,),
     stack * size,
   )

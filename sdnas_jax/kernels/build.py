@@ -22,13 +22,15 @@ from typing import Any
 import warnings
 
 import jax
+import jax.numpy as jnp
 import jaxlib
 
 from sdnas_jax import compilation
 from sdnas_jax import parallel
 
 FLAGS = '-std=c++17 -O3 -march=native -fPIC -shared -DNDEBUG'
-TYPES = {'float32': 'F32', 'float64': 'F64'}
+# Of what has rows of the batch; all else in `real` of it.
+TYPES = {'float32': 'F32', 'float64': 'F64', 'bfloat16': 'BF16'}
 # What a search calls, the longest to compile first.
 USUAL = 'separable', 'convolution', 'sums', 'pool'
 
@@ -52,10 +54,11 @@ def call(
     source: the file that holds it, without its ending.
     name: of the function.
     shape: of the result that has rows of the batch, or None.
-    *operands: float32 or float64. Each device calls the function with its own
+    *operands: of one of `TYPES`. Each device calls the function with its own
       rows of the batch, see `parallel.rows`.
-    whole: number of operands, the last ones, that every device needs whole.
-    totals: shapes of the results that are sums over rows.
+    whole: number of operands, the last ones, that every device needs whole, and
+      that are `real`.
+    totals: shapes of the results that are sums over rows, and `real`.
     **attributes: further arguments, static NumPy values.
 
   Returns:
@@ -68,12 +71,19 @@ def call(
   target = _target(source, name, dtype.name)
 
   def local(*own):
-    mine = [(shape[0], own[0].shape[1], *shape[2:])] if shape else []
-    out = [jax.ShapeDtypeStruct(s, dtype) for s in (*mine, *totals)]
+    out = [jax.ShapeDtypeStruct(s, real(dtype)) for s in totals]
+    if shape:
+      mine = shape[0], own[0].shape[1], *shape[2:]
+      out.insert(0, jax.ShapeDtypeStruct(mine, dtype))
     return jax.ffi.ffi_call(target, out)(*own, **attributes)
 
   out = parallel.rows(local, whole, shape is not None, len(totals))(*operands)
   return out if totals else out[0]
+
+
+def real(dtype: jnp.dtype) -> jnp.dtype:
+  """In which sums over numbers of a type are taken, and parameters given."""
+  return jnp.promote_types(dtype, jnp.float32)
 
 
 def keep(f: Callable[..., Any], static: int = 1) -> Callable[..., Any]:
@@ -82,21 +92,21 @@ def keep(f: Callable[..., Any], static: int = 1) -> Callable[..., Any]:
 
 
 @functools.cache
-def begin() -> list[futures.Future]:
+def begin(dtype: str = 'float32') -> list[futures.Future]:
   """Starts to compile the usual libraries, while the caller does other things.
 
   Returns:
     Their promises.
   """
   pool = futures.ThreadPoolExecutor()
-  return [pool.submit(library, source, 'float32') for source in USUAL]
+  return [pool.submit(library, source, dtype) for source in USUAL]
 
 
 @functools.cache
-def available() -> bool:
+def available(dtype: str = 'float32') -> bool:
   """Whether `call` works; if not, one warning says why."""
   try:
-    for promise in begin():
+    for promise in begin(dtype):
       promise.result()
   except Unavailable as error:
     warnings.warn(f'{error}; going on with slower ones', stacklevel=2)
@@ -117,7 +127,7 @@ def _target(source, name, dtype):
 
 @functools.cache
 def library(source: str, dtype: str) -> tuple[ctypes.CDLL, str]:
-  """A source, compiled for float32 or float64, and its version.
+  """A source, compiled for one of `TYPES`, and its version.
 
   Raises:
     Unavailable: there is no compiler, or it fails.

@@ -5,8 +5,8 @@ has noted in the user's cache by the type that is computed in:
 
   {"NVIDIA H200": {"float32": "grouped", "bfloat16": "space_to_batch"}}
 
-Where nothing is noted: on CPUs the foreign functions or, without a compiler and
-in bfloat16, `shifted`; elsewhere `grouped`.
+Where nothing is noted: on CPUs the foreign functions or, without a compiler,
+`shifted`; elsewhere `grouped`.
 """
 
 import functools
@@ -33,13 +33,13 @@ def best(bf16: bool = False) -> str:
 
 def prepare(bf16: bool) -> None:
   """Starts what `best` will wait for, if anything."""
-  if jax.default_backend() == 'cpu' and not bf16 and _noted(bf16) == 'native':
-    build.begin()
+  if jax.default_backend() == 'cpu' and _noted(bf16) == 'native':
+    build.begin(_type(bf16))
 
 
 def native(bf16: bool) -> bool:
-  """Whether the foreign functions serve; they know no bfloat16."""
-  return jax.default_backend() == 'cpu' and not bf16 and build.available()
+  """Whether the foreign functions serve."""
+  return jax.default_backend() == 'cpu' and build.available(_type(bf16))
 
 
 def ways(bf16: bool) -> list[str]:
@@ -82,4 +82,8 @@ def noted() -> dict[str, str]:
 
 
 def _noted(bf16):
-  return noted().get('bfloat16' if bf16 else 'float32', 'native')
+  return noted().get(_type(bf16), 'native')
+
+
+def _type(bf16):
+  return 'bfloat16' if bf16 else 'float32'

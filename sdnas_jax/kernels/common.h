@@ -13,6 +13,7 @@
 #include <new>
 #include <numeric>
 #include <thread>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -20,11 +21,15 @@
 
 namespace ffi = xla::ffi;
 
-// Of all numbers in a library, as the compiler is told: F32 or F64.
+// Of what has rows of the batch, as the compiler is told: F32, F64 or BF16.
+// Parameters and sums are Real, as all is computed, which for BF16 is F32.
 constexpr ffi::DataType kType = ffi::TYPE;
-using Real = ffi::NativeType<kType>;
+constexpr ffi::DataType kReal = kType == ffi::F64 ? ffi::F64 : ffi::F32;
+using Real = ffi::NativeType<kReal>;
 using Buffer = ffi::Buffer<kType>;
 using Result = ffi::Result<Buffer>;
+using Table = ffi::Buffer<kReal>;
+using Sum = ffi::Result<Table>;
 // Which rows, such as an edge's outputs of one operation, are to be computed:
 // the others' results are zero, and nothing of theirs is read.
 using Alive = ffi::Buffer<ffi::PRED>;
@@ -47,6 +52,33 @@ inline Vec load(const Real* from) {
 }
 
 inline void store(Real* to, Vec v) { __builtin_memcpy(to, &v, sizeof v); }
+
+#include "bfloat16.h"
+
+// What a buffer of rows holds.
+using Stored = std::conditional_t<kType == ffi::BF16, Bfloat16, Real>;
+
+inline Stored* rows_of(Buffer of) {
+  return reinterpret_cast<Stored*>(of.typed_data());
+}
+
+// Copies numbers, which may be of another type there.
+template <typename From, typename To>
+void copy(const From* from, int64_t count, To* to) {
+  if constexpr (std::is_same_v<From, To>) {
+    std::copy_n(from, count, to);
+  } else {
+    int64_t n = 0;
+    for (; n + kLanes <= count; n += kLanes) store(to + n, load(from + n));
+    for (; n < count; ++n) to[n] = from[n];
+  }
+}
+
+// What is multiplied at once: two numbers where they are half as long.
+constexpr int kPair = sizeof(Real) / sizeof(Stored);
+using Pair = std::conditional_t<kPair == 2, uint32_t, Real>;
+
+constexpr int64_t pairs(int64_t count) { return (count + kPair - 1) / kPair; }
 
 namespace {
 
@@ -100,7 +132,9 @@ struct Aligned {
   bool operator==(const Aligned&) const { return true; }
   bool operator!=(const Aligned&) const { return false; }
 };
-using Numbers = std::vector<Real, Aligned<Real>>;
+template <typename T>
+using Memory = std::vector<T, Aligned<T>>;
+using Numbers = Memory<Real>;
 
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 

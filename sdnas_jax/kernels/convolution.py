@@ -46,9 +46,15 @@ def convolve(
   if native and stride == 1:
     edges = sum(map(len, kernels))
     alive = jnp.ones(edges, bool) if alive is None else alive
-    return fused(x, tuple(kernels), alive)
+    return fused(x, _real(x, kernels), alive)
+  kernels = [kernel.astype(x.dtype) for kernel in kernels]
   one = multiply if native else depthwise.dilated
   return jnp.concatenate([_together(one, x[0], k, stride) for k in kernels])
+
+
+def _real(x, kernels):
+  """As foreign functions take them."""
+  return tuple(kernel.astype(build.real(x.dtype)) for kernel in kernels)
 
 
 def _together(one, x, kernels, stride):
@@ -122,23 +128,26 @@ class Kind(NamedTuple):
   def moments(self, x, kernels, share, alive):
     shape = self.shape(x, kernels)
     sums = [(shape[0], 1, 1, 1, shape[-1])] * 2
-    rows, rest = [x, share.astype(x.dtype)], (alive, *kernels)
+    rows, rest = [x, share.astype(build.real(x.dtype))], (alive, *kernels)
     return _call('convolve_moments', shape, rows, rest, sums)
 
   def input(self, x, kernels, g, z, share, abc, alive):
     rest = alive.reshape(-1), *abc, *kernels
-    rows = g, z, share.astype(g.dtype)
+    rows = g, z, share.astype(build.real(g.dtype))
     return _call('convolve_input_mixed', x.shape, rows, rest)
 
   def kernels(self, x, kernels, g, z, share, abc, alive):
     shapes = [k.shape for k in kernels]
-    rows, rest = (x, g, z, share.astype(g.dtype)), (alive.reshape(-1), *abc)
+    rows, rest = (
+      (x, g, z, share.astype(build.real(g.dtype))),
+      (alive.reshape(-1), *abc),
+    )
     return tuple(_call('convolve_kernels_mixed', None, rows, rest, shapes))
 
 
 def promise(x: jax.Array, kernels: Sequence[jax.Array]) -> outputs.Outputs:
   """What `convolve` by foreign functions returns, for `outputs.blend`."""
-  return outputs.Outputs(Kind(), x, tuple(kernels))
+  return outputs.Outputs(Kind(), x, _real(x, kernels))
 
 
 # Made again in the backward pass, which saves keeping every pixel 9 times.

@@ -40,19 +40,19 @@ class Rows {
   int64_t row() const { return stride_ * phase_; }
   void clear() { std::fill(data_.begin(), data_.end(), Real(0)); }
   // Of an image, or with `relu` of its positive part.
-  void read(const Real* image, bool relu) {
+  void read(const Stored* image, bool relu) {
     each([&](Real* own, int64_t size) {
       if (relu)  // a lost value stays lost: NaN < 0 is false
         for (int64_t n = 0; n < size; ++n)
-          own[n] = image[n] < 0 ? Real(0) : image[n];
+          own[n] = image[n] < 0 ? Real(0) : Real(image[n]);
       else
-        std::copy_n(image, size, own);
+        copy(image, size, own);
       image += size;
     });
   }
-  void write(Real* image) {
+  void write(Stored* image) {
     each([&](const Real* own, int64_t size) {
-      std::copy_n(own, size, image);
+      copy(own, size, image);
       image += size;
     });
   }
@@ -125,8 +125,8 @@ struct Seen {
 
 // Vectors n, n + period ... of out, U in all, = or += sum over taps of weights
 // * from; `phase` is n mod period, and out begins with vector `begin`.
-template <int U, bool kAdd, bool kOne>
-inline void block(Real* out, int64_t begin, const Seen& seen, const Real* from,
+template <int U, bool kAdd, bool kOne, typename To>
+inline void block(To* out, int64_t begin, const Seen& seen, const Real* from,
                   const Real* weights, int64_t n, int64_t phase,
                   int64_t period) {
   int64_t step = kOne ? kLanes : period * kLanes;  // a constant where it can be
@@ -142,8 +142,8 @@ inline void block(Real* out, int64_t begin, const Seen& seen, const Real* from,
     store(out + (n - begin) * kLanes + u * step, sum[u]);
 }
 
-template <bool kAdd>
-void add_taps(Real* out, int64_t begin, int64_t end, int64_t period,
+template <bool kAdd, typename To>
+void add_taps(To* out, int64_t begin, int64_t end, int64_t period,
               const Seen& seen, const Real* from, const Real* weights) {
   for (int64_t m = begin; m < std::min(begin + period, end); ++m) {
     int64_t p = m % period, count = ceil_div(end - m, period);
@@ -193,8 +193,9 @@ void dot_row(const Real* g, int64_t vectors, int64_t period, const Seen& seen,
 }
 
 // Rows `first` to `last` of the convolution of one image by one kernel.
+template <typename To>
 void convolve_rows(Rows& x, const Taps& taps, const Real* weights,
-                   int64_t period, int64_t stride, const Shape& in, Real* out,
+                   int64_t period, int64_t stride, const Shape& in, To* out,
                    const Shape& to, int64_t first, int64_t last) {
   int64_t whole = to.row() / kLanes, rest = to.row() % kLanes;
   for (int64_t y = first; y < last; ++y, out += to.row()) {
@@ -202,7 +203,7 @@ void convolve_rows(Rows& x, const Taps& taps, const Real* weights,
     const Real* from = x.at(stride * y, 0);
     add_taps<false>(out, 0, whole, period, seen, from, weights);
     if (!rest) continue;
-    Real part[kLanes];
+    To part[kLanes];
     add_taps<false>(part, whole, whole + 1, period, seen, from, weights);
     std::copy_n(part, rest, out + whole * kLanes);
   }

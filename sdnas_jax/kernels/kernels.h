@@ -57,47 +57,47 @@ struct Kernels {
   Numbers table_;
 };
 
-using Buffers = std::vector<Buffer>;
+using Tables = std::vector<Table>;
 using Dilations = ffi::Span<const int64_t>;
 
-// Calls with each edge's number and its kernel in the buffers.
+// Calls with each edge's number and its kernel in the tables.
 template <typename F>
-void visit(Buffers& buffers, const F& with) {
+void visit(Tables& tables, const F& with) {
   int64_t edge = 0;
-  for (auto& k : buffers) {
+  for (auto& k : tables) {
     auto d = k.dimensions();
     for (int64_t e = 0; e < d[0]; ++e)
       with(edge++, k.typed_data() + e * d[1] * d[2] * d[3]);
   }
 }
 
-Kernels kernels_of(Buffers& buffers, int64_t channels, Dilations dilations) {
+Kernels kernels_of(Tables& tables, int64_t channels, Dilations dilations) {
   Kernels kernels(channels);
-  for (size_t n = 0; n < buffers.size(); ++n)
-    kernels.add(buffers[n].dimensions()[0], buffers[n].dimensions()[1],
+  for (size_t n = 0; n < tables.size(); ++n)
+    kernels.add(tables[n].dimensions()[0], tables[n].dimensions()[1],
                 dilations[n % dilations.size()]);
   kernels.allocate();
   return kernels;
 }
 
-Buffers gather(ffi::RemainingArgs rest) {
-  Buffers buffers;
+Tables gather(ffi::RemainingArgs rest) {
+  Tables tables;
   for (size_t n = 0; n < rest.size(); ++n)
-    buffers.push_back(*rest.get<Buffer>(n));
-  return buffers;
+    tables.push_back(*rest.get<Table>(n));
+  return tables;
 }
 
-Buffers gather(ffi::RemainingRets rest) {
-  Buffers buffers;
+Tables gather(ffi::RemainingRets rest) {
+  Tables tables;
   for (size_t n = 0; n < rest.size(); ++n)
-    buffers.push_back(**rest.get<Buffer>(n));
-  return buffers;
+    tables.push_back(**rest.get<Table>(n));
+  return tables;
 }
 
 // The depthwise kernels among a call's arguments, tiled.
 Kernels tiled(ffi::RemainingArgs rest, int64_t channels, Dilations dilations) {
-  auto buffers = gather(rest);
-  auto kernels = kernels_of(buffers, channels, dilations);
-  visit(buffers, [&](int64_t e, auto* k) { kernels.tile(e, k); });
+  auto tables = gather(rest);
+  auto kernels = kernels_of(tables, channels, dilations);
+  visit(tables, [&](int64_t e, auto* k) { kernels.tile(e, k); });
   return kernels;
 }

@@ -19,8 +19,17 @@ struct Lanes {
   }
 };
 
+// A table [rows, channels], each row repeated until it fills whole vectors.
+Numbers tiled(const Real* table, int64_t rows, const Lanes& lanes) {
+  Numbers all(rows * lanes.wide);
+  for (int64_t n = 0; n < rows * lanes.wide; ++n)
+    all[n] = table[n / lanes.wide * lanes.channels +
+                   n % lanes.wide % lanes.channels];
+  return all;
+}
+
 // first += scale * sum of a, second += scale * sum of a b, by lane.
-void add_products(const Real* a, const Real* b, int64_t size,
+void add_products(const Stored* a, const Stored* b, int64_t size,
                   const Lanes& lanes, Real scale, Real* first, Real* second) {
   int64_t whole = size / kLanes,
           block = 32 * lanes.period;  // so many are summed apart: less rounding
@@ -57,7 +66,7 @@ struct Moments {
         second(second) {}
   int64_t size() const { return 2 * lanes.wide; }  // numbers for an edge
   // Adds some pixels of an image to an edge's.
-  void add(const Real* z, int64_t count, int64_t b, Real* sum) const {
+  void add(const Stored* z, int64_t count, int64_t b, Real* sum) const {
     add_products(z, z, count, lanes, share[b], sum, sum + lanes.wide);
   }
   void write(int64_t edge, const Real* sum) const {
@@ -72,28 +81,25 @@ struct Moments {
 // for a, b, c [stack * edges, channels]; or, without them, g itself.
 class Reaching {
  public:
-  Reaching(const Real* g, Shape of) : g_(g), of_(of), lanes_(of.channels) {}
-  Reaching(const Real* g, Shape of, const Real* z, Shape rows,
+  Reaching(const Stored* g, Shape of) : g_(g), of_(of), lanes_(of.channels) {}
+  Reaching(const Stored* g, Shape of, const Stored* z, Shape rows,
            const Real* share, const Real* a, const Real* b, const Real* c)
       : g_(g), of_(of), lanes_(of.channels), z_(z), share_(share) {
-    for (auto* each : {a, b, c}) {
-      tables_.emplace_back(rows.edges * lanes_.wide);
-      for (int64_t n = 0; n < rows.edges * lanes_.wide; ++n)
-        tables_.back()[n] =
-            each[n / lanes_.wide * of.channels + n % lanes_.wide % of.channels];
-    }
+    for (auto* each : {a, b, c})
+      tables_.push_back(tiled(each, rows.edges, lanes_));
   }
 
   // An image of an edge's, in memory that lasts to the next call.
-  const Real* image(int64_t edge, int64_t b, Numbers& memory) const {
-    const Real* g = g_ + of_.at(edge % of_.edges, b);
+  const Stored* image(int64_t edge, int64_t b, Memory<Stored>& memory) const {
+    const Stored* g = g_ + of_.at(edge % of_.edges, b);
     if (!z_) return g;
-    const Real* z = z_ + of_.at(edge, b);
+    const Stored* z = z_ + of_.at(edge, b);
     int64_t size = of_.image(), wide = lanes_.wide, n = 0;
     memory.resize(ceil_div(size, kLanes) * kLanes);
     auto table = [&](int k) { return tables_[k].data() + edge * wide; };
     const Real *a = table(0), *constant = table(1), *c = table(2);
-    Real share = share_[b], *to = memory.data();
+    Real share = share_[b];
+    Stored* to = memory.data();
     for (; n + wide <= size; n += wide)
       for (int64_t p = 0; p < wide; p += kLanes)
         store(to + n + p,
@@ -105,20 +111,22 @@ class Reaching {
   }
 
  private:
-  const Real* g_;
+  const Stored* g_;
   Shape of_;
   Lanes lanes_;
-  const Real *z_ = nullptr, *share_ = nullptr;
+  const Stored* z_ = nullptr;
+  const Real* share_ = nullptr;
   std::vector<Numbers> tables_;
 };
 
 Reaching reaching(const Buffer& g) {
-  return {g.typed_data(), Shape(g.dimensions())};
+  return {rows_of(g), Shape(g.dimensions())};
 }
 
-Reaching reaching(const Buffer& g, const Buffer& z, const Buffer& share,
-                  const Buffer& a, const Buffer& b, const Buffer& c) {
-  return {g.typed_data(),        Shape(g.dimensions()), z.typed_data(),
-          Shape(z.dimensions()), share.typed_data(),    a.typed_data(),
-          b.typed_data(),        c.typed_data()};
+Reaching reaching(const Buffer& g, const Buffer& z, const Table& share,
+                  const Table& a, const Table& b, const Table& c) {
+  return {rows_of(g),         Shape(g.dimensions()),
+          rows_of(z),         Shape(z.dimensions()),
+          share.typed_data(), a.typed_data(),
+          b.typed_data(),     c.typed_data()};
 }

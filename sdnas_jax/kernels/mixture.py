@@ -5,6 +5,9 @@ neither they nor their gradients need exist apart: two sums over an output and
 the gradient, for each channel, give what the derivative of both takes. A
 weight for each channel is the scale of an affine normalisation.
 
+Outputs, and gradients that reach them, may be in bfloat16; weights, statistics
+and sums are float32 at least.
+
 Every function takes `alive`, which says what need not be computed: where it is
 false, p is zero, no derivative in p is wanted, and the foreign functions
 neither read what p weighs nor the gradient there.
@@ -93,33 +96,44 @@ def mixed(
   """What `blend` returns, from `moments`; and what its gradient needs."""
   var = jnp.maximum(square - mean * mean, 0.0)  # below 0 by rounding alone
   scale = lax.rsqrt(var + epsilon)
-  mixed = mix(p, z, mean, scale, alive, native)
-  mixed = mixed if bias is None else mixed + bias
+  mixed = mix(p, bias, z, mean, scale, alive, native)
   return (mixed, mean, var), (p, bias is None, z, share, mean, scale, alive)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(5,))
+@functools.partial(jax.custom_vjp, nondiff_argnums=(6,))
 def mix(
   p: jax.Array,
+  bias: jax.Array | None,
   z: jax.Array,
   mean: jax.Array,
   scale: jax.Array,
   alive: jax.Array,
   native: bool = False,
 ) -> jax.Array:
-  """sum_o p_o (z_o - mean_o) scale_o; shapes as in `blend`."""
-  parts = (_stacked(x, p) for x in (z, mean, scale))
-  return sum(
+  """bias + sum_o p_o (z_o - mean_o) scale_o; shapes as in `blend`."""
+  parts = [_stacked(x, p) for x in (z, mean, scale)]
+  if native:
+    a = jnp.broadcast_to(_spread(p) * parts[2], (*p.shape[:2], *mean.shape[1:]))
+    own = jnp.zeros_like(mean, shape=(p.shape[1], *mean.shape[1:]))
+    shape, rest = (
+      (p.shape[1], *z.shape[1:]),
+      (a, mean, own if bias is None else bias, alive),
+    )
+    return build.call(
+      'sums', 'mix', shape, z, *rest, whole=4, shared=len(z) < alive.size
+    )
+  total = sum(
     _spread(p) * scale * (z - mean)
     for p, z, mean, scale in zip(p, *parts, strict=True)
   )
+  return (total if bias is None else total + bias).astype(z.dtype)
 
 
 def _mix_gradient(native, kept, g):
-  p, z, mean, scale, alive = kept
+  p, bias, z, mean, scale, alive = kept
   sums = products(g, z, alive, native)
   slope = slopes(p, mean, scale, *sums)
-  fixed = jnp.zeros((1, z.shape[1], 1, 1, 1), z.dtype)  # statistics are given
+  fixed = jnp.zeros((1, z.shape[1], 1, 1, 1), scale.dtype)  # they are given
   dz = _input_gradient(g, z, fixed, p, mean, scale, *sums, alive, native)
   shared = len(z) < len(p) * len(g)
   scale = _stacked(scale, p)
@@ -130,6 +144,7 @@ def _mix_gradient(native, kept, g):
 
   return (
     weight_gradient(p, slope),
+    None if bias is None else sums[0],
     dz,
     own(-_spread(p) * scale * sums[0][None]),
     own(_spread(p) * slope / scale),
@@ -172,7 +187,7 @@ def _input_gradient(g, z, share, p, mean, scale, first, second, alive, native):
   if not native:
     return _composed(*operands, alive=alive, native=native)
   p = jnp.broadcast_to(p, (*p.shape[:2], z.shape[-1]))
-  rest = [x.astype(z.dtype) for x in (share, p, *operands[4:])]
+  rest = [x.astype(build.real(z.dtype)) for x in (share, p, *operands[4:])]
   given = z.shape, g, z, *rest, alive
   shared = len(z) < len(second)
   return build.call('sums', 'mixture_input', *given, whole=6, shared=shared)
@@ -218,16 +233,18 @@ def plane(
   """
   pulled = a * g[None]
   pulled = _sum(pulled, axis=1) if c.shape[1] < len(g) else pulled
-  return (share[None] * (b + c * _stacked(z, a)) + pulled).reshape(z.shape)
+  dz = share[None] * (b + c * _stacked(z, a)) + pulled
+  return dz.reshape(z.shape).astype(z.dtype)
 
 
 def _plane_gradient(native, kept, v):
   g, z, share, a, _, c, alive = kept
   dg = sum(a * v for a, v in zip(a, _stacked(v, a), strict=True))
   dz = (share[None] * c * _stacked(v, a)).reshape(z.shape)
+  dg, dz = dg.astype(g.dtype), dz.astype(z.dtype)
   _, da = products(g, v, alive, native)
   some = alive.reshape(1, len(z), -1).any(axis=2)
-  db, dc = products(share * v, z, some, native)
+  db, dc = products((share * v).astype(v.dtype), z, some, native)
   return dg, dz, None, *(_stacked(x, a) for x in (da, db, dc)), None
 
 
@@ -253,8 +270,8 @@ def weigh(p: jax.Array, x: jax.Array, native: bool = False) -> jax.Array:
   The foreign functions' derivative in a p_e of exactly zero is zero.
   """
   like = 1, 1, 1, 1, x.shape[-1]
-  mean, scale = jnp.zeros(like, x.dtype), jnp.ones(like, x.dtype)
-  return mix(p[None, :, None], x, mean, scale, p[None] != 0, native)
+  mean, scale = jnp.zeros(like, p.dtype), jnp.ones(like, p.dtype)
+  return mix(p[None, :, None], None, x, mean, scale, p[None] != 0, native)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
@@ -271,14 +288,16 @@ def moments(
       jnp.sum(z * z * share, AXES, keepdims=True),
     )
   shapes = [(len(z), 1, 1, 1, z.shape[-1])] * 2
-  given = 'moments', None, z, share.astype(z.dtype), alive
+  given = 'moments', None, z, share.astype(build.real(z.dtype)), alive
   return tuple(build.call('sums', *given, whole=1, totals=shapes))
 
 
-moments.defvjp(
-  build.keep(moments),
-  lambda native, kept, c: (kept[1] * (c[0] + 2 * kept[0] * c[1]), None, None),
-)
+def _moments_gradient(native, kept, c):
+  z, share, _ = kept
+  return (share * (c[0] + 2 * z * c[1])).astype(z.dtype), None, None
+
+
+moments.defvjp(build.keep(moments), _moments_gradient)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
@@ -312,7 +331,7 @@ def _products_gradient(native, kept, c):
   own, each = _stacked(second, alive), _stacked(z, alive)
   dg = first + sum(c * z for c, z in zip(own, each, strict=True))
   dz = [c * g if each.shape[1] == len(g) else sum(c * g)[None] for c in own]
-  return dg, jnp.concatenate(dz), None
+  return dg.astype(g.dtype), jnp.concatenate(dz).astype(z.dtype), None
 
 
 products.defvjp(build.keep(products), _products_gradient)

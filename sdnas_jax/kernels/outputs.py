@@ -117,7 +117,7 @@ def _moments_forward(kind, x, weights, share, alive):
 
 def _moments_backward(kind, kept, c):
   x, weights, share, alive, z = kept
-  g = c[0] + share * (c[1] + 2 * z * c[2])
+  g = (c[0] + share * (c[1] + 2 * z * c[2])).astype(z.dtype)
   outputs = functools.partial(kind.outputs, alive=alive)
   return *jax.vjp(outputs, x, weights)[1](g), None, None
 

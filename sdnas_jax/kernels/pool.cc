@@ -41,21 +41,30 @@ void over_channels(int64_t channels, const F& f) {
   for (; k < channels; ++k) f(Real{}, k);
 }
 
-template <typename V>
-inline V take(const Real* from) {
-  V v;
-  __builtin_memcpy(&v, from, sizeof v);
-  return v;
+template <typename V, typename From>
+inline V take(const From* from) {
+  if constexpr (std::is_same_v<V, Vec>)
+    return load(from);
+  else
+    return *from;
+}
+template <typename To>
+inline void put(To* to, Vec v) {
+  store(to, v);
+}
+template <typename To>
+inline void put(To* to, Real v) {
+  *to = v;
 }
 
 // out [2, batch, ...]: c where x is largest, and c's mean.
-void choose(ffi::ThreadPool& pool, const Real* x, const Real* c, Shape in,
-            int64_t stride, Real* out, Shape to) {
+void choose(ffi::ThreadPool& pool, const Stored* x, const Stored* c, Shape in,
+            int64_t stride, Stored* out, Shape to) {
   int64_t channels = in.channels;
   share_out(pool, in.batch, [&] {
     return [&](int64_t b) {
-      const Real *seen = x + in.at(0, b), *taken = c + in.at(0, b);
-      Real *most = out + to.at(0, b), *mean = out + to.at(1, b);
+      const Stored *seen = x + in.at(0, b), *taken = c + in.at(0, b);
+      Stored *most = out + to.at(0, b), *mean = out + to.at(1, b);
       windows(in, stride,
               [&](int64_t p, Real part, const int64_t* near, int64_t count) {
                 over_channels(channels, [&](auto like, int64_t k) {
@@ -71,8 +80,8 @@ void choose(ffi::ThreadPool& pool, const Real* x, const Real* c, Shape in,
                     sum += with;
                   }
                   sum *= part;
-                  __builtin_memcpy(most + p * channels + k, &one, sizeof one);
-                  __builtin_memcpy(mean + p * channels + k, &sum, sizeof sum);
+                  put(most + p * channels + k, one);
+                  put(mean + p * channels + k, sum);
                 });
               });
     };
@@ -80,15 +89,14 @@ void choose(ffi::ThreadPool& pool, const Real* x, const Real* c, Shape in,
 }
 
 // The transpose of choose in c: from g [2, batch, ...] to c.
-void spread(ffi::ThreadPool& pool, const Real* x, Shape in, const Real* g,
-            Shape from, int64_t stride, Real* c) {
+void spread(ffi::ThreadPool& pool, const Stored* x, Shape in, const Stored* g,
+            Shape from, int64_t stride, Stored* c) {
   int64_t channels = in.channels;
   share_out(pool, in.batch, [&] {
-    return [&](int64_t b) {
-      const Real* seen = x + in.at(0, b);
-      const Real *most = g + from.at(0, b), *mean = g + from.at(1, b);
-      Real* to = c + in.at(0, b);
-      std::fill_n(to, in.image(), Real(0));
+    return [&, total = Numbers(in.image())](int64_t b) mutable {
+      const Stored* seen = x + in.at(0, b);
+      const Stored *most = g + from.at(0, b), *mean = g + from.at(1, b);
+      std::fill(total.begin(), total.end(), Real(0));
       windows(in, stride,
               [&](int64_t p, Real part, const int64_t* near, int64_t count) {
                 over_channels(channels, [&](auto like, int64_t k) {
@@ -105,35 +113,95 @@ void spread(ffi::ThreadPool& pool, const Real* x, Shape in, const Real* g,
                   V one = take<V>(most + p * channels + k);
                   V share = part * take<V>(mean + p * channels + k);
                   for (int64_t n = 0; n < count; ++n) {
-                    Real* place = to + near[n] * channels + k;
+                    Real* place = total.data() + near[n] * channels + k;
                     auto here = at == Index{} + static_cast<int>(n);
-                    V sum = take<V>(place) + share + (here ? one : V{});
-                    __builtin_memcpy(place, &sum, sizeof sum);
+                    put(place, take<V>(place) + share + (here ? one : V{}));
                   }
+                });
+              });
+      copy(total.data(), in.image(), c + in.at(0, b));
+    };
+  });
+}
+
+// out [1, batch, ...]: each window's mean.
+void average(ffi::ThreadPool& pool, const Stored* x, Shape in, int64_t stride,
+             Stored* out, Shape to) {
+  int64_t channels = in.channels;
+  share_out(pool, in.batch, [&] {
+    return [&](int64_t b) {
+      const Stored* seen = x + in.at(0, b);
+      Stored* mean = out + to.at(0, b);
+      windows(in, stride,
+              [&](int64_t p, Real part, const int64_t* near, int64_t count) {
+                over_channels(channels, [&](auto like, int64_t k) {
+                  decltype(like) sum{};
+                  for (int64_t n = 0; n < count; ++n)
+                    sum += take<decltype(like)>(seen + near[n] * channels + k);
+                  put(mean + p * channels + k, sum * part);
                 });
               });
     };
   });
 }
 
+// Its transpose: from g [1, batch, ...] to c.
+void average_back(ffi::ThreadPool& pool, const Stored* g, Shape from,
+                  int64_t stride, Stored* c, Shape in) {
+  int64_t channels = in.channels;
+  share_out(pool, in.batch, [&] {
+    return [&, total = Numbers(in.image())](int64_t b) mutable {
+      const Stored* mean = g + from.at(0, b);
+      std::fill(total.begin(), total.end(), Real(0));
+      windows(in, stride,
+              [&](int64_t p, Real part, const int64_t* near, int64_t count) {
+                over_channels(channels, [&](auto like, int64_t k) {
+                  using V = decltype(like);
+                  V share = part * take<V>(mean + p * channels + k);
+                  for (int64_t n = 0; n < count; ++n) {
+                    Real* place = total.data() + near[n] * channels + k;
+                    put(place, take<V>(place) + share);
+                  }
+                });
+              });
+      copy(total.data(), in.image(), c + in.at(0, b));
+    };
+  });
+}
+
+ffi::Error Average(ffi::ThreadPool pool, Buffer x, Result out, int64_t stride) {
+  average(pool, rows_of(x), Shape(x.dimensions()), stride, rows_of(*out),
+          Shape(out->dimensions()));
+  return ffi::Error::Success();
+}
+
+ffi::Error AverageBack(ffi::ThreadPool pool, Buffer g, Result c,
+                       int64_t stride) {
+  average_back(pool, rows_of(g), Shape(g.dimensions()), stride, rows_of(*c),
+               Shape(c->dimensions()));
+  return ffi::Error::Success();
+}
+
 ffi::Error Choose(ffi::ThreadPool pool, Buffer x, Buffer c, Result out,
                   int64_t stride) {
-  choose(pool, x.typed_data(), c.typed_data(), Shape(x.dimensions()), stride,
-         out->typed_data(), Shape(out->dimensions()));
+  choose(pool, rows_of(x), rows_of(c), Shape(x.dimensions()), stride,
+         rows_of(*out), Shape(out->dimensions()));
   return ffi::Error::Success();
 }
 
 ffi::Error Spread(ffi::ThreadPool pool, Buffer x, Buffer g, Result c,
                   int64_t stride) {
-  spread(pool, x.typed_data(), Shape(x.dimensions()), g.typed_data(),
-         Shape(g.dimensions()), stride, c->typed_data());
+  spread(pool, rows_of(x), Shape(x.dimensions()), rows_of(g),
+         Shape(g.dimensions()), stride, rows_of(*c));
   return ffi::Error::Success();
 }
 
 }  // namespace
 
-#define BINDING \
-  BIND.Arg<Buffer>().Arg<Buffer>().Ret<Buffer>().Attr<int64_t>("stride")
+#define ONE BIND.Arg<Buffer>()
+#define STRIDED Ret<Buffer>().Attr<int64_t>("stride")
 
-HANDLER(choose, Choose, BINDING);
-HANDLER(spread, Spread, BINDING);
+HANDLER(choose, Choose, ONE.Arg<Buffer>().STRIDED);
+HANDLER(spread, Spread, ONE.Arg<Buffer>().STRIDED);
+HANDLER(average, Average, ONE.STRIDED);
+HANDLER(average_back, AverageBack, ONE.STRIDED);

@@ -20,9 +20,9 @@ constexpr int64_t kPixels = 64;
 struct Pointwise {
   int64_t edges, inputs, outputs;
   std::vector<Column> columns;  // of a panel
-  std::vector<Numbers> panels;
+  std::vector<Memory<Pair>> panels;
 
-  Pointwise(const Buffer& w, bool back)
+  Pointwise(const Table& w, bool back)
       : edges(w.dimensions()[0]),
         inputs(w.dimensions()[1]),
         outputs(w.dimensions()[2]),
@@ -43,19 +43,21 @@ struct Pointwise {
 
 // What is multiplied: pixels of `inner` numbers with panels, to be added up.
 struct Factor {
-  const Real *in, *panels;
+  const Stored* in;
+  const Pair* panels;
 };
 
 // out [pixels, columns] = sum over factors.
+template <typename To>
 void multiply_pixels(const std::vector<Factor>& factors, int64_t pixels,
-                     int64_t inner, const std::vector<Column>& columns,
-                     Real* out, int64_t stride, std::vector<Term>& terms) {
+                     int64_t inner, const std::vector<Column>& columns, To* out,
+                     int64_t stride, std::vector<Term>& terms) {
   each_panel(columns.size(), [&](int64_t c, int64_t count) {
     terms.clear();
     for (auto& factor : factors)
       terms.push_back(
-          {factor.in, factor.panels + inner * c * kLanes, inner, inner});
-    Real* to[kColumns];
+          {factor.in, factor.panels + pairs(inner) * c * kLanes, inner, inner});
+    To* to[kColumns];
     for (int64_t q = 0; q < count; ++q) to[q] = out + columns[c + q].first;
     with_columns(count, [&](auto q) {
       multiply_row<decltype(q)::value>(terms, pixels, &columns[c], to, stride);
@@ -63,17 +65,17 @@ void multiply_pixels(const std::vector<Factor>& factors, int64_t pixels,
   });
 }
 
-// table [inputs, columns] += the sum over pixels of a^T b.
-void correlate_pixels(const Real* a, int64_t inputs, const Real* b,
-                      int64_t stride, int64_t pixels, int64_t columns,
+// table [inputs, columns] += the sum over so many pairs of pixels of a^T b.
+void correlate_pixels(const Pair* a, int64_t inputs, const Pair* b,
+                      int64_t stride, int64_t count, int64_t columns,
                       Real* table) {
-  each_panel(columns, [&](int64_t c, int64_t count) {
-    const Real* right[kColumns];
-    for (int64_t q = 0; q < count; ++q) right[q] = b + (c + q) * kLanes;
-    with_columns(count, [&](auto q) {
+  each_panel(columns, [&](int64_t c, int64_t some) {
+    const Pair* right[kColumns];
+    for (int64_t q = 0; q < some; ++q) right[q] = b + (c + q) * kLanes;
+    with_columns(some, [&](auto q) {
       constexpr int Q = decltype(q)::value;
       in_parts<rows_of(Q)>(inputs, [&](auto m, int64_t n) {
-        correlate<decltype(m)::value, Q>(a + n, inputs, right, stride, pixels,
+        correlate<decltype(m)::value, Q>(a + n, inputs, right, stride, count,
                                          table + (n * columns + c) * kLanes,
                                          columns * kLanes);
       });
@@ -101,9 +103,9 @@ std::vector<Taps> looks(Kernels& kernels, Rows& x) {
 }
 
 // Leaves the outputs' moments too, if any are asked for.
-void separable(ffi::ThreadPool& pool, const Real* x, Shape in,
+void separable(ffi::ThreadPool& pool, const Stored* x, Shape in,
                const Pointwise& w, Kernels& kernels, const bool* alive,
-               int64_t stride, bool relu, Real* z, Shape to,
+               int64_t stride, bool relu, Stored* z, Shape to,
                const Moments* moments) {
   Shape mid = to.with(in.channels);
   int64_t each = to.edges / in.edges, terms = w.edges / to.edges;
@@ -112,14 +114,14 @@ void separable(ffi::ThreadPool& pool, const Real* x, Shape in,
   auto taps = looks(kernels, empty);
   Numbers totals(to.edges * size);
   auto worker = [&] {
-    return [&, rows = empty, own = Numbers(), factors = std::vector<Factor>(),
-            scratch = std::vector<Term>()](Real* sum, int64_t group,
-                                           int64_t b) mutable {
+    return [&, rows = empty, own = Memory<Stored>(),
+            factors = std::vector<Factor>(), scratch = std::vector<Term>()](
+               Real* sum, int64_t group, int64_t b) mutable {
       if (any(alive + group * each, each)) rows.read(x + in.at(group, b), relu);
       for (int64_t e = group * each; e < (group + 1) * each; ++e, sum += size) {
-        Real* out = z + to.at(e, b);
+        Stored* out = z + to.at(e, b);
         if (!alive[e]) {
-          std::fill_n(out, to.image(), Real(0));
+          std::fill_n(out, to.image(), Stored(0));
           continue;
         }
         in_rows(to, [&](int64_t first, int64_t last) {
@@ -133,7 +135,7 @@ void separable(ffi::ThreadPool& pool, const Real* x, Shape in,
             factors.push_back({own.data() + t * count, w.panels[n].data()});
           }
           int64_t made = (last - first) * to.row();
-          Real* place = out + first * to.row();
+          Stored* place = out + first * to.row();
           multiply_pixels(factors, (last - first) * to.width, w.inputs,
                           w.columns, place, to.channels, scratch);
           if (moments) moments->add(place, made, b, sum);
@@ -149,10 +151,10 @@ void separable(ffi::ThreadPool& pool, const Real* x, Shape in,
       moments->write(e, totals.data() + e * size);
 }
 
-void separable_input(ffi::ThreadPool& pool, const Real* x, Shape in,
+void separable_input(ffi::ThreadPool& pool, const Stored* x, Shape in,
                      const Reaching& g, Shape from, const Pointwise& w,
                      Kernels& kernels, const bool* alive, int64_t stride,
-                     bool relu, Real* out) {
+                     bool relu, Stored* out) {
   Shape mid = from.with(in.channels);
   int64_t each = from.edges / in.edges, terms = w.edges / from.edges;
   Rows empty(mid.height, mid.width, mid.channels, 1, kernels.pad);
@@ -165,14 +167,14 @@ void separable_input(ffi::ThreadPool& pool, const Real* x, Shape in,
   }
   share_out(pool, in.edges * in.batch, [&] {
     Rows sum(in.height, in.width, in.channels, stride, 0);
-    return [&, sum, rows = empty, memory = Numbers(),
+    return [&, sum, rows = empty, memory = Memory<Stored>(),
             scratch = std::vector<Term>()](int64_t unit) mutable {
       int64_t group = unit / in.batch, b = unit % in.batch;
       sum.clear();
       for (int64_t n = 0; n < terms * each; ++n) {
         int64_t e = group * each + n % each, own = n / each * from.edges + e;
         if (!alive[e]) continue;
-        const Real* pulled = g.image(e, b, memory);
+        const Stored* pulled = g.image(e, b, memory);
         for (int64_t y = 0; y < from.height; ++y)
           multiply_pixels({{pulled + y * from.row(), w.panels[own].data()}},
                           from.width, w.outputs, w.columns, rows.at(y, 0),
@@ -180,19 +182,19 @@ void separable_input(ffi::ThreadPool& pool, const Real* x, Shape in,
         scatter_image(rows, mid, taps[own], kernels.taps(own), kernels.period,
                       stride, sum, in);
       }
-      Real* to = out + in.at(group, b);
-      const Real* seen = x + in.at(group, b);
+      Stored* to = out + in.at(group, b);
+      const Stored* seen = x + in.at(group, b);
       sum.write(to);
       if (relu)
         for (int64_t n = 0; n < in.image(); ++n)
-          to[n] = seen[n] > 0 ? to[n] : Real(0);
+          to[n] = seen[n] > 0 ? to[n] : Stored(0);
     };
   });
 }
 
 // Leaves the depthwise gradients, tiled, in the kernels' tables; dw is
 // [edges, inputs, outputs].
-void separable_kernels(ffi::ThreadPool& pool, const Real* x, Shape in,
+void separable_kernels(ffi::ThreadPool& pool, const Stored* x, Shape in,
                        const Reaching& g, Shape from, const Pointwise& w,
                        Kernels& kernels, const bool* alive, int64_t stride,
                        bool relu, Real* dw) {
@@ -213,7 +215,8 @@ void separable_kernels(ffi::ThreadPool& pool, const Real* x, Shape in,
       pool, in.edges, in.batch, size,
       [&] {
         return [&, rows = empty, own = Numbers(), back = Numbers(),
-                padded = Numbers(), line = Numbers(), memory = Numbers(),
+                line = Numbers(), memory = Memory<Stored>(),
+                left = Memory<Pair>(), right = Memory<Pair>(),
                 scratch = std::vector<Term>()](Real* sum, int64_t group,
                                                int64_t b) mutable {
           if (!any(alive + group * each, each)) return;
@@ -223,25 +226,22 @@ void separable_kernels(ffi::ThreadPool& pool, const Real* x, Shape in,
             Real *depth = sum, *point = sum + kernels.span(e, 1);
             sum = point + matrix;
             if (!alive[e]) continue;
-            const Real* seen = g.image(e, b, memory);
+            const Stored* seen = g.image(e, b, memory);
             multiply_pixels({{seen, w.panels[e].data()}}, pixels, w.outputs,
                             w.columns, back.data(), mid.channels, scratch);
             correlate_rows(rows, taps[e], in, back.data(), mid, kernels.period,
                            stride, depth, line);
-            if (wide > w.outputs) {
-              padded.resize(pixels * wide);
-              for (int64_t p = 0; p < pixels; ++p)
-                std::copy_n(seen + p * w.outputs, w.outputs,
-                            padded.data() + p * wide);
-              seen = padded.data();
-            }
+            const Pair* two = pair_pixels(seen, from.height, from.width,
+                                          w.outputs, wide, right);
             in_rows(from, [&](int64_t first, int64_t last) {
               own.resize((last - first) * mid.row());
               convolve_rows(rows, taps[e], kernels.taps(e), kernels.period,
                             stride, in, own.data(), mid, first, last);
-              correlate_pixels(
-                  own.data(), w.inputs, seen + first * from.width * wide, wide,
-                  (last - first) * from.width, outputs.size(), point);
+              auto* one = pair_pixels(own.data(), last - first, from.width,
+                                      w.inputs, w.inputs, left);
+              int64_t row = pairs(from.width);
+              correlate_pixels(one, w.inputs, two + first * row * wide, wide,
+                               (last - first) * row, outputs.size(), point);
             });
           }
         };
@@ -265,7 +265,7 @@ struct Given {
   Kernels kernels;
   Pointwise w;
   const bool* alive;
-  Given(const Buffer& x, const Alive& alive, const Buffer& w,
+  Given(const Buffer& x, const Alive& alive, const Table& w,
         ffi::RemainingArgs rest, Dilations dilations, bool back)
       : in(x.dimensions()),
         kernels(tiled(rest, in.channels, dilations)),
@@ -273,48 +273,47 @@ struct Given {
         alive(alive.typed_data()) {}
 };
 
-ffi::Error Separable(ffi::ThreadPool pool, Buffer x, Alive alive, Buffer w,
+ffi::Error Separable(ffi::ThreadPool pool, Buffer x, Alive alive, Table w,
                      ffi::RemainingArgs rest, Result z, int64_t stride,
                      Dilations dilations, bool relu) {
   Given given(x, alive, w, rest, dilations, false);
-  separable(pool, x.typed_data(), given.in, given.w, given.kernels, given.alive,
-            stride, relu, z->typed_data(), Shape(z->dimensions()), nullptr);
+  separable(pool, rows_of(x), given.in, given.w, given.kernels, given.alive,
+            stride, relu, rows_of(*z), Shape(z->dimensions()), nullptr);
   return ffi::Error::Success();
 }
 
-ffi::Error SeparableMoments(ffi::ThreadPool pool, Buffer x, Buffer share,
-                            Alive alive, Buffer w, ffi::RemainingArgs rest,
-                            Result z, Result first, Result second,
-                            int64_t stride, Dilations dilations, bool relu) {
+ffi::Error SeparableMoments(ffi::ThreadPool pool, Buffer x, Table share,
+                            Alive alive, Table w, ffi::RemainingArgs rest,
+                            Result z, Sum first, Sum second, int64_t stride,
+                            Dilations dilations, bool relu) {
   Given given(x, alive, w, rest, dilations, false);
   Shape to(z->dimensions());
   Moments moments(to, share.typed_data(), first->typed_data(),
                   second->typed_data());
-  separable(pool, x.typed_data(), given.in, given.w, given.kernels, given.alive,
-            stride, relu, z->typed_data(), to, &moments);
+  separable(pool, rows_of(x), given.in, given.w, given.kernels, given.alive,
+            stride, relu, rows_of(*z), to, &moments);
   return ffi::Error::Success();
 }
 
 ffi::Error SeparableInput(ffi::ThreadPool pool, Buffer x, Buffer g, Alive alive,
-                          Buffer w, ffi::RemainingArgs rest, Result out,
+                          Table w, ffi::RemainingArgs rest, Result out,
                           int64_t stride, Dilations dilations, bool relu) {
   Given given(x, alive, w, rest, dilations, true);
-  separable_input(pool, x.typed_data(), given.in, reaching(g),
+  separable_input(pool, rows_of(x), given.in, reaching(g),
                   Shape(g.dimensions()), given.w, given.kernels, given.alive,
-                  stride, relu, out->typed_data());
+                  stride, relu, rows_of(*out));
   return ffi::Error::Success();
 }
 
 ffi::Error SeparableInputMixed(ffi::ThreadPool pool, Buffer x, Buffer g,
-                               Buffer z, Buffer share, Alive alive, Buffer a,
-                               Buffer b, Buffer c, Buffer w,
+                               Buffer z, Table share, Alive alive, Table a,
+                               Table b, Table c, Table w,
                                ffi::RemainingArgs rest, Result out,
                                int64_t stride, Dilations dilations, bool relu) {
   Given given(x, alive, w, rest, dilations, true);
-  separable_input(pool, x.typed_data(), given.in,
-                  reaching(g, z, share, a, b, c), Shape(z.dimensions()),
-                  given.w, given.kernels, given.alive, stride, relu,
-                  out->typed_data());
+  separable_input(pool, rows_of(x), given.in, reaching(g, z, share, a, b, c),
+                  Shape(z.dimensions()), given.w, given.kernels, given.alive,
+                  stride, relu, rows_of(*out));
   return ffi::Error::Success();
 }
 
@@ -324,11 +323,11 @@ void fold(Kernels& kernels, ffi::RemainingRets results) {
 }
 
 ffi::Error SeparableKernels(ffi::ThreadPool pool, Buffer x, Buffer g,
-                            Alive alive, Buffer w, ffi::RemainingArgs rest,
-                            Result dw, ffi::RemainingRets results,
-                            int64_t stride, Dilations dilations, bool relu) {
+                            Alive alive, Table w, ffi::RemainingArgs rest,
+                            Sum dw, ffi::RemainingRets results, int64_t stride,
+                            Dilations dilations, bool relu) {
   Given given(x, alive, w, rest, dilations, true);
-  separable_kernels(pool, x.typed_data(), given.in, reaching(g),
+  separable_kernels(pool, rows_of(x), given.in, reaching(g),
                     Shape(g.dimensions()), given.w, given.kernels, given.alive,
                     stride, relu, dw->typed_data());
   fold(given.kernels, results);
@@ -336,16 +335,15 @@ ffi::Error SeparableKernels(ffi::ThreadPool pool, Buffer x, Buffer g,
 }
 
 ffi::Error SeparableKernelsMixed(ffi::ThreadPool pool, Buffer x, Buffer g,
-                                 Buffer z, Buffer share, Alive alive, Buffer a,
-                                 Buffer b, Buffer c, Buffer w,
-                                 ffi::RemainingArgs rest, Result dw,
+                                 Buffer z, Table share, Alive alive, Table a,
+                                 Table b, Table c, Table w,
+                                 ffi::RemainingArgs rest, Sum dw,
                                  ffi::RemainingRets results, int64_t stride,
                                  Dilations dilations, bool relu) {
   Given given(x, alive, w, rest, dilations, true);
-  separable_kernels(pool, x.typed_data(), given.in,
-                    reaching(g, z, share, a, b, c), Shape(z.dimensions()),
-                    given.w, given.kernels, given.alive, stride, relu,
-                    dw->typed_data());
+  separable_kernels(pool, rows_of(x), given.in, reaching(g, z, share, a, b, c),
+                    Shape(z.dimensions()), given.w, given.kernels, given.alive,
+                    stride, relu, dw->typed_data());
   fold(given.kernels, results);
   return ffi::Error::Success();
 }
@@ -353,31 +351,30 @@ ffi::Error SeparableKernelsMixed(ffi::ThreadPool pool, Buffer x, Buffer g,
 }  // namespace
 
 // Which edges are alive, the 1x1 kernels and the depthwise ones.
-#define KERNELS Arg<Alive>().Arg<Buffer>().RemainingArgs()
+#define KERNELS Arg<Alive>().Arg<Table>().RemainingArgs()
 // The same, with a, b and c of `Reaching` between.
 #define MIXED_KERNELS \
   Arg<Alive>()        \
-      .Arg<Buffer>()  \
-      .Arg<Buffer>()  \
-      .Arg<Buffer>()  \
-      .Arg<Buffer>()  \
+      .Arg<Table>()   \
+      .Arg<Table>()   \
+      .Arg<Table>()   \
+      .Arg<Table>()   \
       .RemainingArgs()
 #define GEOMETRY \
   Attr<int64_t>("stride").Attr<Dilations>("dilations").Attr<bool>("relu")
-#define TWO BIND.Arg<Buffer>().Arg<Buffer>()
+#define ONE BIND.Arg<Buffer>()
+#define TWO ONE.Arg<Buffer>()
+// x, g, z and each image's share.
+#define MIXED TWO.Arg<Buffer>().Arg<Table>().MIXED_KERNELS
 
-HANDLER(separable, Separable,
-        BIND.Arg<Buffer>().KERNELS.Ret<Buffer>().GEOMETRY);
-HANDLER(separable_moments, SeparableMoments,
-        TWO.KERNELS.Ret<Buffer>().Ret<Buffer>().Ret<Buffer>().GEOMETRY);
+HANDLER(separable, Separable, ONE.KERNELS.Ret<Buffer>().GEOMETRY);
+HANDLER(
+    separable_moments, SeparableMoments,
+    ONE.Arg<Table>().KERNELS.Ret<Buffer>().Ret<Table>().Ret<Table>().GEOMETRY);
 HANDLER(separable_input, SeparableInput, TWO.KERNELS.Ret<Buffer>().GEOMETRY);
 HANDLER(separable_input_mixed, SeparableInputMixed,
-        TWO.Arg<Buffer>().Arg<Buffer>().MIXED_KERNELS.Ret<Buffer>().GEOMETRY);
+        MIXED.Ret<Buffer>().GEOMETRY);
 HANDLER(separable_kernels, SeparableKernels,
-        TWO.KERNELS.Ret<Buffer>().RemainingRets().GEOMETRY);
+        TWO.KERNELS.Ret<Table>().RemainingRets().GEOMETRY);
 HANDLER(separable_kernels_mixed, SeparableKernelsMixed,
-        TWO.Arg<Buffer>()
-            .Arg<Buffer>()
-            .MIXED_KERNELS.Ret<Buffer>()
-            .RemainingRets()
-            .GEOMETRY);
+        MIXED.Ret<Table>().RemainingRets().GEOMETRY);

@@ -37,7 +37,8 @@ def convolve(
 
   Args:
     x: [edges or 1, batch, height, width, channels]: every edge's own input, or
-      one that all share. Zeros around it keep its size at stride 1.
+      one that all share. Zeros around it keep its size at stride 1. Of its
+      type is the result; foreign functions round weights only to `build.real`.
     kernels: depthwise, each [its edges, size, size, channels], size odd;
       `edges` is the sum of theirs.
     pointwise: [edges, channels, features].
@@ -52,12 +53,21 @@ def convolve(
   """
   geo = depthwise.geometry(x, kernels, dilations, stride)
   if backend == 'native':
+    kernels, pointwise = _real(x, kernels, pointwise)
     alive = jnp.ones(len(pointwise), bool) if alive is None else alive
-    return fused(x, ((tuple(kernels), pointwise),), alive, geo, True)
+    return fused(x, ((kernels, pointwise),), alive, geo, True)
+  kernels = tuple(kernel.astype(x.dtype) for kernel in kernels)
+  pointwise = pointwise.astype(x.dtype)
   if backend == 'dense':
     return dense(jax.nn.relu(x), kernels, pointwise, geo)
-  y = depthwise.BACKENDS[backend](jax.nn.relu(x), tuple(kernels), geo)
+  y = depthwise.BACKENDS[backend](jax.nn.relu(x), kernels, geo)
   return jnp.einsum('nbhwc,ncd->nbhwd', y, pointwise)
+
+
+def _real(x, kernels, pointwise):
+  """One of `Terms`, as foreign functions take it."""
+  dtype = build.real(x.dtype)
+  return tuple(k.astype(dtype) for k in kernels), pointwise.astype(dtype)
 
 
 class Kind(NamedTuple):
@@ -74,7 +84,10 @@ class Kind(NamedTuple):
   def moments(self, x, term, share, alive):
     shape = self.shape(x, term)
     sums = [(shape[0], 1, 1, 1, shape[-1])] * 2
-    rows, rest = [x, share.astype(x.dtype)], (alive, *_operands([term]))
+    rows, rest = (
+      [x, share.astype(build.real(x.dtype))],
+      (alive, *_operands([term])),
+    )
     return _call('separable_moments', shape, rows, rest, self.geo, True, sums)
 
   def input(self, x, term, *pulled):
@@ -90,7 +103,7 @@ class Kind(NamedTuple):
 
 def _mixed_operands(x, term, g, z, share, abc, alive):
   rest = alive.reshape(-1), *abc, *_operands([term])
-  return [x, g, z, share.astype(x.dtype)], rest
+  return [x, g, z, share.astype(build.real(x.dtype))], rest
 
 
 def promise(
@@ -102,7 +115,7 @@ def promise(
 ) -> outputs.Outputs:
   """What `convolve` by 'native' returns, for `outputs.blend`."""
   geo = depthwise.geometry(x, kernels, dilations, stride)
-  return outputs.Outputs(Kind(geo), x, (tuple(kernels), pointwise))
+  return outputs.Outputs(Kind(geo), x, _real(x, kernels, pointwise))
 
 
 def dense(

@@ -7,8 +7,8 @@ namespace {
 
 // first [edges, channels] = sum of share z, second the same of share z^2; alive
 // [edges].
-void moments(ffi::ThreadPool& pool, const Real* z, Shape of, const Real* share,
-             const bool* alive, Real* first, Real* second) {
+void moments(ffi::ThreadPool& pool, const Stored* z, Shape of,
+             const Real* share, const bool* alive, Real* first, Real* second) {
   Moments moments(of, share, first, second);
   Numbers total(of.edges * moments.size());
   auto own = [&](int64_t e) { return total.data() + e * moments.size(); };
@@ -26,7 +26,7 @@ void moments(ffi::ThreadPool& pool, const Real* z, Shape of, const Real* share,
 // first [edges, channels] = sum of g; second [stack * edges, channels] = sum of
 // g z, for z [stack * edges or stack, ...], whose edges may share an array;
 // alive [stack * edges].
-void products(ffi::ThreadPool& pool, const Real* g, Shape of, const Real* z,
+void products(ffi::ThreadPool& pool, const Stored* g, Shape of, const Stored* z,
               int64_t depth, int64_t stack, const bool* alive, Real* first,
               Real* second) {
   Lanes lanes(of.channels);
@@ -57,25 +57,69 @@ void products(ffi::ThreadPool& pool, const Real* g, Shape of, const Real* z,
   }
 }
 
+// out [edges, ...] = bias + the sum over a stack of a (z - mean), for a [stack
+// * edges, channels]; z and mean are [stack * edges, ...] or, `shared`, [stack,
+// ...]; alive [stack * edges].
+void mix(ffi::ThreadPool& pool, const Stored* z, Shape rows, bool shared,
+         const Real* a, const Real* mean, const Real* bias, const bool* alive,
+         Stored* out, Shape to) {
+  Lanes lanes(to.channels);
+  int64_t size = to.image(), each = shared ? to.edges : 1;
+  int64_t count = rows.edges * each;
+  Numbers factors = tiled(a, count, lanes),
+          constants = tiled(bias, to.edges, lanes);
+  Numbers means = tiled(mean, rows.edges, lanes);
+  struct Term {
+    const Stored* z;
+    const Real *factor, *mean;
+  };
+  share_out(pool, to.edges * to.batch, [&] {
+    return [&, terms = std::vector<Term>()](int64_t unit) mutable {
+      int64_t e = unit / to.batch, b = unit % to.batch, at = 0;
+      const Real* constant = constants.data() + e * lanes.wide;
+      Stored* own = out + to.at(e, b);
+      terms.clear();
+      for (int64_t n = e; n < count; n += to.edges)
+        if (alive[n])
+          terms.push_back({z + to.at(n / each, b),
+                           factors.data() + n * lanes.wide,
+                           means.data() + n / each * lanes.wide});
+      for (; at + lanes.wide <= size; at += lanes.wide)
+        for (int64_t c = 0; c < lanes.wide; c += kLanes) {
+          Vec sum = load(constant + c);
+          for (auto& [z, factor, mean] : terms)
+            sum += load(factor + c) * (load(z + at + c) - load(mean + c));
+          store(own + at + c, sum);
+        }
+      for (int64_t c = 0; at < size; ++at, ++c) {
+        Real sum = constant[c];
+        for (auto& [z, factor, mean] : terms)
+          sum += factor[c] * (z[at] - mean[c]);
+        own[at] = sum;
+      }
+    };
+  });
+}
+
 // The gradient of a mixture of normalised z in z, one of which may serve many
 // edges (`shared`), for slope = scale (second - mean first):
 //   dz = sum over its edges of p scale (g - share (first + scale slope (z -
 //   mean))).
 // z, mean, scale are [stack * edges, ...] or [stack, ...]; p, second [stack *
 // edges, ..., channels]; alive [stack * edges]; g, first [edges, ...].
-void mixture_input(ffi::ThreadPool& pool, const Real* g, Shape of,
-                   const Real* z, Shape rows, bool shared, const Real* share,
+void mixture_input(ffi::ThreadPool& pool, const Stored* g, Shape of,
+                   const Stored* z, Shape rows, bool shared, const Real* share,
                    const Real* p, const Real* mean, const Real* scale,
                    const Real* first, const Real* second, const bool* alive,
-                   Real* dz) {
+                   Stored* dz) {
   Lanes lanes(of.channels);
   int64_t size = of.image(), many = shared ? of.edges : 1;
   share_out(pool, rows.edges * of.batch, [&] {
     return [&, factors = Numbers((2 + many) * lanes.wide),
-            from = std::vector<const Real*>(),
+            from = std::vector<const Stored*>(),
             edges = std::vector<int64_t>()](int64_t unit) mutable {
       int64_t row = unit / of.batch, image = unit % of.batch;
-      Real* to = dz + of.at(row, image);
+      Stored* to = dz + of.at(row, image);
       from = {z + of.at(row, image)};
       edges.clear();  // those of [stack * edges] that this row serves, alive
       for (int64_t at = row * many; at < (row + 1) * many; ++at)
@@ -84,7 +128,7 @@ void mixture_input(ffi::ThreadPool& pool, const Real* g, Shape of,
           from.push_back(g + of.at(at % of.edges, image));
         }
       if (edges.empty()) {
-        std::fill_n(to, size, Real(0));
+        std::fill_n(to, size, Stored(0));
         return;
       }
       int64_t terms = from.size();
@@ -113,54 +157,72 @@ void mixture_input(ffi::ThreadPool& pool, const Real* g, Shape of,
           store(to + at + c, sum);
         }
       for (int64_t c = 0; at < size; ++at, ++c) {
-        to[at] = constant[c];
+        Real sum = constant[c];
         for (int64_t m = 0; m < terms; ++m)
-          to[at] += linear[m * lanes.wide + c] * from[m][at];
+          sum += linear[m * lanes.wide + c] * from[m][at];
+        to[at] = sum;
       }
     };
   });
 }
 
-ffi::Error TakeMoments(ffi::ThreadPool pool, Buffer z, Buffer share,
-                       Alive alive, Result first, Result second) {
-  moments(pool, z.typed_data(), Shape(z.dimensions()), share.typed_data(),
+ffi::Error TakeMoments(ffi::ThreadPool pool, Buffer z, Table share, Alive alive,
+                       Sum first, Sum second) {
+  moments(pool, rows_of(z), Shape(z.dimensions()), share.typed_data(),
           alive.typed_data(), first->typed_data(), second->typed_data());
   return ffi::Error::Success();
 }
 
 ffi::Error Products(ffi::ThreadPool pool, Buffer g, Buffer z, Alive alive,
-                    Result first, Result second) {
+                    Sum first, Sum second) {
   Shape of(g.dimensions());
   int64_t stack = second->dimensions()[0] / of.edges;
-  products(pool, g.typed_data(), of, z.typed_data(), z.dimensions()[0], stack,
+  products(pool, rows_of(g), of, rows_of(z), z.dimensions()[0], stack,
            alive.typed_data(), first->typed_data(), second->typed_data());
   return ffi::Error::Success();
 }
 
-ffi::Error MixtureInput(ffi::ThreadPool pool, Buffer g, Buffer z, Buffer share,
-                        Buffer p, Buffer mean, Buffer scale, Buffer first,
-                        Buffer second, Alive alive, Result dz, bool shared) {
-  mixture_input(pool, g.typed_data(), Shape(g.dimensions()), z.typed_data(),
+ffi::Error Mix(ffi::ThreadPool pool, Buffer z, Table a, Table mean, Table bias,
+               Alive alive, Result out, bool shared) {
+  mix(pool, rows_of(z), Shape(z.dimensions()), shared, a.typed_data(),
+      mean.typed_data(), bias.typed_data(), alive.typed_data(), rows_of(*out),
+      Shape(out->dimensions()));
+  return ffi::Error::Success();
+}
+
+ffi::Error MixtureInput(ffi::ThreadPool pool, Buffer g, Buffer z, Table share,
+                        Table p, Table mean, Table scale, Table first,
+                        Table second, Alive alive, Result dz, bool shared) {
+  mixture_input(pool, rows_of(g), Shape(g.dimensions()), rows_of(z),
                 Shape(z.dimensions()), shared, share.typed_data(),
                 p.typed_data(), mean.typed_data(), scale.typed_data(),
                 first.typed_data(), second.typed_data(), alive.typed_data(),
-                dz->typed_data());
+                rows_of(*dz));
   return ffi::Error::Success();
 }
 
 }  // namespace
 
-#define OF_TWO BIND.Arg<Buffer>().Arg<Buffer>()
+#define ONE BIND.Arg<Buffer>()
+#define TWO ONE.Arg<Buffer>()
+#define SUMS Arg<Alive>().Ret<Table>().Ret<Table>()
 
-HANDLER(moments, TakeMoments, OF_TWO.Arg<Alive>().Ret<Buffer>().Ret<Buffer>());
-HANDLER(products, Products, OF_TWO.Arg<Alive>().Ret<Buffer>().Ret<Buffer>());
+HANDLER(moments, TakeMoments, ONE.Arg<Table>().SUMS);
+HANDLER(products, Products, TWO.SUMS);
+HANDLER(mix, Mix,
+        ONE.Arg<Table>()
+            .Arg<Table>()
+            .Arg<Table>()
+            .Arg<Alive>()
+            .Ret<Buffer>()
+            .Attr<bool>("shared"));
 HANDLER(mixture_input, MixtureInput,
-        OF_TWO.Arg<Buffer>()
-            .Arg<Buffer>()
-            .Arg<Buffer>()
-            .Arg<Buffer>()
-            .Arg<Buffer>()
-            .Arg<Buffer>()
+        TWO.Arg<Table>()
+            .Arg<Table>()
+            .Arg<Table>()
+            .Arg<Table>()
+            .Arg<Table>()
+            .Arg<Table>()
             .Arg<Alive>()
             .Ret<Buffer>()
             .Attr<bool>("shared"));

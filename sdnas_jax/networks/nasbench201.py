@@ -55,7 +55,7 @@ class Conv(nn.Module):
     if self.bias:
       shape = self.edges, 1, 1, 1, self.features
       bias = ops.keep(alive, self.param('bias', nn.initializers.zeros, shape))
-    return kernel.astype(x.dtype), bias
+    return kernel, bias
 
 
 def single(
@@ -100,8 +100,8 @@ class MixedOp(nn.Module):
       y = convolution.convolve(positive, kernels, 1, ctx.native, alive)
     shift = 0.0 if self.affine else jnp.concatenate(biases)
     total = ops.Norm(self.affine)(y, ctx, weights, shift)
-    for name, y in (('skip_connect', x), ('avg_pool_3x3', pool.mean(x, 1))):
-      total += ops.weigh(p[name], y, ctx)
+    total += ops.weigh(p['skip_connect'], x, ctx)
+    total += ops.weigh(p['avg_pool_3x3'], pool.mean(x, 1, ctx.native), ctx)
     if mix.shape[1] > len(self.primitives):  # an auxiliary skip's column
       total += ops.weigh(mix[:, -1], x, ctx)
     return total
@@ -168,7 +168,7 @@ class Cell(nn.Module):
     if kind == 'skip_connect':
       return x
     if kind == 'avg_pool_3x3':
-      return pool.mean(x, 1)
+      return pool.mean(x, 1, ctx.native)
     x = single(x, Conv(1, x.shape[-1], CONVOLUTIONS[kind]), ctx)
     return ops.Norm(affine=True)(x, ctx)
 

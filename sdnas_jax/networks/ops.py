@@ -155,10 +155,10 @@ class Norm(nn.Module):
       share = ctx.share / (x.shape[2] * x.shape[3])
       rest = share, alive, self.epsilon
       if isinstance(x, outputs.Outputs):
-        own = jax.tree.map(lambda leaf: leaf.astype(wide), (x.x, x.weights))
-        y, *batch = outputs.blend(x.kind, plain, p, bias, *own, *rest)
+        own = x.kind, plain, p, bias, x.x, x.weights
+        y, *batch = outputs.blend(*own, *rest)
       else:
-        x = x.astype(wide)
+        x = x if ctx.native else x.astype(wide)
         y, *batch = mixture.blend(p, bias, x, *rest, ctx.native)
       counts = not self.is_initializing()
       if counts and self.is_mutable_collection('batch_stats'):
@@ -170,8 +170,8 @@ class Norm(nn.Module):
     else:
       scale = lax.rsqrt(var.value + self.epsilon)
       centre = mean.value - shift
-      y = mixture.mix(p, x.astype(wide), centre, scale, alive, ctx.native)
-      y = y if bias is None else y + bias
+      x = x if ctx.native else x.astype(wide)
+      y = mixture.mix(p, bias, x, centre, scale, alive, ctx.native)
     return y.astype(given)
 
   def weights(self, p, rows, shape):
@@ -190,9 +190,9 @@ class Norm(nn.Module):
 
 def weigh(p: jax.Array, x: jax.Array, ctx: Context) -> jax.Array:
   """p_e x on each edge: [edges, ...] of p [edges] and x [1, ...]."""
-  wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-  y = mixture.weigh(p.astype(wide.dtype), wide, ctx.native)
-  return y.astype(x.dtype)
+  wide = jnp.promote_types(x.dtype, jnp.float32)
+  own = x if ctx.native else x.astype(wide)
+  return mixture.weigh(p.astype(wide), own, ctx.native).astype(x.dtype)
 
 
 class Pointwise(nn.Module):
@@ -303,10 +303,9 @@ class Separable(nn.Module):
       name = f'depthwise_{size}x{size}' + ('_dilated' if dilation > 1 else '')
       own = alive[n * self.edges : (n + 1) * self.edges]
       kernel = self.param(name, uniform, shape)
-      kernels.append(keep(own, kernel).astype(x.dtype))
+      kernels.append(keep(own, kernel))
     shape = count, x.shape[-1], self.channels
-    pointwise = self.param('pointwise', uniform, shape)
-    pointwise = keep(alive, pointwise).astype(x.dtype)
+    pointwise = keep(alive, self.param('pointwise', uniform, shape))
     dilations = [dilation for _, dilation in self.kernels]
     given = x, kernels, pointwise, dilations, self.stride
     if ctx.train and ctx.native:

@@ -175,13 +175,12 @@ def _named(kind):
 
 
 def _native(bf16: bool) -> None:
-  if bf16 or (backend := jax.default_backend()) != 'cpu':
-    lacks = 'bfloat16' if bf16 else backend
+  if (backend := jax.default_backend()) != 'cpu':
     raise errors.BadInput(
-      f"model.depthwise='native' knows no {lacks}: leave it 'auto'"
+      f"model.depthwise='native' knows no {backend}: leave it 'auto'"
     )
   try:
-    for promise in build.begin():
+    for promise in build.begin('bfloat16' if bf16 else 'float32'):
       promise.result()
   except build.Unavailable as error:
     raise errors.BadInput(f"model.depthwise='native': {error}") from None
