@@ -144,6 +144,9 @@ class Kind(NamedTuple):
     )
     return tuple(_call('convolve_kernels_mixed', None, rows, rest, shapes))
 
+  def both(self, *given):
+    return self.input(*given), self.kernels(*given)
+
 
 def promise(x: jax.Array, kernels: Sequence[jax.Array]) -> outputs.Outputs:
   """What `convolve` by foreign functions returns, for `outputs.blend`."""

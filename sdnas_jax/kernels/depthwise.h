@@ -142,13 +142,80 @@ inline void block(To* out, int64_t begin, const Seen& seen, const Real* from,
     store(out + (n - begin) * kLanes + u * step, sum[u]);
 }
 
+// The same where the taps of each row are K, and each sees what the one before
+// it sees of the D-th next output: so a vector is loaded once for all of them.
+template <int U, int K, int D, bool kAdd, typename To>
+inline void block_of_runs(To* out, int64_t step, const Seen& seen,
+                          const Real* from, const Real* weights, bool back) {
+  Vec sum[U];
+  each<U>([&](auto u)
+              INLINED { sum[u] = kAdd ? load(out + u * step) : Vec{}; });
+  for (const Tap* tap = seen.begin; tap < seen.end; tap += K) {
+    const Tap* first = back ? tap + K - 1 : tap;
+    Vec weight[K];
+    each<K>([&](auto k) INLINED {
+      weight[k] = load(weights + first[back ? -k : k].weights);
+    });
+    const Real* own = from + first->from;
+    each<U + D*(K - 1)>([&](auto m) INLINED {
+      Vec v = load(own);
+      own += step;
+      each<K>([&](auto k) INLINED {
+        constexpr int u = decltype(m)::value - D * decltype(k)::value;
+        if constexpr (u >= 0 && u < U) sum[u] += weight[k] * v;
+      });
+    });
+  }
+  each<U>([&](auto u) INLINED { store(out + u * step, sum[u]); });
+}
+
+// How the rows of some taps are such runs: D, or 0 where they are not.
+struct Runs {
+  int64_t taps = 0, apart = 0;
+  bool back = false;
+  Runs(const Seen& seen, int64_t step) {
+    auto row = [&](const Tap* tap) {
+      return tap < seen.end && tap->row == seen.begin->row;
+    };
+    for (const Tap* tap = seen.begin; row(tap); ++tap) ++taps;
+    if (taps < 2) return;
+    int64_t by = seen.begin[1].from - seen.begin->from;
+    for (const Tap* tap = seen.begin + 1; row(tap); ++tap)
+      if (tap->from - tap[-1].from != by) return;
+    back = by < 0;
+    if (by % step == 0) apart = std::abs(by / step);
+  }
+  template <int K, int D>
+  bool are() const {
+    return taps == K && apart == D;
+  }
+};
+
 template <bool kAdd, typename To>
 void add_taps(To* out, int64_t begin, int64_t end, int64_t period,
               const Seen& seen, const Real* from, const Real* weights) {
+  Runs runs(seen, period * kLanes);
   for (int64_t m = begin; m < std::min(begin + period, end); ++m) {
     int64_t p = m % period, count = ceil_div(end - m, period);
-    in_parts<8>(count, [&](auto u, int64_t n) {
+    in_parts<16>(count, [&](auto u, int64_t n) {
       constexpr int U = decltype(u)::value;
+      auto some = [&](auto k, auto d) {
+        int64_t at = (m + n * period) * kLanes;
+        block_of_runs<U, decltype(k)::value, decltype(d)::value, kAdd>(
+            out + at - begin * kLanes, period * kLanes, seen, from + at,
+            weights + p * kLanes, runs.back);
+      };
+      if constexpr (U >= 8) {
+        using std::integral_constant;
+        if (runs.are<3, 1>())
+          return some(integral_constant<int, 3>(), integral_constant<int, 1>());
+        if (runs.are<5, 1>())
+          return some(integral_constant<int, 5>(), integral_constant<int, 1>());
+        if (runs.are<3, 2>())
+          return some(integral_constant<int, 3>(), integral_constant<int, 2>());
+        if (runs.are<5, 2>())
+          return some(integral_constant<int, 5>(), integral_constant<int, 2>());
+      }
       if (period == 1)
         block<U, kAdd, true>(out, begin, seen, from, weights, n + m, 0, 1);
       else
@@ -223,19 +290,11 @@ void scatter_image(Rows& g, const Shape& from, const std::vector<Taps>& taps,
     }
 }
 
-// sums += one kernel's gradient of one image, tiled.
-void correlate_rows(Rows& x, const Taps& taps, const Shape& in, const Real* g,
-                    const Shape& to, int64_t period, int64_t stride, Real* sums,
-                    Numbers& line) {
-  int64_t vectors = ceil_div(to.row(), kLanes);
-  line.resize(vectors * kLanes);
-  for (int64_t y = 0; y < to.height; ++y, g += to.row()) {
-    const Real* own = g;
-    if (to.row() % kLanes) {  // beyond the row, g must read as zero
-      std::copy_n(g, to.row(), line.data());
-      own = line.data();
-    }
-    dot_row(own, vectors, period, Seen(taps, stride * y, in.height),
-            x.at(stride * y, 0), sums);
-  }
+// sums += one kernel's gradient of one image, tiled; beyond its rows g is zero.
+void correlate_rows(Rows& x, const Taps& taps, const Shape& in, Rows& g,
+                    const Shape& to, int64_t period, int64_t stride,
+                    Real* sums) {
+  for (int64_t y = 0; y < to.height; ++y)
+    dot_row(g.at(y, 0), ceil_div(to.row(), kLanes), period,
+            Seen(taps, stride * y, in.height), x.at(stride * y, 0), sums);
 }

@@ -38,6 +38,9 @@ class Kind(Protocol):
   def kernels(self, x, weights, g, z, share, abc, alive) -> Tree:
     """The same in the weights."""
 
+  def both(self, x, weights, g, z, share, abc, alive) -> tuple[jax.Array, Tree]:
+    """Both at once, for less than one after the other where they share work."""
+
 
 class Outputs(NamedTuple):
   """Outputs of a convolution that are not there yet."""
@@ -74,10 +77,10 @@ def blend(
   mixed. Then z is not kept either, for what is normalised says as much.
   """
   operands = p, bias, x, weights, share, alive, epsilon
-  return _forward(kind, plain, *operands)[0]
+  return _computed(kind, plain, *operands)[0]
 
 
-def _forward(kind, plain, p, bias, x, weights, share, alive, epsilon):
+def _computed(kind, plain, p, bias, x, weights, share, alive, epsilon):
   z, *sums = _with_moments(kind, x, weights, share, alive.reshape(-1))
   out, kept = mixture.mixed(p, bias, z, share, *sums, alive, epsilon, True)
   if plain:  # of y = p (z - mean) scale, mean and scale are 0 and 1
@@ -88,8 +91,18 @@ def _forward(kind, plain, p, bias, x, weights, share, alive, epsilon):
   return out, (x, weights, *kept)
 
 
+def _forward(kind, plain, *operands):
+  """With a place for whether derivatives in x and in all weights are wanted."""
+  *operands, epsilon = operands
+  leaves = jax.tree.leaves((operands[2], operands[3]))
+  both = () if all(leaf.perturbed for leaf in leaves) else None
+  operands = jax.tree.map(lambda leaf: leaf.value, operands)
+  out, kept = _computed(kind, plain, *operands, epsilon)
+  return out, (both, *kept)
+
+
 def _backward(kind, plain, epsilon, kept, gradients):
-  x, weights, p, unbiased, z, share, mean, scale, alive = kept
+  both, x, weights, p, unbiased, z, share, mean, scale, alive = kept
   g = gradients[0]
   sums = mixture.products(g, z, alive, True)
   statistics = p, mean, scale, *sums
@@ -98,11 +111,15 @@ def _backward(kind, plain, epsilon, kept, gradients):
     dp = mixture.weight_gradient(p, mixture.slopes(*statistics))
   pulled = x, weights, g, z, share, mixture.factors(*statistics), alive
   bias = None if unbiased else sums[0]
-  dx, dw = (f(kind, *pulled) for f in (_input, _kernels))
+  if both is None:
+    dx, dw = _input(kind, *pulled), _kernels(kind, *pulled)
+  else:
+    dx, dw = _both(kind, *pulled)
   return dp, bias, dx, dw, None, None
 
 
-blend.defvjp(_forward, _backward)
+# To know what is wanted: with alphas alone, no derivative in the kernels is.
+blend.defvjp(_forward, _backward, symbolic_zeros=True)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
@@ -135,6 +152,11 @@ def _kernels(kind, *pulled):
   return kind.kernels(*pulled)
 
 
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _both(kind, *pulled):
+  return kind.both(*pulled)
+
+
 def _apart(kind, x, weights, g, z, share, abc, alive):
   """The derivatives in x and the weights, by way of that in z."""
   outputs = functools.partial(kind.outputs, alive=alive.reshape(-1))
@@ -158,3 +180,4 @@ def _kept(function):
 
 _input.defvjp(_kept(_input), functools.partial(_apart_gradient, 0))
 _kernels.defvjp(_kept(_kernels), functools.partial(_apart_gradient, 1))
+_both.defvjp(_kept(_both), functools.partial(_apart_gradient, slice(2)))

@@ -41,7 +41,7 @@ def largest(x: jax.Array, stride: int) -> jax.Array:
 def mean(x: jax.Array, stride: int, native: bool = False) -> jax.Array:
   """Of each window's pixels that lie inside the image."""
   if native:
-    return average(x, stride)
+    return _average(x.shape[2:4], stride, x)
   for axis in (2, 3):
     last = x.shape[axis] - 1
     at = np.arange(0, last + 1, stride)
@@ -59,14 +59,14 @@ def _window(x, axis, stride, fill):
   return [lax.slice_in_dim(x, k, k + size, stride, axis) for k in range(3)]
 
 
-def _strided(x, stride):
-  return [-(-n // stride) for n in x.shape[2:4]]
+def _strided(size, stride):
+  return [-(-n // stride) for n in size]
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def choose(x: jax.Array, c: jax.Array, stride: int) -> jax.Array:
   """c where x is largest in each window, first of equals, and c's mean."""
-  shape = 2, x.shape[1], *_strided(x, stride), x.shape[-1]
+  shape = 2, x.shape[1], *_strided(x.shape[2:4], stride), x.shape[-1]
   return build.call('pool', 'choose', shape, x, c, stride=np.int64(stride))
 
 
@@ -76,29 +76,27 @@ def spread(x: jax.Array, g: jax.Array, stride: int) -> jax.Array:
   return build.call('pool', 'spread', x.shape, x, g, stride=np.int64(stride))
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
-def average(x: jax.Array, stride: int) -> jax.Array:
-  """The mean of each window."""
-  shape = 1, x.shape[1], *_strided(x, stride), x.shape[-1]
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def _average(size, stride, x):
+  """The mean of each window of images of that size."""
+  shape = 1, x.shape[1], *_strided(size, stride), x.shape[-1]
   return build.call('pool', 'average', shape, x, stride=np.int64(stride))
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 2))
-def _average_back(
-  size: tuple[int, int], g: jax.Array, stride: int
-) -> jax.Array:
-  """Its transpose, to images of that size."""
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def _average_back(size, stride, g):
+  """Its transpose."""
   shape = 1, g.shape[1], *size, g.shape[-1]
   return build.call('pool', 'average_back', shape, g, stride=np.int64(stride))
 
 
-average.defvjp(
-  lambda x, stride: (average(x, stride), x.shape[2:4]),
-  lambda stride, size, g: (_average_back(size, g, stride),),
+_average.defvjp(
+  lambda size, stride, x: (_average(size, stride, x), None),
+  lambda size, stride, _, g: (_average_back(size, stride, g),),
 )
 _average_back.defvjp(
-  lambda size, g, stride: (_average_back(size, g, stride), None),
-  lambda size, stride, _, c: (average(c, stride),),
+  lambda size, stride, g: (_average_back(size, stride, g), None),
+  lambda size, stride, _, c: (_average(size, stride, c),),
 )
 # Which pixel is largest does not change with x, almost everywhere.
 choose.defvjp(

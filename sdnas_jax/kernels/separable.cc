@@ -151,103 +151,85 @@ void separable(ffi::ThreadPool& pool, const Stored* x, Shape in,
       moments->write(e, totals.data() + e * size);
 }
 
-void separable_input(ffi::ThreadPool& pool, const Stored* x, Shape in,
-                     const Reaching& g, Shape from, const Pointwise& w,
-                     Kernels& kernels, const bool* alive, int64_t stride,
-                     bool relu, Stored* out) {
-  Shape mid = from.with(in.channels);
-  int64_t each = from.edges / in.edges, terms = w.edges / from.edges;
-  Rows empty(mid.height, mid.width, mid.channels, 1, kernels.pad);
-  std::vector<std::vector<Taps>> taps;  // of each kernel, row and pixel
-  for (auto& k : kernels.edges) {
-    taps.emplace_back();
-    for (int64_t n = 0; n < stride * stride; ++n)
-      taps.back().push_back(
-          look_back(k, kernels.wide(), empty, stride, n / stride, n % stride));
-  }
-  share_out(pool, in.edges * in.batch, [&] {
-    Rows sum(in.height, in.width, in.channels, stride, 0);
-    return [&, sum, rows = empty, memory = Memory<Stored>(),
-            scratch = std::vector<Term>()](int64_t unit) mutable {
-      int64_t group = unit / in.batch, b = unit % in.batch;
-      sum.clear();
-      for (int64_t n = 0; n < terms * each; ++n) {
-        int64_t e = group * each + n % each, own = n / each * from.edges + e;
-        if (!alive[e]) continue;
-        const Stored* pulled = g.image(e, b, memory);
-        for (int64_t y = 0; y < from.height; ++y)
-          multiply_pixels({{pulled + y * from.row(), w.panels[own].data()}},
-                          from.width, w.outputs, w.columns, rows.at(y, 0),
-                          mid.channels, scratch);
-        scatter_image(rows, mid, taps[own], kernels.taps(own), kernels.period,
-                      stride, sum, in);
-      }
-      Stored* to = out + in.at(group, b);
-      const Stored* seen = x + in.at(group, b);
-      sum.write(to);
-      if (relu)
-        for (int64_t n = 0; n < in.image(); ++n)
-          to[n] = seen[n] > 0 ? to[n] : Stored(0);
-    };
-  });
+// The gradient in an image, where relu let it through.
+void write(Rows& from, const Stored* x, bool relu, Stored* to, Shape of) {
+  from.write(to);
+  if (relu)
+    for (int64_t n = 0; n < of.image(); ++n)
+      to[n] = x[n] > 0 ? to[n] : Stored(0);
 }
 
-// Leaves the depthwise gradients, tiled, in the kernels' tables; dw is
-// [edges, inputs, outputs].
-void separable_kernels(ffi::ThreadPool& pool, const Stored* x, Shape in,
-                       const Reaching& g, Shape from, const Pointwise& w,
-                       Kernels& kernels, const bool* alive, int64_t stride,
-                       bool relu, Real* dw) {
+// The gradients of what reaches z: in x, if dx is given, and in the kernels, if
+// dw [edges, inputs, outputs] is; the depthwise ones are left, tiled, in the
+// kernels' tables. Sums of several terms have but the first.
+void gradients(ffi::ThreadPool& pool, const Stored* x, Shape in,
+               const Reaching& g, Shape from, const Pointwise& w,
+               Kernels& kernels, const bool* alive, int64_t stride, bool relu,
+               Stored* dx, Real* dw) {
   Shape mid = from.with(in.channels);
-  auto outputs = columns_of(0, w.outputs);
-  int64_t wide = outputs.size() * kLanes;
-  int64_t each = from.edges / in.edges, matrix = w.inputs * wide;
-  int64_t pixels = from.height * from.width;
+  int64_t wide = columns_of(0, w.outputs).size() * kLanes;
+  int64_t each = from.edges / in.edges, terms = w.edges / from.edges;
+  int64_t matrix = w.inputs * wide;
   Rows empty(in.height, in.width, in.channels, stride, kernels.pad);
+  Rows middle(mid.height, mid.width, mid.channels, 1, kernels.pad);
   auto taps = looks(kernels, empty);
+  std::vector<std::vector<Taps>> back;  // of each kernel, row and pixel
+  for (auto& k : kernels.edges) {
+    back.emplace_back();
+    for (int64_t n = 0; n < stride * stride; ++n)
+      back.back().push_back(
+          look_back(k, kernels.wide(), middle, stride, n / stride, n % stride));
+  }
   std::vector<Numbers> totals(in.edges);
   auto size = [&](int64_t group) {
-    return kernels.span(group * each, each) + each * matrix;
+    return dw ? kernels.span(group * each, each) + each * matrix : 0;
   };
   for (int64_t group = 0; group < in.edges; ++group)
     totals[group].assign(size(group), Real(0));
-  sum_images(
-      pool, in.edges, in.batch, size,
-      [&] {
-        return [&, rows = empty, own = Numbers(), back = Numbers(),
-                line = Numbers(), memory = Memory<Stored>(),
-                left = Memory<Pair>(), right = Memory<Pair>(),
-                scratch = std::vector<Term>()](Real* sum, int64_t group,
-                                               int64_t b) mutable {
-          if (!any(alive + group * each, each)) return;
-          rows.read(x + in.at(group, b), relu);
-          back.resize(mid.image());
-          for (int64_t e = group * each; e < (group + 1) * each; ++e) {
-            Real *depth = sum, *point = sum + kernels.span(e, 1);
-            sum = point + matrix;
-            if (!alive[e]) continue;
-            const Stored* seen = g.image(e, b, memory);
-            multiply_pixels({{seen, w.panels[e].data()}}, pixels, w.outputs,
-                            w.columns, back.data(), mid.channels, scratch);
-            correlate_rows(rows, taps[e], in, back.data(), mid, kernels.period,
-                           stride, depth, line);
-            const Pair* two = pair_pixels(seen, from.height, from.width,
-                                          w.outputs, wide, right);
-            in_rows(from, [&](int64_t first, int64_t last) {
-              own.resize((last - first) * mid.row());
-              convolve_rows(rows, taps[e], kernels.taps(e), kernels.period,
-                            stride, in, own.data(), mid, first, last);
-              auto* one = pair_pixels(own.data(), last - first, from.width,
-                                      w.inputs, w.inputs, left);
-              int64_t row = pairs(from.width);
-              correlate_pixels(one, w.inputs, two + first * row * wide, wide,
-                               (last - first) * row, outputs.size(), point);
-            });
-          }
-        };
-      },
-      [&](int64_t group) { return totals[group].data(); });
-  for (int64_t e = 0; e < from.edges; ++e) {
+  auto worker = [&] {
+    Rows total(in.height, in.width, in.channels, stride, 0);
+    return [&, total, rows = empty, pulled = middle, own = Numbers(),
+            memory = Memory<Stored>(), left = Memory<Pair>(),
+            right = Memory<Pair>(), scratch = std::vector<Term>()](
+               Real* sum, int64_t group, int64_t b) mutable {
+      if (dw && any(alive + group * each, each))
+        rows.read(x + in.at(group, b), relu);
+      total.clear();
+      for (int64_t n = 0; n < terms * each; ++n) {
+        int64_t e = group * each + n % each, k = n / each * from.edges + e;
+        Real *depth = sum, *point = sum + (dw ? kernels.span(e, 1) : 0);
+        sum = point + (dw ? matrix : 0);
+        if (!alive[e]) continue;
+        const Stored* seen = g.image(e, b, memory);
+        for (int64_t y = 0; y < from.height; ++y)
+          multiply_pixels({{seen + y * from.row(), w.panels[k].data()}},
+                          from.width, w.outputs, w.columns, pulled.at(y, 0),
+                          mid.channels, scratch);
+        if (dx)
+          scatter_image(pulled, mid, back[k], kernels.taps(k), kernels.period,
+                        stride, total, in);
+        if (!dw) continue;
+        correlate_rows(rows, taps[k], in, pulled, mid, kernels.period, stride,
+                       depth);
+        const Pair* two =
+            pair_pixels(seen, from.height, from.width, w.outputs, wide, right);
+        int64_t row = pairs(from.width);
+        in_rows(from, [&](int64_t first, int64_t last) {
+          own.resize((last - first) * mid.row());
+          convolve_rows(rows, taps[k], kernels.taps(k), kernels.period, stride,
+                        in, own.data(), mid, first, last);
+          auto* one = pair_pixels(own.data(), last - first, from.width,
+                                  w.inputs, w.inputs, left);
+          correlate_pixels(one, w.inputs, two + first * row * wide, wide,
+                           (last - first) * row, wide / kLanes, point);
+        });
+      }
+      if (dx) write(total, x + in.at(group, b), relu, dx + in.at(group, b), in);
+    };
+  };
+  sum_images(pool, in.edges, in.batch, size, worker,
+             [&](int64_t group) { return totals[group].data(); });
+  for (int64_t e = 0; dw && e < from.edges; ++e) {
     int64_t first = e / each * each;
     const Real* total = totals[e / each].data() +
                         kernels.span(first, e - first) + (e - first) * matrix;
@@ -296,24 +278,24 @@ ffi::Error SeparableMoments(ffi::ThreadPool pool, Buffer x, Table share,
 }
 
 ffi::Error SeparableInput(ffi::ThreadPool pool, Buffer x, Buffer g, Alive alive,
-                          Table w, ffi::RemainingArgs rest, Result out,
+                          Table w, ffi::RemainingArgs rest, Result dx,
                           int64_t stride, Dilations dilations, bool relu) {
   Given given(x, alive, w, rest, dilations, true);
-  separable_input(pool, rows_of(x), given.in, reaching(g),
-                  Shape(g.dimensions()), given.w, given.kernels, given.alive,
-                  stride, relu, rows_of(*out));
+  gradients(pool, rows_of(x), given.in, reaching(g), Shape(g.dimensions()),
+            given.w, given.kernels, given.alive, stride, relu, rows_of(*dx),
+            nullptr);
   return ffi::Error::Success();
 }
 
 ffi::Error SeparableInputMixed(ffi::ThreadPool pool, Buffer x, Buffer g,
                                Buffer z, Table share, Alive alive, Table a,
                                Table b, Table c, Table w,
-                               ffi::RemainingArgs rest, Result out,
+                               ffi::RemainingArgs rest, Result dx,
                                int64_t stride, Dilations dilations, bool relu) {
   Given given(x, alive, w, rest, dilations, true);
-  separable_input(pool, rows_of(x), given.in, reaching(g, z, share, a, b, c),
-                  Shape(z.dimensions()), given.w, given.kernels, given.alive,
-                  stride, relu, rows_of(*out));
+  gradients(pool, rows_of(x), given.in, reaching(g, z, share, a, b, c),
+            Shape(z.dimensions()), given.w, given.kernels, given.alive, stride,
+            relu, rows_of(*dx), nullptr);
   return ffi::Error::Success();
 }
 
@@ -327,9 +309,9 @@ ffi::Error SeparableKernels(ffi::ThreadPool pool, Buffer x, Buffer g,
                             Sum dw, ffi::RemainingRets results, int64_t stride,
                             Dilations dilations, bool relu) {
   Given given(x, alive, w, rest, dilations, true);
-  separable_kernels(pool, rows_of(x), given.in, reaching(g),
-                    Shape(g.dimensions()), given.w, given.kernels, given.alive,
-                    stride, relu, dw->typed_data());
+  gradients(pool, rows_of(x), given.in, reaching(g), Shape(g.dimensions()),
+            given.w, given.kernels, given.alive, stride, relu, nullptr,
+            dw->typed_data());
   fold(given.kernels, results);
   return ffi::Error::Success();
 }
@@ -341,9 +323,23 @@ ffi::Error SeparableKernelsMixed(ffi::ThreadPool pool, Buffer x, Buffer g,
                                  ffi::RemainingRets results, int64_t stride,
                                  Dilations dilations, bool relu) {
   Given given(x, alive, w, rest, dilations, true);
-  separable_kernels(pool, rows_of(x), given.in, reaching(g, z, share, a, b, c),
-                    Shape(z.dimensions()), given.w, given.kernels, given.alive,
-                    stride, relu, dw->typed_data());
+  gradients(pool, rows_of(x), given.in, reaching(g, z, share, a, b, c),
+            Shape(z.dimensions()), given.w, given.kernels, given.alive, stride,
+            relu, nullptr, dw->typed_data());
+  fold(given.kernels, results);
+  return ffi::Error::Success();
+}
+
+ffi::Error SeparableBothMixed(ffi::ThreadPool pool, Buffer x, Buffer g,
+                              Buffer z, Table share, Alive alive, Table a,
+                              Table b, Table c, Table w,
+                              ffi::RemainingArgs rest, Result dx, Sum dw,
+                              ffi::RemainingRets results, int64_t stride,
+                              Dilations dilations, bool relu) {
+  Given given(x, alive, w, rest, dilations, true);
+  gradients(pool, rows_of(x), given.in, reaching(g, z, share, a, b, c),
+            Shape(z.dimensions()), given.w, given.kernels, given.alive, stride,
+            relu, rows_of(*dx), dw->typed_data());
   fold(given.kernels, results);
   return ffi::Error::Success();
 }
@@ -378,3 +374,5 @@ HANDLER(separable_kernels, SeparableKernels,
         TWO.KERNELS.Ret<Table>().RemainingRets().GEOMETRY);
 HANDLER(separable_kernels_mixed, SeparableKernelsMixed,
         MIXED.Ret<Table>().RemainingRets().GEOMETRY);
+HANDLER(separable_both_mixed, SeparableBothMixed,
+        MIXED.Ret<Buffer>().Ret<Table>().RemainingRets().GEOMETRY);

@@ -100,6 +100,12 @@ class Kind(NamedTuple):
     pointwise, *kernels = _call('separable_kernels_mixed', None, *given)
     return tuple(kernels), pointwise
 
+  def both(self, x, term, *pulled):
+    shapes = [k.shape for k in _operands([term])]
+    given = *_mixed_operands(x, term, *pulled), self.geo, True, shapes
+    dx, pointwise, *kernels = _call('separable_both_mixed', x.shape, *given)
+    return dx, (tuple(kernels), pointwise)
+
 
 def _mixed_operands(x, term, g, z, share, abc, alive):
   rest = alive.reshape(-1), *abc, *_operands([term])
