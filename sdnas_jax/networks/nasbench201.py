@@ -188,7 +188,7 @@ class Residual(nn.Module):
     y = single(y, Conv(1, wide, 3, name='second'), ctx)
     y = ops.Norm(affine=True, name='second_norm')(y, ctx)
     small = nn.avg_pool(x[0], (2, 2), (2, 2))[None]
-    return y + ops.Pointwise(1, wide, name='shortcut')(small)
+    return y + ops.Pointwise(1, wide, name='shortcut')(small, ctx)
 
 
 def stacked(

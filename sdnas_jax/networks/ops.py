@@ -202,12 +202,15 @@ class Pointwise(nn.Module):
   features: int
 
   @nn.compact
-  def __call__(self, x: jax.Array, alive: jax.Array | None = None) -> jax.Array:
+  def __call__(
+    self, x: jax.Array, ctx: Context, alive: jax.Array | None = None
+  ) -> jax.Array:
+    """From [1, batch, ...] to [edges, ...]."""
     shape = self.edges, x.shape[-1], self.features
-    kernel = keep(alive, self.param('kernel', uniform, shape)).astype(x.dtype)
-    if x.shape[0] == self.edges:
-      return jnp.einsum('nbhwc,ncd->nbhwd', x, kernel)
-    return jnp.einsum('bhwc,ncd->nbhwd', x[0], kernel)
+    kernel = keep(alive, self.param('kernel', uniform, shape))
+    if ctx.native:
+      return convolution.convolve(x, [kernel[:, None, None]], 1, True, alive)
+    return jnp.einsum('bhwc,ncd->nbhwd', x[0], kernel.astype(x.dtype))
 
 
 class Stem(nn.Module):
@@ -249,7 +252,7 @@ class ReluConvNorm(nn.Module):
 
   @nn.compact
   def __call__(self, x: jax.Array, ctx: Context) -> jax.Array:
-    x = Pointwise(self.edges, self.channels)(nn.relu(x))
+    x = Pointwise(self.edges, self.channels)(nn.relu(x), ctx)
     return Norm(self.affine)(x, ctx)
 
 
@@ -272,8 +275,10 @@ class FactorizedReduce(nn.Module):
     alive = None if p is None else p[0] != 0
     half = self.channels // 2
     halves = (
-      Pointwise(self.edges, half)(x[:, :, ::2, ::2], alive),
-      Pointwise(self.edges, self.channels - half)(x[:, :, 1::2, 1::2], alive),
+      Pointwise(self.edges, half)(x[:, :, ::2, ::2], ctx, alive),
+      Pointwise(self.edges, self.channels - half)(
+        x[:, :, 1::2, 1::2], ctx, alive
+      ),
     )
     return Norm(self.affine)(jnp.concatenate(halves, axis=-1), ctx, p)
 
