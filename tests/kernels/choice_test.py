@@ -27,7 +27,7 @@ def file(tmp_path, monkeypatch):
 
 def on(monkeypatch, backend, compiler=True):
   monkeypatch.setattr(jax, 'default_backend', lambda: backend)
-  monkeypatch.setattr(build, 'available', lambda: compiler)
+  monkeypatch.setattr(build, 'available', lambda dtype: compiler)
 
 
 def here(**ways):
@@ -37,7 +37,7 @@ def here(**ways):
 @pytest.mark.parametrize(
   'backend, compiler, float32, bfloat16',
   [
-    ('cpu', True, 'native', 'shifted'),
+    ('cpu', True, 'native', 'native'),
     ('cpu', False, 'shifted', 'shifted'),
     ('gpu', True, 'grouped', 'grouped'),
     ('tpu', False, 'grouped', 'grouped'),
@@ -86,8 +86,7 @@ def test_all_ways_are_there_on_a_cpu_with_a_compiler(monkeypatch):
 def test_a_damaged_note_is_one_sentence(file, content):
   file.write_bytes(content)
   with pytest.warns(UserWarning, match='is damaged.*remove it') as told:
-    assert choice.best() in ('native', 'shifted')
-    assert choice.best(True) == 'shifted'
+    assert choice.best() == choice.best(True) in ('native', 'shifted')
   assert len(told) == 1 and len(str(told[0].message).splitlines()) == 1
 
 

@@ -131,6 +131,28 @@ def test_a_normalisation_of_what_is_alive(stride):
   same(*separated(8, stride, True), p, None, alive, True)
 
 
+@pytest.mark.parametrize('made', [separated(8, 2, True), dense(8)])
+def test_each_derivative_by_itself_is_that_of_all(made):
+  """Both gradients come of one foreign call only where both are wanted."""
+  x, weights, promise, _ = made
+  share, p = jnp.asarray(shares()), draw(STACK, EDGES, 1)
+
+  def loss(p, x, weights):
+    z = promise(x, weights)
+    rest = None, z.x, z.weights, share, p[..., 0] != 0, 1e-5
+    return jnp.sum(jnp.sin(outputs.blend(z.kind, False, p, *rest)[0]))
+
+  at = jax.tree.map(jnp.asarray, (p, x, weights))
+  every = jax.grad(loss, (0, 1, 2))(*at)
+  for n in range(3):
+    alone = jax.grad(loss, n)(*at)
+    jax.tree.map(
+      lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-14),
+      alone,
+      every[n],
+    )
+
+
 def test_what_is_normalised_stands_for_its_outputs():
   """Of a plain one, nothing of an output's size is kept beside the result."""
   x, weights, promise, _ = separated(8, 1, True)

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from sdnas_jax.kernels import choice
 from sdnas_jax.networks import ops
 from sdnas_jax.networks import sizing
 from sdnas_jax.networks import supernet
@@ -131,9 +132,10 @@ def test_recomputed_cells_change_nothing():
   )
 
 
-def test_bfloat16_stays_close_and_its_statistics_are_float32():
+@pytest.mark.parametrize('how', ['grouped', choice.best(True)])
+def test_bfloat16_stays_close_and_its_statistics_are_float32(how):
   (ours, (logits, stats)), (theirs, (expected, _)) = (
-    gradient(np.random.default_rng(0), 1, bf16=bf16, depthwise='grouped')
+    gradient(np.random.default_rng(0), 1, bf16=bf16, depthwise=how)
     for bf16 in (True, False)
   )
   assert logits.dtype == jnp.float32
