@@ -47,16 +47,16 @@ struct Factor {
   const Pair* panels;
 };
 
-// out [pixels, columns] = sum over factors.
+// out [pixels, columns] = sum over so many factors.
 template <typename To>
-void multiply_pixels(const std::vector<Factor>& factors, int64_t pixels,
+void multiply_pixels(const Factor* factors, int64_t many, int64_t pixels,
                      int64_t inner, const std::vector<Column>& columns, To* out,
                      int64_t stride, std::vector<Term>& terms) {
   each_panel(columns.size(), [&](int64_t c, int64_t count) {
     terms.clear();
-    for (auto& factor : factors)
-      terms.push_back(
-          {factor.in, factor.panels + pairs(inner) * c * kLanes, inner, inner});
+    for (const Factor* factor = factors; factor < factors + many; ++factor)
+      terms.push_back({factor->in, factor->panels + pairs(inner) * c * kLanes,
+                       inner, inner});
     To* to[kColumns];
     for (int64_t q = 0; q < count; ++q) to[q] = out + columns[c + q].first;
     with_columns(count, [&](auto q) {
@@ -102,45 +102,74 @@ std::vector<Taps> looks(Kernels& kernels, Rows& x) {
   return all;
 }
 
+// What every function is given: images' shape, kernels, which edges are alive.
+struct Given {
+  Shape in;
+  Kernels kernels;
+  Pointwise w;
+  const bool* alive;
+  int64_t stride;
+  bool relu;
+  Given(const Buffer& x, const Alive& alive, const Table& w,
+        ffi::RemainingArgs rest, Dilations dilations, bool back, int64_t stride,
+        bool relu)
+      : in(x.dimensions()),
+        kernels(tiled(rest, in.channels, dilations)),
+        w(w, back),
+        alive(alive.typed_data()),
+        stride(stride),
+        relu(relu) {}
+  // Padded images, yet to be read.
+  Rows images() const {
+    return {in.height, in.width, in.channels, stride, kernels.pad};
+  }
+};
+
 // Leaves the outputs' moments too, if any are asked for.
-void separable(ffi::ThreadPool& pool, const Stored* x, Shape in,
-               const Pointwise& w, Kernels& kernels, const bool* alive,
-               int64_t stride, bool relu, Stored* z, Shape to,
-               const Moments* moments) {
-  Shape mid = to.with(in.channels);
+void separable(ffi::ThreadPool& pool, const Stored* x, Given& given, Stored* z,
+               Shape to, const Moments* moments) {
+  Shape in = given.in, mid = to.with(in.channels);
+  Kernels& kernels = given.kernels;
+  const Pointwise& w = given.w;
+  const bool* alive = given.alive;
   int64_t each = to.edges / in.edges, terms = w.edges / to.edges;
   int64_t size = moments ? moments->size() : 0;
-  Rows empty(in.height, in.width, in.channels, stride, kernels.pad);
+  Rows empty = given.images();
   auto taps = looks(kernels, empty);
   Numbers totals(to.edges * size);
+  // Of an edge, from the rows of its input.
+  auto edge = [&](int64_t e, int64_t b, Rows& rows, Memory<Stored>& own,
+                  std::vector<Factor>& factors, std::vector<Term>& scratch,
+                  Real* sum) {
+    Stored* out = z + to.at(e, b);
+    in_rows(to, [&](int64_t first, int64_t last) {
+      int64_t count = (last - first) * mid.row();
+      own.resize(terms * count);
+      factors.clear();
+      for (int64_t t = 0; t < terms; ++t) {
+        int64_t n = t * to.edges + e;
+        convolve_rows(rows, taps[n], kernels.taps(n), kernels.period,
+                      given.stride, in, own.data() + t * count, mid, first,
+                      last);
+        factors.push_back({own.data() + t * count, w.panels[n].data()});
+      }
+      Stored* place = out + first * to.row();
+      multiply_pixels(factors.data(), terms, (last - first) * to.width,
+                      w.inputs, w.columns, place, to.channels, scratch);
+      if (moments) moments->add(place, (last - first) * to.row(), b, sum);
+    });
+  };
   auto worker = [&] {
     return [&, rows = empty, own = Memory<Stored>(),
             factors = std::vector<Factor>(), scratch = std::vector<Term>()](
                Real* sum, int64_t group, int64_t b) mutable {
-      if (any(alive + group * each, each)) rows.read(x + in.at(group, b), relu);
-      for (int64_t e = group * each; e < (group + 1) * each; ++e, sum += size) {
-        Stored* out = z + to.at(e, b);
-        if (!alive[e]) {
-          std::fill_n(out, to.image(), Stored(0));
-          continue;
-        }
-        in_rows(to, [&](int64_t first, int64_t last) {
-          int64_t count = (last - first) * mid.row();
-          own.resize(terms * count);
-          factors.clear();
-          for (int64_t t = 0; t < terms; ++t) {
-            int64_t n = t * to.edges + e;
-            convolve_rows(rows, taps[n], kernels.taps(n), kernels.period,
-                          stride, in, own.data() + t * count, mid, first, last);
-            factors.push_back({own.data() + t * count, w.panels[n].data()});
-          }
-          int64_t made = (last - first) * to.row();
-          Stored* place = out + first * to.row();
-          multiply_pixels(factors, (last - first) * to.width, w.inputs,
-                          w.columns, place, to.channels, scratch);
-          if (moments) moments->add(place, made, b, sum);
-        });
-      }
+      if (any(alive + group * each, each))
+        rows.read(x + in.at(group, b), given.relu);
+      for (int64_t e = group * each; e < (group + 1) * each; ++e, sum += size)
+        if (alive[e])
+          edge(e, b, rows, own, factors, scratch, sum);
+        else
+          std::fill_n(z + to.at(e, b), to.image(), Stored(0));
     };
   };
   sum_images(
@@ -151,116 +180,158 @@ void separable(ffi::ThreadPool& pool, const Stored* x, Shape in,
       moments->write(e, totals.data() + e * size);
 }
 
-// The gradient in an image, where relu let it through.
-void write(Rows& from, const Stored* x, bool relu, Stored* to, Shape of) {
-  from.write(to);
-  if (relu)
-    for (int64_t n = 0; n < of.image(); ++n)
-      to[n] = x[n] > 0 ? to[n] : Stored(0);
-}
-
-// The gradients of what reaches z: in x, if dx is given, and in the kernels, if
-// dw [edges, inputs, outputs] is; the depthwise ones are left, tiled, in the
-// kernels' tables. Sums of several terms have but the first.
-void gradients(ffi::ThreadPool& pool, const Stored* x, Shape in,
-               const Reaching& g, Shape from, const Pointwise& w,
-               Kernels& kernels, const bool* alive, int64_t stride, bool relu,
-               Stored* dx, Real* dw) {
-  Shape mid = from.with(in.channels);
-  int64_t wide = columns_of(0, w.outputs).size() * kLanes;
-  int64_t each = from.edges / in.edges, terms = w.edges / from.edges;
-  int64_t matrix = w.inputs * wide;
-  Rows empty(in.height, in.width, in.channels, stride, kernels.pad);
-  Rows middle(mid.height, mid.width, mid.channels, 1, kernels.pad);
-  auto taps = looks(kernels, empty);
-  std::vector<std::vector<Taps>> back;  // of each kernel, row and pixel
-  for (auto& k : kernels.edges) {
-    back.emplace_back();
-    for (int64_t n = 0; n < stride * stride; ++n)
-      back.back().push_back(
-          look_back(k, kernels.wide(), middle, stride, n / stride, n % stride));
+// The gradients of what reaches z [edges, ...]: in x, if dx is given, and in
+// the kernels, if dw [edges, inputs, outputs] is; the depthwise ones are left,
+// tiled, in the kernels' tables. Sums of several terms have but the first.
+class Gradients {
+ public:
+  Gradients(const Stored* x, Given& given, const Reaching& g, Shape from,
+            Stored* dx, Real* dw)
+      : x_(x),
+        given_(given),
+        g_(g),
+        from_(from),
+        mid_(from.with(given.in.channels)),
+        dx_(dx),
+        dw_(dw),
+        each_(from.edges / given.in.edges),
+        wide_(ceil_div(given.w.outputs, kLanes) * kLanes),
+        images_(given.images()),
+        middle_(mid_.height, mid_.width, mid_.channels, 1, given.kernels.pad),
+        taps_(looks(given.kernels, images_)) {
+    int64_t stride = given.stride, wide = given.kernels.wide();
+    for (auto& k : given.kernels.edges) {
+      back_.emplace_back();
+      for (int64_t n = 0; n < stride * stride; ++n)
+        back_.back().push_back(
+            look_back(k, wide, middle_, stride, n / stride, n % stride));
+    }
   }
-  std::vector<Numbers> totals(in.edges);
-  auto size = [&](int64_t group) {
-    return dw ? kernels.span(group * each, each) + each * matrix : 0;
+
+  void compute(ffi::ThreadPool& pool) {
+    std::vector<Numbers> totals;
+    for (int64_t group = 0; group < given_.in.edges; ++group)
+      totals.emplace_back(size(group));
+    sum_images(
+        pool, given_.in.edges, given_.in.batch,
+        [&](int64_t group) { return size(group); },
+        [&] {
+          return [this, own = Own(*this)](Real* sum, int64_t group,
+                                          int64_t b) mutable {
+            add(own, sum, group, b);
+          };
+        },
+        [&](int64_t group) { return totals[group].data(); });
+    for (int64_t group = 0; dw_ && group < given_.in.edges; ++group)
+      write(group, totals[group].data());
+  }
+
+ private:
+  struct Own {  // a thread's memory
+    Rows images, pulled, total;
+    Numbers rows;
+    Memory<Stored> seen;
+    Memory<Pair> left, right;
+    std::vector<Term> terms;
+    explicit Own(const Gradients& of)
+        : images(of.images_),
+          pulled(of.middle_),
+          total(of.given_.in.height, of.given_.in.width, of.given_.in.channels,
+                of.given_.stride, 0) {}
   };
-  for (int64_t group = 0; group < in.edges; ++group)
-    totals[group].assign(size(group), Real(0));
-  auto worker = [&] {
-    Rows total(in.height, in.width, in.channels, stride, 0);
-    return [&, total, rows = empty, pulled = middle, own = Numbers(),
-            memory = Memory<Stored>(), left = Memory<Pair>(),
-            right = Memory<Pair>(), scratch = std::vector<Term>()](
-               Real* sum, int64_t group, int64_t b) mutable {
-      if (dw && any(alive + group * each, each))
-        rows.read(x + in.at(group, b), relu);
-      total.clear();
-      for (int64_t n = 0; n < terms * each; ++n) {
-        int64_t e = group * each + n % each, k = n / each * from.edges + e;
-        Real *depth = sum, *point = sum + (dw ? kernels.span(e, 1) : 0);
-        sum = point + (dw ? matrix : 0);
-        if (!alive[e]) continue;
-        const Stored* seen = g.image(e, b, memory);
-        for (int64_t y = 0; y < from.height; ++y)
-          multiply_pixels({{seen + y * from.row(), w.panels[k].data()}},
-                          from.width, w.outputs, w.columns, pulled.at(y, 0),
-                          mid.channels, scratch);
-        if (dx)
-          scatter_image(pulled, mid, back[k], kernels.taps(k), kernels.period,
-                        stride, total, in);
-        if (!dw) continue;
-        correlate_rows(rows, taps[k], in, pulled, mid, kernels.period, stride,
-                       depth);
-        const Pair* two =
-            pair_pixels(seen, from.height, from.width, w.outputs, wide, right);
-        int64_t row = pairs(from.width);
-        in_rows(from, [&](int64_t first, int64_t last) {
-          own.resize((last - first) * mid.row());
-          convolve_rows(rows, taps[k], kernels.taps(k), kernels.period, stride,
-                        in, own.data(), mid, first, last);
-          auto* one = pair_pixels(own.data(), last - first, from.width,
-                                  w.inputs, w.inputs, left);
-          correlate_pixels(one, w.inputs, two + first * row * wide, wide,
-                           (last - first) * row, wide / kLanes, point);
-        });
+
+  // Of an edge's sums: the taps' and the matrix.
+  int64_t taps(int64_t e) const { return dw_ ? given_.kernels.span(e, 1) : 0; }
+  int64_t matrix() const { return dw_ ? given_.w.inputs * wide_ : 0; }
+  int64_t size(int64_t group) const {
+    int64_t sum = 0;
+    for (int64_t e = group * each_; e < (group + 1) * each_; ++e)
+      sum += taps(e) + matrix();
+    return sum;
+  }
+
+  // An image's part, for the edges of a group.
+  void add(Own& own, Real* sum, int64_t group, int64_t b) const {
+    const Shape& in = given_.in;
+    Kernels& kernels = given_.kernels;
+    const Pointwise& w = given_.w;
+    const Stored* x = x_ + in.at(group, b);
+    if (dw_ && any(given_.alive + group * each_, each_))
+      own.images.read(x, given_.relu);
+    own.total.clear();
+    for (int64_t n = 0; n < w.edges / in.edges; ++n) {
+      int64_t e = group * each_ + n % each_, k = n / each_ * from_.edges + e;
+      Real* depth = sum;
+      sum += taps(e) + matrix();
+      if (!given_.alive[e]) continue;
+      const Stored* seen = g_.image(e, b, own.seen);
+      for (int64_t y = 0; y < from_.height; ++y) {
+        Factor row{seen + y * from_.row(), w.panels[k].data()};
+        multiply_pixels(&row, 1, from_.width, w.outputs, w.columns,
+                        own.pulled.at(y, 0), mid_.channels, own.terms);
       }
-      if (dx) write(total, x + in.at(group, b), relu, dx + in.at(group, b), in);
-    };
-  };
-  sum_images(pool, in.edges, in.batch, size, worker,
-             [&](int64_t group) { return totals[group].data(); });
-  for (int64_t e = 0; dw && e < from.edges; ++e) {
-    int64_t first = e / each * each;
-    const Real* total = totals[e / each].data() +
-                        kernels.span(first, e - first) + (e - first) * matrix;
-    std::copy_n(total, kernels.span(e, 1), kernels.taps(e));
-    total += kernels.span(e, 1);
-    for (int64_t c = 0; c < w.inputs; ++c)
-      std::copy_n(total + c * wide, w.outputs,
-                  dw + (e * w.inputs + c) * w.outputs);
+      if (dx_)
+        scatter_image(own.pulled, mid_, back_[k], kernels.taps(k),
+                      kernels.period, given_.stride, own.total, in);
+      if (dw_) add_kernels(own, seen, k, depth, depth + taps(e));
+    }
+    if (!dx_) return;
+    Stored* dx = dx_ + in.at(group, b);
+    own.total.write(dx);
+    for (int64_t n = 0; given_.relu && n < in.image(); ++n)
+      dx[n] = x[n] > 0 ? dx[n] : Stored(0);
   }
-}
 
-// What all of the functions below are given besides.
-struct Given {
-  Shape in;
-  Kernels kernels;
-  Pointwise w;
-  const bool* alive;
-  Given(const Buffer& x, const Alive& alive, const Table& w,
-        ffi::RemainingArgs rest, Dilations dilations, bool back)
-      : in(x.dimensions()),
-        kernels(tiled(rest, in.channels, dilations)),
-        w(w, back),
-        alive(alive.typed_data()) {}
+  // To the depthwise taps' sums, and to the matrix [inputs, wide].
+  void add_kernels(Own& own, const Stored* seen, int64_t k, Real* depth,
+                   Real* matrix) const {
+    const Shape& in = given_.in;
+    Kernels& kernels = given_.kernels;
+    const Pointwise& w = given_.w;
+    correlate_rows(own.images, taps_[k], in, own.pulled, mid_, kernels.period,
+                   given_.stride, depth);
+    const Pair* right = pair_pixels(seen, from_.height, from_.width, w.outputs,
+                                    wide_, own.right);
+    int64_t row = pairs(from_.width);
+    in_rows(from_, [&](int64_t first, int64_t last) {
+      own.rows.resize((last - first) * mid_.row());
+      convolve_rows(own.images, taps_[k], kernels.taps(k), kernels.period,
+                    given_.stride, in, own.rows.data(), mid_, first, last);
+      auto* left = pair_pixels(own.rows.data(), last - first, from_.width,
+                               w.inputs, w.inputs, own.left);
+      correlate_pixels(left, w.inputs, right + first * row * wide_, wide_,
+                       (last - first) * row, wide_ / kLanes, matrix);
+    });
+  }
+
+  void write(int64_t group, const Real* total) const {
+    auto& w = given_.w;
+    for (int64_t e = group * each_; e < (group + 1) * each_; ++e) {
+      std::copy_n(total, taps(e), given_.kernels.taps(e));
+      total += taps(e);
+      for (int64_t c = 0; c < w.inputs; ++c, total += wide_)
+        std::copy_n(total, w.outputs, dw_ + (e * w.inputs + c) * w.outputs);
+    }
+  }
+
+  const Stored* x_;
+  Given& given_;
+  const Reaching& g_;
+  Shape from_, mid_;
+  Stored* dx_;
+  Real* dw_;
+  int64_t each_, wide_;
+  Rows images_, middle_;
+  std::vector<Taps> taps_;
+  std::vector<std::vector<Taps>> back_;  // of each kernel, row and pixel
 };
 
 ffi::Error Separable(ffi::ThreadPool pool, Buffer x, Alive alive, Table w,
                      ffi::RemainingArgs rest, Result z, int64_t stride,
                      Dilations dilations, bool relu) {
-  Given given(x, alive, w, rest, dilations, false);
-  separable(pool, rows_of(x), given.in, given.w, given.kernels, given.alive,
-            stride, relu, rows_of(*z), Shape(z->dimensions()), nullptr);
+  Given given(x, alive, w, rest, dilations, false, stride, relu);
+  separable(pool, rows_of(x), given, rows_of(*z), Shape(z->dimensions()),
+            nullptr);
   return ffi::Error::Success();
 }
 
@@ -268,22 +339,21 @@ ffi::Error SeparableMoments(ffi::ThreadPool pool, Buffer x, Table share,
                             Alive alive, Table w, ffi::RemainingArgs rest,
                             Result z, Sum first, Sum second, int64_t stride,
                             Dilations dilations, bool relu) {
-  Given given(x, alive, w, rest, dilations, false);
+  Given given(x, alive, w, rest, dilations, false, stride, relu);
   Shape to(z->dimensions());
   Moments moments(to, share.typed_data(), first->typed_data(),
                   second->typed_data());
-  separable(pool, rows_of(x), given.in, given.w, given.kernels, given.alive,
-            stride, relu, rows_of(*z), to, &moments);
+  separable(pool, rows_of(x), given, rows_of(*z), to, &moments);
   return ffi::Error::Success();
 }
 
 ffi::Error SeparableInput(ffi::ThreadPool pool, Buffer x, Buffer g, Alive alive,
                           Table w, ffi::RemainingArgs rest, Result dx,
                           int64_t stride, Dilations dilations, bool relu) {
-  Given given(x, alive, w, rest, dilations, true);
-  gradients(pool, rows_of(x), given.in, reaching(g), Shape(g.dimensions()),
-            given.w, given.kernels, given.alive, stride, relu, rows_of(*dx),
-            nullptr);
+  Given given(x, alive, w, rest, dilations, true, stride, relu);
+  Gradients(rows_of(x), given, reaching(g), Shape(g.dimensions()), rows_of(*dx),
+            nullptr)
+      .compute(pool);
   return ffi::Error::Success();
 }
 
@@ -292,10 +362,10 @@ ffi::Error SeparableInputMixed(ffi::ThreadPool pool, Buffer x, Buffer g,
                                Table b, Table c, Table w,
                                ffi::RemainingArgs rest, Result dx,
                                int64_t stride, Dilations dilations, bool relu) {
-  Given given(x, alive, w, rest, dilations, true);
-  gradients(pool, rows_of(x), given.in, reaching(g, z, share, a, b, c),
-            Shape(z.dimensions()), given.w, given.kernels, given.alive, stride,
-            relu, rows_of(*dx), nullptr);
+  Given given(x, alive, w, rest, dilations, true, stride, relu);
+  Gradients(rows_of(x), given, reaching(g, z, share, a, b, c),
+            Shape(z.dimensions()), rows_of(*dx), nullptr)
+      .compute(pool);
   return ffi::Error::Success();
 }
 
@@ -308,10 +378,10 @@ ffi::Error SeparableKernels(ffi::ThreadPool pool, Buffer x, Buffer g,
                             Alive alive, Table w, ffi::RemainingArgs rest,
                             Sum dw, ffi::RemainingRets results, int64_t stride,
                             Dilations dilations, bool relu) {
-  Given given(x, alive, w, rest, dilations, true);
-  gradients(pool, rows_of(x), given.in, reaching(g), Shape(g.dimensions()),
-            given.w, given.kernels, given.alive, stride, relu, nullptr,
-            dw->typed_data());
+  Given given(x, alive, w, rest, dilations, true, stride, relu);
+  Gradients(rows_of(x), given, reaching(g), Shape(g.dimensions()), nullptr,
+            dw->typed_data())
+      .compute(pool);
   fold(given.kernels, results);
   return ffi::Error::Success();
 }
@@ -322,10 +392,10 @@ ffi::Error SeparableKernelsMixed(ffi::ThreadPool pool, Buffer x, Buffer g,
                                  ffi::RemainingArgs rest, Sum dw,
                                  ffi::RemainingRets results, int64_t stride,
                                  Dilations dilations, bool relu) {
-  Given given(x, alive, w, rest, dilations, true);
-  gradients(pool, rows_of(x), given.in, reaching(g, z, share, a, b, c),
-            Shape(z.dimensions()), given.w, given.kernels, given.alive, stride,
-            relu, nullptr, dw->typed_data());
+  Given given(x, alive, w, rest, dilations, true, stride, relu);
+  Gradients(rows_of(x), given, reaching(g, z, share, a, b, c),
+            Shape(z.dimensions()), nullptr, dw->typed_data())
+      .compute(pool);
   fold(given.kernels, results);
   return ffi::Error::Success();
 }
@@ -336,10 +406,10 @@ ffi::Error SeparableBothMixed(ffi::ThreadPool pool, Buffer x, Buffer g,
                               ffi::RemainingArgs rest, Result dx, Sum dw,
                               ffi::RemainingRets results, int64_t stride,
                               Dilations dilations, bool relu) {
-  Given given(x, alive, w, rest, dilations, true);
-  gradients(pool, rows_of(x), given.in, reaching(g, z, share, a, b, c),
-            Shape(z.dimensions()), given.w, given.kernels, given.alive, stride,
-            relu, rows_of(*dx), dw->typed_data());
+  Given given(x, alive, w, rest, dilations, true, stride, relu);
+  Gradients(rows_of(x), given, reaching(g, z, share, a, b, c),
+            Shape(z.dimensions()), rows_of(*dx), dw->typed_data())
+      .compute(pool);
   fold(given.kernels, results);
   return ffi::Error::Success();
 }

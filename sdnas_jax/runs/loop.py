@@ -12,6 +12,7 @@ from typing import Any
 import tqdm
 
 from sdnas_jax import errors
+from sdnas_jax import malloc
 from sdnas_jax import parallel
 
 Tree = Any
@@ -103,7 +104,7 @@ def run(
     Interrupted: after a signal; the state has been saved.
     Diverged: if a loss is not finite; nothing was saved since it was.
   """
-  at = int(state.step)
+  first = at = int(state.step)
 
   def heed():
     if number := _meet(pace, caught):
@@ -117,6 +118,8 @@ def run(
       for n, stop in _parts(steps * (epoch + 1) - at, pace):
         start = time.monotonic()
         state = advance(state, since + stop)
+        if at == first:  # what it left may keep the next from the same memory
+          malloc.give_back()
         at = since + stop
         _check(int(state.sums.diverged), at, epoch)
         pace.see(stop - n, time.monotonic() - start)
