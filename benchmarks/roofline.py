@@ -1,27 +1,30 @@
 """How near each of the CPU's kernels is to what the machine can do.
 
   python benchmarks/roofline.py
-  python benchmarks/roofline.py --channels=32 --side=16
+  python benchmarks/roofline.py --channels=32 --side=16 --type=bfloat16
 
-First what the machine does at best: the products of two matrices of 2048 rows
-by NumPy's BLAS, and copies of arrays too large for any cache, on all cores.
+First what the machine does at best, on all cores: products and sums of vectors
+in registers, and copies of arrays too large for any cache.
 Then the kernels of a search step by themselves, at the sizes of a cell's first
-node (a step has them take the outputs' moments, and make the gradient that
-reaches the outputs, besides): each one's time, its arithmetic by the formula
-(two operations a product and sum) as a share of that rate, and the bytes of its
-operands and results, each read or written once, as a share of that bandwidth. A
-kernel whose two shares are both small waits for neither: it computes what is
-needed again, moves data within the caches, or is too small. Medians; run it
-alone on the machine.
+node, as the step calls them: convolutions take their outputs' moments, and
+their gradients make what reaches the outputs from the mixture's gradient. Of
+each the time, its arithmetic by the formula (two operations a product and sum)
+as a share of that rate, and the bytes of its operands and results, each read or
+written once, as a share of that bandwidth. A kernel whose two shares are both
+small waits for neither: it computes what is needed again, moves data within the
+caches, or is too small. Medians; run it alone on the machine.
 """
 
 import argparse
 from concurrent import futures
+import ctypes
 import math
 import os
 import pathlib
 import statistics
+import subprocess
 import sys
+import tempfile
 import time
 
 import numpy as np
@@ -32,6 +35,7 @@ import jax
 import jax.numpy as jnp
 
 from sdnas_jax import malloc
+from sdnas_jax.kernels import build
 from sdnas_jax.kernels import convolution
 from sdnas_jax.kernels import mixture
 from sdnas_jax.kernels import pool
@@ -49,10 +53,47 @@ def clock(f, rounds):
   return statistics.median(seconds)
 
 
+PEAK = """
+#if defined(__AVX512F__)
+#define BYTES 64
+#elif defined(__AVX__)
+#define BYTES 32
+#else
+#define BYTES 16
+#endif
+typedef float Vec __attribute__((vector_size(BYTES)));
+extern "C" long peak(long times, float* result) {
+  Vec sums[12];
+#pragma GCC unroll 12
+  for (int i = 0; i < 12; ++i) sums[i] = Vec{} + (*result + i);
+  for (long n = 0; n < times; ++n)
+#pragma GCC unroll 12
+    for (int i = 0; i < 12; ++i) sums[i] = sums[i] * 0.5f + 1.0f;
+#pragma GCC unroll 12
+  for (int i = 0; i < 12; ++i) *result += sums[i][0];
+  return times * 24 * (BYTES / 4);
+}
+"""
+
+
 def peak(rounds):
   """Operations a second, in float32."""
-  a = np.ones((2048, 2048), np.float32)
-  return 2 * 2048**3 / clock(lambda: a @ a, rounds)
+  cores, times = len(os.sched_getaffinity(0)), 10**8
+  with tempfile.TemporaryDirectory() as folder:
+    source, library = (pathlib.Path(folder) / f'peak.{x}' for x in ('cc', 'so'))
+    source.write_text(PEAK)
+    flags = '-O3', '-march=native', '-shared', '-fPIC'
+    compiler = [*build._compiler(), *flags, str(source), '-o', str(library)]
+    subprocess.run(compiler, check=True)
+    run = ctypes.CDLL(library).peak
+  run.restype, run.argtypes = ctypes.c_long, [ctypes.c_long, ctypes.c_void_p]
+  result = ctypes.byref(ctypes.c_float())
+
+  def every():
+    return sum(pool.map(lambda _: run(times, result), range(cores)))
+
+  with futures.ThreadPoolExecutor(cores) as pool:
+    return every() / clock(every, rounds)
 
 
 def bandwidth(rounds):
@@ -66,7 +107,7 @@ def bandwidth(rounds):
   return sum(one.nbytes for one in parts) / seconds
 
 
-def kernels(batch, side, channels):
+def kernels(batch, side, channels, dtype):
   """(name, function, operands, multiplications) of each."""
   rng = np.random.default_rng(0)
 
@@ -74,41 +115,35 @@ def kernels(batch, side, channels):
     return jnp.asarray(rng.normal(size=shape).astype(np.float32))
 
   def image(n):
-    return draw(n, batch, side, side, channels)
+    return draw(n, batch, side, side, channels).astype(dtype)
 
   given = draw, image, batch * side * side, channels
-  yield from convolutions(*given)
+  yield from convolutions(*given, batch)
   yield from mixtures(*given, batch)
   x = image(1)
   yield 'pools', lambda x: pool.both(x, 1, True), (x,), 9 * x.size
 
 
-def convolutions(draw, image, pixels, channels):
+def convolutions(draw, image, pixels, channels, batch):
   edges = 4  # that leave a cell's first node
-  x, g = image(1), image(2 * edges)
+  share = jnp.full((1, batch, 1, 1, 1), 1 / pixels)
   for name, sizes, dilations in (
     ('separable, shared', (3, 5), (1, 1)),
     ('separable, apart', (3, 5), (1, 1)),
     ('dilated', (3, 5), (2, 2)),
   ):
-    own = x if 'apart' not in name else image(2 * edges)
+    x = image(1 if 'apart' not in name else 2 * edges)
     depths = tuple(draw(edges, size, size, channels) for size in sizes)
     point = draw(2 * edges, channels, channels)
-
-    def forward(x, k, w, dilations=dilations):
-      return separable.convolve(x, k, w, dilations, 1, 'native')
-
+    promise = separable.promise(x, depths, point, dilations, 1)
     taps = edges * sum(size**2 for size in sizes)
     products = pixels * channels * taps + 2 * edges * pixels * channels**2
-    yield from gradients(name, forward, (own, depths, point), g, products)
+    yield from gradients(name, promise, draw, image, share, products)
   edges = 3  # that leave NAS-Bench-201's first node
   both = tuple(draw(edges, size, size, channels, channels) for size in (3, 1))
-
-  def convolve(x, k):
-    return convolution.convolve(x, k, 1, True)
-
+  promise = convolution.promise(image(1), both)
   products = 10 * edges * pixels * channels**2
-  yield from gradients('dense', convolve, (x, both), image(6), products)
+  yield from gradients('dense', promise, draw, image, share, products)
 
 
 def mixtures(draw, image, pixels, channels, batch):
@@ -146,22 +181,25 @@ def mixtures(draw, image, pixels, channels, batch):
   )
 
 
-def gradients(name, f, operands, g, products):
-  """The forward pass, the input's gradient and the kernels'."""
-  x, *rest = operands
-  yield name, f, operands, products
-  yield (
-    f'{name}: input',
-    lambda g, *rest: jax.vjp(lambda x: f(x, *rest), x)[1](g)[0],
-    (g, *rest),
-    products,
-  )
-  yield (
-    f'{name}: kernels',
-    lambda x, g: jax.vjp(lambda *rest: f(x, *rest), *rest)[1](g),
-    (x, g),
-    products,
-  )
+def gradients(name, promise, draw, image, share, products):
+  """The forward pass, the input's gradient and that with the kernels'."""
+  kind, x, weights = promise
+  outputs = promise.shape[0]
+  stack, alive = 2, jnp.ones((2, outputs // 2), bool)
+  factors = draw(3, *alive.shape, 1, 1, 1, promise.shape[-1])
+  g, z = image(outputs // stack), image(outputs)
+  pulled = x, weights, g, z
+
+  def forward(x, weights):
+    return kind.moments(x, weights, share, alive.reshape(-1))
+
+  yield name, forward, (x, weights), products
+  for which, times in (('input', 1), ('both', 2)):
+
+    def back(*pulled, which=which):
+      return getattr(kind, which)(*pulled, share, tuple(factors), alive)
+
+    yield f'{name}: {which}', back, pulled, times * products
 
 
 def traffic(*trees):
@@ -177,6 +215,7 @@ def main():
   parser.add_argument('--batch', type=int, default=64)
   parser.add_argument('--side', type=int, default=32)
   parser.add_argument('--channels', type=int, default=16)
+  parser.add_argument('--type', default='float32', choices=build.TYPES)
   parser.add_argument('--rounds', type=int, default=9)
   args = parser.parse_args()
   malloc.keep()
@@ -184,7 +223,7 @@ def main():
   print(f'{rate / 1e9:.0f} GFLOP/s, {bytes_a_second / 1e9:.1f} GB/s')
   print(f'{"":<26} {"ms":>8} {"GFLOP/s":>8} {"share":>6} {"GB/s":>6} share')
   for name, f, operands, products in kernels(
-    args.batch, args.side, args.channels
+    args.batch, args.side, args.channels, args.type
   ):
     go = jax.jit(f)
     out = jax.block_until_ready(go(*operands))
