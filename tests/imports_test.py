@@ -27,7 +27,7 @@ ALLOWED = {
   'search': {'bilevel', 'data', 'methods', 'spaces', 'totals'},
   'sharpness': {'analysis', 'data', 'search', 'totals'},
   'runs': {
-    *('analysis', 'errors', 'methods', 'parallel', 'report'),
+    *('analysis', 'errors', 'malloc', 'methods', 'parallel', 'report'),
     *('data', 'search', 'spaces', 'totals'),
   },
   'tasks': {
