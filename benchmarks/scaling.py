@@ -157,7 +157,9 @@ def draw(rows: list[dict], path: pathlib.Path) -> None:
     axis.yaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
     axis.yaxis.set_major_formatter('{x:g}')
     axis.yaxis.set_minor_locator(ticker.NullLocator())
-    axis.legend(frameon=False, fontsize='small')
+  axes[0, 0].legend(frameon=False, fontsize='small')
+  lines, names = axes[1, 0].get_legend_handles_labels()
+  figure.legend(lines, names, loc='outside lower center', ncols=4)
   base = next(iter(bases.values()))
   values = ', '.join(f'{name} {base[name]}' for name in BASE)
   title = f'The search step, each quantity varied alone around {values}'
