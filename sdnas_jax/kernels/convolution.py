@@ -138,10 +138,8 @@ class Kind(NamedTuple):
 
   def kernels(self, x, kernels, g, z, share, abc, alive):
     shapes = [k.shape for k in kernels]
-    rows, rest = (
-      (x, g, z, share.astype(build.real(g.dtype))),
-      (alive.reshape(-1), *abc),
-    )
+    rows = x, g, z, share.astype(build.real(g.dtype))
+    rest = alive.reshape(-1), *abc
     return tuple(_call('convolve_kernels_mixed', None, rows, rest, shapes))
 
   def both(self, *given):

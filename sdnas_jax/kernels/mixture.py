@@ -113,15 +113,13 @@ def mix(
   """bias + sum_o p_o (z_o - mean_o) scale_o; shapes as in `blend`."""
   parts = [_stacked(x, p) for x in (z, mean, scale)]
   if native:
-    a = jnp.broadcast_to(_spread(p) * parts[2], (*p.shape[:2], *mean.shape[1:]))
-    own = jnp.zeros_like(mean, shape=(p.shape[1], *mean.shape[1:]))
-    shape, rest = (
-      (p.shape[1], *z.shape[1:]),
-      (a, mean, own if bias is None else bias, alive),
-    )
-    return build.call(
-      'sums', 'mix', shape, z, *rest, whole=4, shared=len(z) < alive.size
-    )
+    channel = mean.shape[1:]
+    a = jnp.broadcast_to(_spread(p) * parts[2], (*p.shape[:2], *channel))
+    if bias is None:
+      bias = jnp.zeros((p.shape[1], *channel), mean.dtype)
+    given = (p.shape[1], *z.shape[1:]), z, a, mean, bias, alive
+    shared = len(z) < alive.size
+    return build.call('sums', 'mix', *given, whole=4, shared=shared)
   total = sum(
     _spread(p) * scale * (z - mean)
     for p, z, mean, scale in zip(p, *parts, strict=True)

@@ -84,10 +84,8 @@ class Kind(NamedTuple):
   def moments(self, x, term, share, alive):
     shape = self.shape(x, term)
     sums = [(shape[0], 1, 1, 1, shape[-1])] * 2
-    rows, rest = (
-      [x, share.astype(build.real(x.dtype))],
-      (alive, *_operands([term])),
-    )
+    rows = x, share.astype(build.real(x.dtype))
+    rest = alive, *_operands([term])
     return _call('separable_moments', shape, rows, rest, self.geo, True, sums)
 
   def input(self, x, term, *pulled):

@@ -151,6 +151,8 @@ class Norm(nn.Module):
     alive, p = p != 0, p.astype(wide)
     rows = alive.reshape(x.shape[0], -1).any(axis=1)
     p, bias = self.weights(p, rows, shape)
+    if not ctx.native:  # foreign functions take it as it is
+      x = x.astype(wide)
     if ctx.train:
       share = ctx.share / (x.shape[2] * x.shape[3])
       rest = share, alive, self.epsilon
@@ -158,7 +160,6 @@ class Norm(nn.Module):
         own = x.kind, plain, p, bias, x.x, x.weights
         y, *batch = outputs.blend(*own, *rest)
       else:
-        x = x if ctx.native else x.astype(wide)
         y, *batch = mixture.blend(p, bias, x, *rest, ctx.native)
       counts = not self.is_initializing()
       if counts and self.is_mutable_collection('batch_stats'):
@@ -170,7 +171,6 @@ class Norm(nn.Module):
     else:
       scale = lax.rsqrt(var.value + self.epsilon)
       centre = mean.value - shift
-      x = x if ctx.native else x.astype(wide)
       y = mixture.mix(p, bias, x, centre, scale, alive, ctx.native)
     return y.astype(given)
 
