@@ -347,14 +347,29 @@ ffi::Error SeparableMoments(ffi::ThreadPool pool, Buffer x, Table share,
   return ffi::Error::Success();
 }
 
+// Where gradients go: in x, in the 1x1 kernels, and in the depthwise ones.
+struct Wanted {
+  Stored* dx;
+  Real* dw;
+  ffi::RemainingRets* depths;
+};
+
+ffi::Error compute(ffi::ThreadPool& pool, const Buffer& x, Given& given,
+                   const Reaching& g, Shape from, Wanted wanted) {
+  Gradients(rows_of(x), given, g, from, wanted.dx, wanted.dw).compute(pool);
+  if (wanted.depths) {
+    auto grads = gather(*wanted.depths);
+    visit(grads, [&](int64_t e, auto* k) { given.kernels.fold(e, k); });
+  }
+  return ffi::Error::Success();
+}
+
 ffi::Error SeparableInput(ffi::ThreadPool pool, Buffer x, Buffer g, Alive alive,
                           Table w, ffi::RemainingArgs rest, Result dx,
                           int64_t stride, Dilations dilations, bool relu) {
   Given given(x, alive, w, rest, dilations, true, stride, relu);
-  Gradients(rows_of(x), given, reaching(g), Shape(g.dimensions()), rows_of(*dx),
-            nullptr)
-      .compute(pool);
-  return ffi::Error::Success();
+  return compute(pool, x, given, reaching(g), Shape(g.dimensions()),
+                 {rows_of(*dx), nullptr, nullptr});
 }
 
 ffi::Error SeparableInputMixed(ffi::ThreadPool pool, Buffer x, Buffer g,
@@ -363,15 +378,8 @@ ffi::Error SeparableInputMixed(ffi::ThreadPool pool, Buffer x, Buffer g,
                                ffi::RemainingArgs rest, Result dx,
                                int64_t stride, Dilations dilations, bool relu) {
   Given given(x, alive, w, rest, dilations, true, stride, relu);
-  Gradients(rows_of(x), given, reaching(g, z, share, a, b, c),
-            Shape(z.dimensions()), rows_of(*dx), nullptr)
-      .compute(pool);
-  return ffi::Error::Success();
-}
-
-void fold(Kernels& kernels, ffi::RemainingRets results) {
-  auto grads = gather(results);
-  visit(grads, [&](int64_t e, auto* k) { kernels.fold(e, k); });
+  return compute(pool, x, given, reaching(g, z, share, a, b, c),
+                 Shape(z.dimensions()), {rows_of(*dx), nullptr, nullptr});
 }
 
 ffi::Error SeparableKernels(ffi::ThreadPool pool, Buffer x, Buffer g,
@@ -379,11 +387,8 @@ ffi::Error SeparableKernels(ffi::ThreadPool pool, Buffer x, Buffer g,
                             Sum dw, ffi::RemainingRets results, int64_t stride,
                             Dilations dilations, bool relu) {
   Given given(x, alive, w, rest, dilations, true, stride, relu);
-  Gradients(rows_of(x), given, reaching(g), Shape(g.dimensions()), nullptr,
-            dw->typed_data())
-      .compute(pool);
-  fold(given.kernels, results);
-  return ffi::Error::Success();
+  return compute(pool, x, given, reaching(g), Shape(g.dimensions()),
+                 {nullptr, dw->typed_data(), &results});
 }
 
 ffi::Error SeparableKernelsMixed(ffi::ThreadPool pool, Buffer x, Buffer g,
@@ -393,11 +398,8 @@ ffi::Error SeparableKernelsMixed(ffi::ThreadPool pool, Buffer x, Buffer g,
                                  ffi::RemainingRets results, int64_t stride,
                                  Dilations dilations, bool relu) {
   Given given(x, alive, w, rest, dilations, true, stride, relu);
-  Gradients(rows_of(x), given, reaching(g, z, share, a, b, c),
-            Shape(z.dimensions()), nullptr, dw->typed_data())
-      .compute(pool);
-  fold(given.kernels, results);
-  return ffi::Error::Success();
+  return compute(pool, x, given, reaching(g, z, share, a, b, c),
+                 Shape(z.dimensions()), {nullptr, dw->typed_data(), &results});
 }
 
 ffi::Error SeparableBothMixed(ffi::ThreadPool pool, Buffer x, Buffer g,
@@ -407,11 +409,9 @@ ffi::Error SeparableBothMixed(ffi::ThreadPool pool, Buffer x, Buffer g,
                               ffi::RemainingRets results, int64_t stride,
                               Dilations dilations, bool relu) {
   Given given(x, alive, w, rest, dilations, true, stride, relu);
-  Gradients(rows_of(x), given, reaching(g, z, share, a, b, c),
-            Shape(z.dimensions()), rows_of(*dx), dw->typed_data())
-      .compute(pool);
-  fold(given.kernels, results);
-  return ffi::Error::Success();
+  return compute(pool, x, given, reaching(g, z, share, a, b, c),
+                 Shape(z.dimensions()),
+                 {rows_of(*dx), dw->typed_data(), &results});
 }
 
 }  // namespace
