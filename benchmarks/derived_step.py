@@ -29,14 +29,14 @@ def ours(pipe, args):
   import numpy as np
 
   from configs import evaluate_cifar
-  from sdnas_jax import evaluate
   from sdnas_jax import malloc
   from sdnas_jax import parallel
-  from sdnas_jax import totals
   from sdnas_jax.data import sources
   from sdnas_jax.data import split
   from sdnas_jax.networks import sizing
   from sdnas_jax.spaces import published
+  from sdnas_jax.steps import evaluate
+  from sdnas_jax.steps import totals
   from sdnas_jax.tasks import evaluate as task
 
   malloc.keep()

@@ -153,7 +153,7 @@ def step(override: dict[str, Any], rounds: int) -> tuple[float, float]:
   import numpy as np
 
   from sdnas_jax import parallel
-  from sdnas_jax import search
+  from sdnas_jax.steps import search
 
   state, halves, setup = search_step.assemble(search_step.Point(override))
   go = jax.jit(

@@ -96,7 +96,7 @@ def ours(pipe, point):
 
   from sdnas_jax import malloc
   from sdnas_jax import parallel
-  from sdnas_jax import search
+  from sdnas_jax.steps import search
 
   malloc.keep()
   cache = tempfile.TemporaryDirectory()

@@ -22,18 +22,15 @@ ALLOWED = {
   'networks': {'kernels', 'spaces'},
   'methods': {'bilevel', 'errors', 'networks', 'spaces'},
   'report': {'spaces'},
-  'totals': {'data'},
-  'evaluate': {'bilevel', 'data', 'totals'},
-  'search': {'bilevel', 'data', 'methods', 'spaces', 'totals'},
-  'sharpness': {'analysis', 'data', 'search', 'totals'},
+  'steps': {'analysis', 'bilevel', 'data', 'methods', 'spaces'},
   'runs': {
     *('analysis', 'errors', 'malloc', 'methods', 'parallel', 'report'),
-    *('data', 'search', 'spaces', 'totals'),
+    *('data', 'spaces', 'steps'),
   },
   'tasks': {
-    *('analysis', 'bilevel', 'compilation', 'data', 'errors', 'evaluate'),
-    *('kernels', 'malloc', 'methods', 'networks', 'parallel', 'report'),
-    *('runs', 'search', 'sharpness', 'spaces', 'totals'),
+    *('analysis', 'bilevel', 'compilation', 'data', 'errors', 'kernels'),
+    *('malloc', 'methods', 'networks', 'parallel', 'report', 'runs'),
+    *('spaces', 'steps'),
   },
 }
 FILES = sorted(ROOT.rglob('*.py'))

@@ -87,7 +87,7 @@ MUTANTS = (
   ),
   Mutant(
     'the alphas learn from the training half',
-    'search.py',
+    'steps/search.py',
     """state.stats, valid, mix)
     return totals.cross_entropy(logits, valid)""",
     """state.stats, train, mix)
@@ -96,14 +96,14 @@ MUTANTS = (
   ),
   Mutant(
     'the weights learn under the alphas of before',
-    'search.py',
+    'steps/search.py',
     """    state = move_alphas(state, *given, valid)
     state, seen = move_weights(state, *given)
 """,
     """    state, seen = move_weights(state, *given)
     state = move_alphas(state, *given, valid)
 """,
-    'tests/search_test.py -k written_out',
+    'tests/steps/search_test.py -k written_out',
   ),
   Mutant(
     'the virtual step does not depend on the alphas',

@@ -12,9 +12,9 @@ import jax
 import numpy as np
 
 from sdnas_jax import parallel
-from sdnas_jax import search
-from sdnas_jax import sharpness
-from sdnas_jax import totals
+from sdnas_jax.steps import search
+from sdnas_jax.steps import sharpness
+from sdnas_jax.steps import totals
 from tests import toys
 
 SCRIPT = """

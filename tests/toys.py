@@ -6,7 +6,6 @@ import numpy as np
 
 from sdnas_jax import methods
 from sdnas_jax import parallel
-from sdnas_jax import search
 from sdnas_jax.bilevel import distill
 from sdnas_jax.bilevel import optimizers
 from sdnas_jax.bilevel import rules
@@ -16,6 +15,7 @@ from sdnas_jax.networks import columns
 from sdnas_jax.networks import sizing
 from sdnas_jax.networks import supernet
 from sdnas_jax.spaces import space as spaces
+from sdnas_jax.steps import search
 
 SPACE = spaces.Space(
   name='toy',

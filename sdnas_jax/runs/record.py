@@ -11,8 +11,6 @@ import jax
 import numpy as np
 
 from sdnas_jax import parallel
-from sdnas_jax import search
-from sdnas_jax import totals
 from sdnas_jax.analysis import truth
 from sdnas_jax.methods import method as methods
 from sdnas_jax.report import alphas
@@ -21,6 +19,8 @@ from sdnas_jax.runs import artifacts
 from sdnas_jax.runs import metrics
 from sdnas_jax.spaces import published
 from sdnas_jax.spaces import space as spaces
+from sdnas_jax.steps import search
+from sdnas_jax.steps import totals
 
 # The metrics that a method may know. No truth of a table is among them.
 KNOWN = (

@@ -8,11 +8,11 @@ import jax
 import jax.numpy as jnp
 
 from sdnas_jax import parallel
-from sdnas_jax import search
 from sdnas_jax.data import split
 from sdnas_jax.methods.method import Revision
 from sdnas_jax.runs import checkpoints
 from sdnas_jax.runs import record
+from sdnas_jax.steps import search
 from sdnas_jax.tasks import measure
 
 

@@ -17,10 +17,8 @@ from ml_collections import ConfigDict
 
 from sdnas_jax import compilation
 from sdnas_jax import errors
-from sdnas_jax import evaluate
 from sdnas_jax import malloc
 from sdnas_jax import parallel
-from sdnas_jax import totals
 from sdnas_jax.bilevel import optimizers
 from sdnas_jax.data import augment
 from sdnas_jax.data import dataset
@@ -42,6 +40,8 @@ from sdnas_jax.runs import metrics
 from sdnas_jax.spaces import nasbench201 as cells
 from sdnas_jax.spaces import published
 from sdnas_jax.spaces import space as spaces
+from sdnas_jax.steps import evaluate
+from sdnas_jax.steps import totals
 from sdnas_jax.tasks import check
 from sdnas_jax.tasks import feed
 from sdnas_jax.tasks import memory

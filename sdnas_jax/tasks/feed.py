@@ -10,12 +10,12 @@ import jax
 import numpy as np
 
 from sdnas_jax import compilation
-from sdnas_jax import evaluate
 from sdnas_jax import parallel
-from sdnas_jax import totals
 from sdnas_jax.data import dataset
 from sdnas_jax.data import split
 from sdnas_jax.data import stream
+from sdnas_jax.steps import evaluate
+from sdnas_jax.steps import totals
 
 Tree = Any
 QUEUE = 4  # steps to issue before waiting, each of which holds a batch

@@ -14,8 +14,6 @@ import numpy as np
 
 from sdnas_jax import compilation
 from sdnas_jax import parallel
-from sdnas_jax import search
-from sdnas_jax import sharpness
 from sdnas_jax.analysis import landscape
 from sdnas_jax.data import split
 from sdnas_jax.methods.method import Method
@@ -24,6 +22,8 @@ from sdnas_jax.report import figures
 from sdnas_jax.runs import artifacts
 from sdnas_jax.runs import loop
 from sdnas_jax.spaces import space as spaces
+from sdnas_jax.steps import search
+from sdnas_jax.steps import sharpness
 
 Tree = Any
 

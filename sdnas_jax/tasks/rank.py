@@ -14,11 +14,11 @@ import jax
 import numpy as np
 
 from sdnas_jax import parallel
-from sdnas_jax import sharpness
 from sdnas_jax.analysis import truth
 from sdnas_jax.report import figures
 from sdnas_jax.runs import artifacts
 from sdnas_jax.spaces import nasbench201 as cells
+from sdnas_jax.steps import sharpness
 from sdnas_jax.tasks import measure
 
 

@@ -10,13 +10,13 @@ from typing import NamedTuple
 from ml_collections import ConfigDict
 import numpy as np
 
-from sdnas_jax import sharpness
 from sdnas_jax.analysis import truth
 from sdnas_jax.report import figures
 from sdnas_jax.report import table
 from sdnas_jax.runs import artifacts
 from sdnas_jax.runs import locks
 from sdnas_jax.spaces import published
+from sdnas_jax.steps import sharpness
 from sdnas_jax.tasks import rank
 
 MEASURES = *sharpness.NAMES, 'loss_drop'

@@ -16,9 +16,6 @@ from sdnas_jax import compilation
 from sdnas_jax import errors
 from sdnas_jax import malloc
 from sdnas_jax import parallel
-from sdnas_jax import search
-from sdnas_jax import sharpness
-from sdnas_jax import totals
 from sdnas_jax.analysis import truth
 from sdnas_jax.bilevel import distill
 from sdnas_jax.bilevel import optimizers
@@ -42,6 +39,9 @@ from sdnas_jax.runs import record
 from sdnas_jax.spaces import nasbench201 as cells
 from sdnas_jax.spaces import space as spaces
 from sdnas_jax.spaces import SPACES
+from sdnas_jax.steps import search
+from sdnas_jax.steps import sharpness
+from sdnas_jax.steps import totals
 from sdnas_jax.tasks import between
 from sdnas_jax.tasks import check
 from sdnas_jax.tasks import measure

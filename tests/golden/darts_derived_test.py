@@ -17,13 +17,13 @@ import pytest
 from configs import evaluate_cifar
 from configs import evaluate_imagenet
 from configs import search_cifar
-from sdnas_jax import totals
 from sdnas_jax.bilevel import optimizers
 from sdnas_jax.data import augment
 from sdnas_jax.data import split
 from sdnas_jax.networks import derived
 from sdnas_jax.networks import sizing
 from sdnas_jax.spaces import published
+from sdnas_jax.steps import totals
 
 GOLDEN = np.load(pathlib.Path(__file__).with_name('darts.npz'))
 SEED = int(GOLDEN['meta/seed_s'])

@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 
 from sdnas_jax import methods
-from sdnas_jax import search
-from sdnas_jax import totals
 from sdnas_jax.methods.darts_minus import DECAYS
 from sdnas_jax.networks import columns
 from sdnas_jax.networks import ops
 from sdnas_jax.networks import sizing
 from sdnas_jax.networks import supernet
 from sdnas_jax.spaces import SPACES
+from sdnas_jax.steps import search
+from sdnas_jax.steps import totals
 from tests.golden import filling
 from tests.golden import given
 from tests.golden import pytorch

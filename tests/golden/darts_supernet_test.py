@@ -7,11 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sdnas_jax import totals
 from sdnas_jax.kernels import build
 from sdnas_jax.networks import ops
 from sdnas_jax.networks import supernet
 from sdnas_jax.spaces import SPACES
+from sdnas_jax.steps import totals
 from tests.golden import filling
 
 SPACE = SPACES['darts']

@@ -15,7 +15,6 @@ import numpy as np
 import optax
 
 from sdnas_jax import methods
-from sdnas_jax import search
 from sdnas_jax.data import split
 from sdnas_jax.methods import arch as archs
 from sdnas_jax.networks import columns
@@ -24,6 +23,7 @@ from sdnas_jax.networks import ops
 from sdnas_jax.networks import sizing
 from sdnas_jax.networks import supernet
 from sdnas_jax.spaces import SPACES
+from sdnas_jax.steps import search
 from tests import toys
 
 KEY = jax.random.key(0)  # nothing here is random

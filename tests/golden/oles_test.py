@@ -10,7 +10,6 @@ import optax
 import pytest
 
 from sdnas_jax import methods
-from sdnas_jax import search
 from sdnas_jax.bilevel import optimizers
 from sdnas_jax.methods import instances
 from sdnas_jax.networks import ops
@@ -18,6 +17,7 @@ from sdnas_jax.networks import sizing
 from sdnas_jax.networks import supernet
 from sdnas_jax.spaces import space as spaces
 from sdnas_jax.spaces import SPACES
+from sdnas_jax.steps import search
 from tests import toys
 from tests.golden import filling
 from tests.golden import given

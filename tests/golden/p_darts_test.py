@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from sdnas_jax import methods
-from sdnas_jax import totals
 from sdnas_jax.bilevel import optimizers
 from sdnas_jax.networks import ops
 from sdnas_jax.networks import sizing
 from sdnas_jax.networks import supernet
 from sdnas_jax.spaces import SPACES
+from sdnas_jax.steps import totals
 from tests.golden import filling
 from tests.golden import given
 

@@ -12,7 +12,6 @@ import optax
 import pytest
 
 from sdnas_jax import methods
-from sdnas_jax import totals
 from sdnas_jax.bilevel import optimizers
 from sdnas_jax.methods.pc_darts import edge_weights
 from sdnas_jax.networks import columns
@@ -20,6 +19,7 @@ from sdnas_jax.networks import ops
 from sdnas_jax.networks import sizing
 from sdnas_jax.networks import supernet
 from sdnas_jax.spaces import SPACES
+from sdnas_jax.steps import totals
 from tests.golden import filling
 from tests.golden import given
 from tests.golden import pytorch

@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sdnas_jax import totals
 from sdnas_jax.data import split
+from sdnas_jax.steps import totals
 from tests import toys
 from tests.golden import filling
 

@@ -12,7 +12,6 @@ import pytest
 
 from configs import search_sdarts
 from sdnas_jax import methods
-from sdnas_jax import search
 from sdnas_jax.bilevel import optimizers
 from sdnas_jax.methods import perturbation
 from sdnas_jax.methods.perturbation import renormalised
@@ -23,6 +22,7 @@ from sdnas_jax.networks import sizing
 from sdnas_jax.networks import supernet
 from sdnas_jax.spaces import space as spaces
 from sdnas_jax.spaces import SPACES
+from sdnas_jax.steps import search
 from tests.golden import filling
 from tests.golden import given
 from tests.golden import pytorch

@@ -18,8 +18,6 @@ import pytest
 
 from sdnas_jax import methods
 from sdnas_jax import parallel
-from sdnas_jax import search
-from sdnas_jax import totals
 from sdnas_jax.data import split
 from sdnas_jax.networks import columns
 from sdnas_jax.networks import nasbench201
@@ -27,6 +25,8 @@ from sdnas_jax.networks import sizing
 from sdnas_jax.runs import checkpoints
 from sdnas_jax.runs import record
 from sdnas_jax.spaces import SPACES
+from sdnas_jax.steps import search
+from sdnas_jax.steps import totals
 from tests import toys
 
 OPTIONS = {'pc_darts': {'k': 2}}  # of two channels

@@ -8,13 +8,13 @@ import numpy as np
 import optax
 import pytest
 
-from sdnas_jax import search
 from sdnas_jax.data import split
 from sdnas_jax.methods import instances
 from sdnas_jax.networks import nasbench201
 from sdnas_jax.networks import sizing
 from sdnas_jax.networks import supernet
 from sdnas_jax.spaces import SPACES
+from sdnas_jax.steps import search
 from tests import toys
 from tests.golden import filling
 

@@ -9,11 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sdnas_jax import search
-from sdnas_jax import totals
 from sdnas_jax.networks import nasbench201
 from sdnas_jax.networks import supernet
 from sdnas_jax.spaces import SPACES
+from sdnas_jax.steps import search
+from sdnas_jax.steps import totals
 from tests.golden import filling
 
 torch = pytest.importorskip('torch', reason='PyTorch is not installed')

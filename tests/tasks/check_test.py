@@ -14,7 +14,6 @@ from configs import search_cifar
 from configs import search_digits
 from configs import search_nasbench201
 from sdnas_jax import errors
-from sdnas_jax import evaluate as training
 from sdnas_jax.data import prepared
 from sdnas_jax.data import sources
 from sdnas_jax.runs import artifacts
@@ -23,6 +22,7 @@ from sdnas_jax.runs import record
 from sdnas_jax.spaces import published
 from sdnas_jax.spaces import space as spaces
 from sdnas_jax.spaces import SPACES
+from sdnas_jax.steps import evaluate as training
 from sdnas_jax.tasks import check
 from sdnas_jax.tasks import evaluate
 from sdnas_jax.tasks import fields

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from configs import search_digits
-from sdnas_jax import sharpness
 from sdnas_jax.analysis import landscape
 from sdnas_jax.runs import artifacts
+from sdnas_jax.steps import sharpness
 from sdnas_jax.tasks import measure
 from tests import toys
 

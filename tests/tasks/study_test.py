@@ -443,7 +443,10 @@ def test_a_real_study_of_a_toy(tmp_path, monkeypatch, capsys):
   assert max(map(len, lines)) <= 80
   assert said.count('dominant eigenvalue') == 2 * 2
   # The second seed's search is of other numbers, and so of the same programs.
-  assert [n for name, n in compiled if name == 'sdnas_jax.search'] == [3, 0]
+  assert [n for name, n in compiled if name == 'sdnas_jax.steps.search'] == [
+    3,
+    0,
+  ]
   searched = tmp_path / 'found-0'
   measured = artifacts.read_rows(searched / 'metrics.csv')
   # Every second epoch, and the last always.

@@ -17,11 +17,11 @@ from jax import lax
 import jax.numpy as jnp
 import optax
 
-from sdnas_jax import totals
 from sdnas_jax.bilevel import optimizers
 from sdnas_jax.data import augment
 from sdnas_jax.data import split
 from sdnas_jax.data.augment import Augment
+from sdnas_jax.steps import totals
 
 Tree = Any
 

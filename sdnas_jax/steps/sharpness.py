@@ -17,12 +17,12 @@ from jax import flatten_util
 from jax import lax
 import jax.numpy as jnp
 
-from sdnas_jax import search
-from sdnas_jax import totals
 from sdnas_jax.analysis import ball
 from sdnas_jax.analysis import hessian
 from sdnas_jax.analysis import landscape
 from sdnas_jax.data import split
+from sdnas_jax.steps import search
+from sdnas_jax.steps import totals
 
 Tree = Any
 Scores = tuple[jax.Array, jax.Array]  # the loss, and how many are right

@@ -10,9 +10,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sdnas_jax import search
-from sdnas_jax import sharpness
-from sdnas_jax import totals
 from sdnas_jax.analysis import hessian
 from sdnas_jax.analysis import landscape
 from sdnas_jax.data import augment
@@ -23,6 +20,9 @@ from sdnas_jax.networks import sizing
 from sdnas_jax.networks import supernet
 from sdnas_jax.spaces import space as spaces
 from sdnas_jax.spaces import SPACES
+from sdnas_jax.steps import search
+from sdnas_jax.steps import sharpness
+from sdnas_jax.steps import totals
 from tests import toys
 
 ALL = spaces.Space(name='all', primitives=SPACES['darts'].primitives, nodes=2)

@@ -10,8 +10,6 @@ import numpy as np
 import pytest
 
 from sdnas_jax import parallel
-from sdnas_jax import search
-from sdnas_jax import totals
 from sdnas_jax.bilevel import distill
 from sdnas_jax.bilevel import optimizers
 from sdnas_jax.bilevel import rules
@@ -19,6 +17,8 @@ from sdnas_jax.data import split
 from sdnas_jax.methods import darts_es
 from sdnas_jax.methods import gdas
 from sdnas_jax.methods.method import Method
+from sdnas_jax.steps import search
+from sdnas_jax.steps import totals
 from tests import toys
 
 STEPS = 3  # of an epoch: 20 examples in batches of 8

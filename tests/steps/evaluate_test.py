@@ -8,9 +8,7 @@ import numpy as np
 import optax
 import pytest
 
-from sdnas_jax import evaluate
 from sdnas_jax import parallel
-from sdnas_jax import totals
 from sdnas_jax.bilevel import optimizers
 from sdnas_jax.data import augment
 from sdnas_jax.data import split
@@ -18,6 +16,8 @@ from sdnas_jax.networks import derived
 from sdnas_jax.networks import sizing
 from sdnas_jax.spaces import space as spaces
 from sdnas_jax.spaces import SPACES
+from sdnas_jax.steps import evaluate
+from sdnas_jax.steps import totals
 
 NODES = {2: [('sep_conv_3x3', 0), ('max_pool_3x3', 1)]}
 GENOTYPE = spaces.Genotype.of(

@@ -17,7 +17,6 @@ from jax import lax
 import jax.numpy as jnp
 import optax
 
-from sdnas_jax import totals
 from sdnas_jax.bilevel import distill
 from sdnas_jax.bilevel import hypergrad
 from sdnas_jax.bilevel import optimizers
@@ -26,6 +25,7 @@ from sdnas_jax.data.augment import Augment
 from sdnas_jax.methods import arch as archs
 from sdnas_jax.methods import instances
 from sdnas_jax.methods import method as methods
+from sdnas_jax.steps import totals
 
 Tree = Any
 

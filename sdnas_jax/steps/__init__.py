@@ -1,0 +1,1 @@
+"""What is compiled: the steps of a search, of training, of curvature."""
