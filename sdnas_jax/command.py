@@ -9,9 +9,7 @@ import difflib
 import os
 import pathlib
 import re
-import runpy
 import sys
-import traceback
 from typing import Any
 
 from absl import flags
@@ -19,6 +17,7 @@ from ml_collections import config_flags
 from ml_collections import ConfigDict
 
 from sdnas_jax import errors
+from sdnas_jax import experiments
 
 CONFIG = config_flags.DEFINE_config_file(
   'config',
@@ -46,26 +45,8 @@ class Experiment(flags.ArgumentParser):
   """Runs a config file; whatever comes of that is a config or a ValueError."""
 
   def parse(self, path: str) -> ConfigDict:
-    """Calls get_config(), with what stands behind a colon in `path`."""
-    file, *setting = path.split(':', 1)
-    try:
-      made = runpy.run_path(file).get('get_config')
-      config = made(*setting) if callable(made) else None
-    except KeyboardInterrupt:
-      raise
-    except BaseException as error:  # a SystemExit, too
-      frames = traceback.extract_tb(error.__traceback__)
-      lines = [frame.lineno for frame in frames if frame.filename == file]
-      where = f'line {lines[-1]}: ' if lines else ''
-      raise ValueError(f'{where}{errors.told(error)}') from error
-    if not isinstance(config, ConfigDict):
-      told = errors.short(config) if callable(made) else 'no function'
-      raise ValueError(f'its get_config() must return a ConfigDict, not {told}')
-    try:
-      config = ConfigDict(config)
-    except TypeError as error:  # it sorts them
-      raise ValueError(f'name all its fields by text ({error})') from error
-    config.unlock()
+    """Calls its get_config(); flags may set more fields than that has."""
+    config = experiments.load(path)
     _open(config)
     return config
 
@@ -121,9 +102,10 @@ def _parse(argv):
   given = re.findall(r'^--?config[=\n](.*)$', '\n'.join(argv), re.MULTILINE)
   if not given:
     raise ValueError('name an experiment, as --config=configs/search_digits.py')
-  file = pathlib.Path(given[-1].split(':')[0])
+  file = experiments.find(given[-1].split(':')[0])
   if not os.path.isfile(file):
     known = [str(other) for other in sorted(file.parent.glob('*.py'))]
+    known += [f'configs/{f.name}' for f in experiments.folder().glob('*.py')]
     near = difflib.get_close_matches(str(file), known, n=1)
     hint = f'did you mean {near[0]}?' if near else 'see configs/'
     raise ValueError(f'no config file {errors.cut(str(file), 200)}: {hint}')

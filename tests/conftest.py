@@ -33,8 +33,9 @@ from hypothesis.internal.conjecture import providers
 import jax
 import pytest
 
-import launch
+from sdnas_jax import command  # noqa: F401 - defines the flags
 from sdnas_jax import compilation
+from sdnas_jax import launch
 from sdnas_jax import malloc
 from sdnas_jax import parallel
 from sdnas_jax.kernels import build

@@ -34,7 +34,7 @@ DIGITS = '--config=configs/search_digits.py'
 VARIABLES = """
 import os, sys
 from absl import flags
-import launch
+from sdnas_jax import launch
 for variable in sys.argv[1:]:
   name, value = variable.split('=', 1)
   kept = os.environ.pop(name, None)

@@ -14,7 +14,7 @@ from tests import launch_test
 # The real command, on a space that compiles in seconds.
 SCRIPT = """
 import sys
-import launch
+from sdnas_jax import launch
 from sdnas_jax.spaces import SPACES
 from tests import toys
 SPACES['toy'] = toys.SPACE

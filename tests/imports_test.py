@@ -9,7 +9,19 @@ ROOT = pathlib.Path(__file__).parent.parent / 'sdnas_jax'
 # What each folder or module may import of the package, besides itself.
 ALLOWED = {
   'spaces': {'errors'},
-  'command': {'errors'},
+  'launch': {
+    *(
+      'command',
+      'errors',
+      'experiments',
+      'malloc',
+      'parallel',
+      'runs',
+      'tasks',
+    ),
+  },
+  'command': {'errors', 'experiments'},
+  'experiments': {'errors'},
   'errors': set(),
   'parallel': {'errors'},
   'tf': set(),

@@ -35,7 +35,7 @@ def lines(configs: pathlib.Path) -> Iterator[str]:
     path.name: ast.get_docstring(ast.parse(path.read_text()))
     for path in sorted(configs.glob('*.py'))
   }
-  yield from _section(f'configs, --config={configs}/', files)
+  yield from _section(f'configs, --config={configs.name}/', files)
   cells = {name: cell.source for name, cell in published.CELLS.items()}
   yield from _section('published cells, --config.genotype=', cells)
 

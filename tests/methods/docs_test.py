@@ -16,7 +16,7 @@ ROOT = pathlib.Path(__file__).parent.parent.parent
 SCRIPT = """
 import sys
 import numpy as np
-import launch
+from sdnas_jax import launch
 
 code = launch.main(sys.argv)
 from sdnas_jax import methods

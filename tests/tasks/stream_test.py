@@ -21,7 +21,7 @@ from tests.tasks import evaluate_test
 SCRIPT = """
 import functools
 import sys
-import launch
+from sdnas_jax import launch
 from sdnas_jax import tf
 from sdnas_jax.data import sources
 tf.prepare()

@@ -22,8 +22,9 @@ import types
 
 from absl.testing import flagsaver
 
-import launch
+from sdnas_jax import command  # noqa: F401 - defines the flags
 from sdnas_jax import errors
+from sdnas_jax import launch
 from sdnas_jax import methods
 from sdnas_jax import parallel
 from sdnas_jax.runs import artifacts

@@ -96,7 +96,7 @@ def _watch(workdir, event, delay):
 
 
 def main(workdir, event, delay, largest, *flags):
-  import launch
+  from sdnas_jax import launch
   from sdnas_jax.spaces import SPACES
   from tests import toys
 
