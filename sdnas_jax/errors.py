@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from collections.abc import Iterator
 import contextlib
 import difflib
+import os
 from typing import Any
 
 
@@ -13,6 +14,14 @@ class BadInput(ValueError):
 
 class Diverged(RuntimeError):
   """The loss is no longer a finite number."""
+
+
+def supported() -> None:
+  """Raises `BadInput` on Windows, which lacks signals and locks of POSIX."""
+  if os.name != 'posix':
+    raise BadInput(
+      'sdnas_jax runs on Linux and macOS: on Windows, start it in WSL'
+    )
 
 
 def pick(what: str, name: Any, known: Iterable[str]) -> None:

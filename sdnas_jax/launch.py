@@ -54,6 +54,7 @@ def main(argv: list[str]) -> int:
 
 
 def _asked(argv):
+  errors.supported()
   from sdnas_jax import command  # which imports much
 
   if {'-h', '--help', '-help'} & set(argv):

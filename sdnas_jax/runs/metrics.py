@@ -35,6 +35,8 @@ class Table:
     if not parallel.leads():
       return
     artifacts.write_rows(self.path, self.rows)
+    if not tensorboard.installed():
+      return
     self.events = self.events or tensorboard.start(self.board, epoch)
     known = {k: v for k, v in metrics.items() if v != ''}
     tensorboard.add(self.events, epoch, known)
