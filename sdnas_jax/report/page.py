@@ -23,20 +23,25 @@ _TEMPLATES = jinja2.Environment(
 )
 
 
-def page(title: str, sections: Mapping[str, Iterable[tuple[Any, ...]]]) -> str:
+def page(
+  title: str,
+  sections: Mapping[str, Iterable[tuple[Any, ...]]],
+  tag: str = '',
+) -> str:
   """The page, from the parts that stand under its headings.
 
   Args:
     title: of the whole page.
     sections: by heading, parts: each the name of a macro of parts.html, and
       what that is given. A heading without parts is left out.
+    tag: the page's ETag, if it shall look for a newer one where it came from.
 
   Raises:
     UndefinedError, TypeError: parts.html has no such macro or arguments.
   """
   listed = {heading: [*parts] for heading, parts in sections.items()}
   template = _TEMPLATES.get_template('page.html')
-  return template.render(title=title, sections=listed)
+  return template.render(title=title, sections=listed, tag=tag)
 
 
 def _uri(content):

@@ -48,6 +48,11 @@ def write(workdir: pathlib.Path) -> None:
   Raises:
     BadInput: if no run has left its config there.
   """
+  artifacts.write(workdir / 'report.html', made(workdir))
+
+
+def made(workdir: pathlib.Path, tag: str = '') -> str:
+  """The page itself, of a `page.page`'s tag."""
   about = folder.about(workdir)
   config, versions = about['config'], about.get('versions', {})
   devices = ', '.join(about.get('devices', []))
@@ -77,7 +82,7 @@ def write(workdir: pathlib.Path) -> None:
   }
   title = f'{config["task"]}: {workdir.resolve().name}'
   shown = {name: list(_whole(parts)) for name, parts in sections.items()}
-  artifacts.write(workdir / 'report.html', page.page(title, shown))
+  return page.page(title, shown, tag)
 
 
 def _whole(parts):

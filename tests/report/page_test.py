@@ -19,7 +19,6 @@ from sdnas_jax.spaces import darts
 from sdnas_jax.spaces import published
 from sdnas_jax.tasks import report
 
-BROWSERS = 'chromium', 'chromium-browser', 'google-chrome', 'microsoft-edge'
 CELLS = [
   published.CELLS[name].genotype.fields
   for name in ('DARTS_V1', 'DARTS_V2', 'DARTS_V2')
@@ -151,21 +150,6 @@ def test_text_is_text():
 def test_a_part_that_is_not_known_is_refused(part):
   with pytest.raises(jinja2.UndefinedError):
     page.page('title', {'Result': [part]})
-
-
-@pytest.fixture(scope='module')
-def browser():
-  sync_api = pytest.importorskip('playwright.sync_api')
-  found = next(filter(None, map(shutil.which, BROWSERS)), None)
-  if not found:
-    pytest.skip(f'no browser is installed: none of {", ".join(BROWSERS)}')
-  still = '--disable-background-networking', '--disable-component-update'
-  with sync_api.sync_playwright() as playwright:
-    started = playwright.chromium.launch(
-      executable_path=found, args=['--no-sandbox', *still]
-    )
-    yield started
-    started.close()
 
 
 def test_a_browser_shows_it_and_its_slider_works(folder, browser):
