@@ -10,7 +10,7 @@ stored as PNG or JPEG, all of TFDS's own, are decoded as a folder's are.
 
 import functools
 import io
-import pathlib
+import os
 import re
 
 import numpy as np
@@ -30,8 +30,8 @@ def knows(name: str, folder: str) -> bool:
   parsed = NAME.fullmatch(name)
   if not parsed:
     return False
-  there = pathlib.Path(prepared.place(folder), parsed[1])
-  return there.is_dir() or parsed[1] in names()
+  there = os.path.join(prepared.place(folder), parsed[1])
+  return os.path.isdir(there) or parsed[1] in names()
 
 
 def names() -> list[str]:
@@ -79,9 +79,9 @@ def _keys(name, features, supervised):
   """What an example's picture and its class are called."""
   import tensorflow_datasets as tfds
 
-  tried = supervised or (*features,)
+  tried = [key for key in supervised or features if key in features]
   found = [
-    [key for key in tried if isinstance(features.get(key), kind)]
+    [key for key in tried if isinstance(features[key], kind)]
     for kind in (tfds.features.Image, tfds.features.ClassLabel)
   ]
   if [*map(len, found)] != [1, 1]:
