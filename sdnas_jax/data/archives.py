@@ -9,6 +9,7 @@ called, not even NumPy, whose types can be given states that crash it.
 """
 
 from collections.abc import Iterator
+import os
 import pathlib
 import pickle
 import tarfile
@@ -53,9 +54,8 @@ def find(name: str, place: str) -> pathlib.Path | None:
   own, path = LAYOUTS[name], pathlib.Path(place)
   tried = path, path / own.folder, path / own.archive
   for one in tried if place else ():
-    if one.name.endswith('.tar.gz') and one.is_file():
-      return one
-    if (one / own.train[0]).is_file():
+    archive = one.name.endswith('.tar.gz') and os.path.isfile(one)
+    if archive or os.path.isfile(one / own.train[0]):
       return one
   return None
 

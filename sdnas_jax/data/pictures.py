@@ -46,12 +46,12 @@ def read(folder: str, size: int = 0) -> dataset.Source:
   Raises:
     BadInput: it is no such folder, or holds pictures that cannot be read.
   """
-  root = pathlib.Path(folder)
-  if not folder or not root.is_dir():
+  if not os.path.isdir(folder):
     raise errors.BadInput(
       f'there is no folder {folder!r}: point --config.data.dir at one that '
       'holds a folder of pictures for each class'
     )
+  root = pathlib.Path(folder)
   try:
     parts, left = _parts(root)
     files = [{p.name: [*_files(p)] for p in _folders(part)} for part in parts]
@@ -150,8 +150,8 @@ def _check(place: pathlib.Path, train: Classes, test: Classes) -> None:
     )
   if len(train) == 1:
     raise errors.BadInput(
-      f'{place} has one class, {", ".join(train)}, with which there is nothing '
-      'to learn: point --config.data.dir at a folder of several'
+      f'{place} has one class, {errors.short(*train)}, from which '
+      'nothing can be learnt: point --config.data.dir at a folder of several'
     )
   if bare:
     raise errors.BadInput(

@@ -184,6 +184,7 @@ def test_without_an_archive_tfds_is_asked(tmp_path):
   assert archives.find('cifar10', '') is None
   assert archives.find('cifar10', str(tmp_path)) is None
   assert archives.find('cifar10', '/nowhere') is None
+  assert archives.find('cifar10', 'x' * 999) is None
 
 
 CIFAR = pathlib.Path(os.environ.get('TFDS_DATA_DIR', '/nowhere')) / 'cifar10'

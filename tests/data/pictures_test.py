@@ -173,10 +173,17 @@ def test_postscript_is_not_run(tmp_path):
   [
     (lambda root: '', "no folder ''"),
     (lambda root: root / 'nowhere', 'no folder .*nowhere'),
+    (lambda root: 'x' * 999, 'no folder'),
     (lambda root: write(root / 'a.png') is None or root, 'no folders of'),
     (lambda root: (root / 'a' / 'b').mkdir(parents=True) or root, 'no folders'),
-    (lambda root: write(root / 'a' / '1.png') is None or root, 'one class, a,'),
-    (lambda root: two_classes(root / 'deeper') and root, 'one class, deeper,'),
+    (
+      lambda root: write(root / 'a' / '1.png') is None or root,
+      "one class, 'a',",
+    ),
+    (
+      lambda root: two_classes(root / 'deeper') and root,
+      "one class, 'deeper',",
+    ),
     (
       lambda root: (two_classes(root) / 'empty').mkdir() or root,
       "class 'empty' .* no pictures",
