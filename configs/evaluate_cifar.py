@@ -23,8 +23,9 @@ def get_config() -> ConfigDict:
   config.steps_per_call = 0  # 0: what takes about a second
 
   config.data = data = ConfigDict()
-  data.name = 'cifar10'
-  data.dir = ''  # '': TFDS_DATA_DIR, or TFDS's own default
+  data.name = 'cifar10'  # or 'folder', 'arrays', any of TFDS: --list
+  data.dir = ''  # or the folder or file; '': TFDS_DATA_DIR, or TFDS's default
+  data.size = 0  # side of pictures of several sizes; 0: their median, to 32
   data.examples = 0  # 0: all; else the first so many training images
   data.order = (
     'auto'  # own data by class; 'file': as benchmarks come; 'classes'

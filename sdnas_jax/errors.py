@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from collections.abc import Iterator
 import contextlib
 import difflib
+import functools
 import os
 from typing import Any
 
@@ -24,14 +25,23 @@ def supported() -> None:
     )
 
 
-def pick(what: str, name: Any, known: Iterable[str]) -> None:
-  """Raises `BadInput`, with near names, unless `name` is known."""
+def pick(
+  what: str, name: Any, known: Iterable[str], others: Iterable[str] = ()
+) -> None:
+  """Raises `BadInput`, with near names, unless `name` is known.
+
+  Near ones are sought among `others` too, which are too many to list.
+  """
   known = sorted(known)
   if not isinstance(name, str) or name not in known:
-    near = difflib.get_close_matches(short(name).strip("'"), known, n=3)
-    hint = f'did you mean {" or ".join(near)}' if near else 'choose one'
+    near = functools.partial(
+      difflib.get_close_matches, short(name).strip("'"), n=3
+    )
+    found = near(known) or near([*others])
+    hint = f'did you mean {" or ".join(found)}' if found else 'choose one'
     raise BadInput(
       f'unknown {what} {short(name)}: {hint} of {", ".join(known)}'
+      f'{", ..." if others else ""}'
     )
 
 

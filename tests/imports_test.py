@@ -28,12 +28,13 @@ ALLOWED = {
   'experiments': {'errors'},
   'errors': set(),
   'parallel': {'errors'},
+  'progress': {'parallel'},
   'tf': set(),
   'compilation': {'malloc'},
   'malloc': set(),
   'analysis': {'errors', 'report', 'spaces'},
   'bilevel': set(),
-  'data': {'errors', 'parallel', 'tf'},
+  'data': {'errors', 'parallel', 'progress', 'tf'},
   'kernels': {'compilation', 'parallel'},
   'networks': {'kernels', 'spaces'},
   'methods': {'bilevel', 'errors', 'networks', 'spaces'},
@@ -41,12 +42,12 @@ ALLOWED = {
   'steps': {'analysis', 'bilevel', 'data', 'methods', 'spaces'},
   'runs': {
     *('analysis', 'errors', 'malloc', 'methods', 'parallel', 'report'),
-    *('data', 'spaces', 'steps'),
+    *('data', 'progress', 'spaces', 'steps'),
   },
   'tasks': {
     *('analysis', 'bilevel', 'compilation', 'data', 'errors', 'kernels'),
-    *('malloc', 'methods', 'networks', 'parallel', 'report', 'runs'),
-    *('spaces', 'steps'),
+    *('malloc', 'methods', 'networks', 'parallel', 'progress', 'report'),
+    *('runs', 'spaces', 'steps'),
   },
 }
 FILES = sorted(ROOT.rglob('*.py'))

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from collections.abc import Mapping
 import hashlib
+import textwrap
 from typing import Any
 from typing import NamedTuple
 
@@ -12,6 +13,8 @@ from sdnas_jax import errors
 from sdnas_jax.data import split
 
 ORDERS = 'auto', 'file', 'classes'
+# What a part to test on may be called; the first that is there.
+TESTS = 'test', 'testing', 'validation', 'valid', 'val'
 
 
 class Source(NamedTuple):
@@ -29,7 +32,13 @@ class Source(NamedTuple):
   # files by, if any -> a tf.data.Dataset of {'image': JPEG, 'label': integer}.
   stream: Callable[[str, int, int, int | None], Any] | None = None
   own: bool = False  # a user's, of any order: not a benchmark
-  note: str = ''  # what its user should know
+  note: str = ''  # what its user should know, in lines of 79
+  names: tuple[str, ...] = ()  # of the classes, if known
+
+  def noting(self, *sentences: str) -> 'Source':
+    """The same with more in its note; a sentence of '' adds nothing."""
+    told = [textwrap.fill(sentence, 79) for sentence in sentences if sentence]
+    return self._replace(note='\n'.join(filter(None, [self.note, *told])))
 
 
 def load(
@@ -77,7 +86,7 @@ def told(source: Source, *parts: tuple[np.ndarray, np.ndarray]) -> dict:
 
   `parts` are the images and labels that it sees, in its order.
   """
-  fields = 'shape', 'classes', 'mean', 'std', 'examples', 'tests'
+  fields = 'shape', 'classes', 'mean', 'std', 'examples', 'tests', 'names'
   seen = hashlib.blake2b(digest_size=8)
   for x in (x for part in parts for x in part):
     seen.update(f'{x.dtype}{x.shape}'.encode())

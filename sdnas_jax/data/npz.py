@@ -1,6 +1,8 @@
 """Reads an npz that a stranger may have written."""
 
 from collections.abc import Collection
+from collections.abc import Iterator
+import contextlib
 import math
 import pathlib
 import zipfile
@@ -22,13 +24,27 @@ def read(
     OSError: the file cannot be read.
     ValueError: it is damaged, or no npz, or lacks a name.
   """
+  with _opened(path) as (file, there):
+    if lacks := [name for name in names if name not in there]:
+      raise ValueError(f'it has no {lacks[0]!r}')
+    return {name: _array(file, there[name]) for name in names or there}
+
+
+def names(path: str | pathlib.Path) -> list[str]:
+  """Those of its arrays; raises as `read` does."""
+  with _opened(path) as (_, there):
+    return [*there]
+
+
+@contextlib.contextmanager
+def _opened(
+  path: str | pathlib.Path,
+) -> Iterator[tuple[zipfile.ZipFile, dict[str, zipfile.ZipInfo]]]:
+  """The archive, and what is in it by the arrays' names."""
   with open(path, 'rb') as content:
     try:
       with zipfile.ZipFile(content) as file:
-        there = {i.filename.removesuffix('.npy'): i for i in file.filelist}
-        return {name: _array(file, there[name]) for name in names or there}
-    except KeyError as error:
-      raise ValueError(f'it has no {error}') from error
+        yield file, {i.filename.removesuffix('.npy'): i for i in file.filelist}
     except Exception as error:  # of many types, by where the damage is
       raise ValueError(f'{type(error).__name__}: {error}') from error
 

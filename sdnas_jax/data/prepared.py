@@ -1,8 +1,11 @@
 """Data sets that TFDS prepares, downloaded once if they may be."""
 
+from collections.abc import Iterator
 import contextlib
 import os
 import socket
+from typing import Any
+import urllib.parse
 import urllib.request
 
 import numpy as np
@@ -10,43 +13,48 @@ import numpy as np
 from sdnas_jax import errors
 from sdnas_jax import tf
 
-CIFAR_HOST = 'www.cs.toronto.edu'
-IMAGENET_HOST = 'www.image-net.org'
-
 
 @contextlib.contextmanager
-def _builder(name, folder, host=None):
-  """A TFDS builder whose data are there; errors become sentences."""
+def opened(name: str, folder: str) -> Iterator[Any]:
+  """A TFDS builder whose data are there, downloaded if they were not.
+
+  Raises:
+    BadInput: they can be neither found nor downloaded, or anything goes wrong
+      while they are read.
+  """
   tf.prepare()
   import tensorflow_datasets as tfds
 
   try:
-    if not (folder or os.environ.get('TFDS_DATA_DIR') or _home()):
+    if place(folder).startswith('~'):
       raise OSError('no home folder is known')
     builder = tfds.builder(name, data_dir=folder or None)
     missing = not builder.data_path.exists()
     older = _versions(builder.data_path.parent) if missing else []
     if older:
       builder, missing = tfds.builder_from_directory(older[-1]), False
-    if host and missing and not urllib.request.getproxies():
+    if missing and not urllib.request.getproxies():
       # Without a network TFDS tries for minutes; this fails at once.
-      socket.create_connection((host, 443), timeout=10).close()
+      for url in [*(builder.url_infos or ())][:1]:
+        host = urllib.parse.urlsplit(url).hostname, 443
+        socket.create_connection(host, timeout=10).close()
     builder.download_and_prepare()
     yield builder
   except errors.BadInput:
     raise
   except Exception as error:
-    where = folder or os.environ.get('TFDS_DATA_DIR') or '~/tensorflow_datasets'
     reason = str(error).strip().splitlines()[0][:80] if str(error) else ''
     raise errors.BadInput(
-      f'{name} is neither in {where} nor can it be downloaded '
+      f'{name} is neither in {place(folder)} nor can it be downloaded '
       f'({type(error).__name__}: {reason}); point --config.data.dir or '
       f'TFDS_DATA_DIR at a folder that holds {name}/ prepared by TFDS'
     ) from error
 
 
-def _home():
-  return os.path.expanduser('~') != '~'
+def place(folder: str) -> str:
+  """The folder that TFDS looks into; '~' is left of a home not known."""
+  usual = os.environ.get('TFDS_DATA_DIR') or '~/tensorflow_datasets'
+  return os.path.expanduser(folder or usual)
 
 
 def _versions(folder):
@@ -57,7 +65,7 @@ def _versions(folder):
 
 
 def load(name, folder, part):
-  with _builder(name, folder, CIFAR_HOST) as builder:
+  with opened(name, folder) as builder:
     table = builder.as_dataset(split=part, batch_size=-1)
   table = {key: value.numpy() for key, value in table.items()}
   order = np.argsort(table['id'])
@@ -68,7 +76,7 @@ def load_first(classes, counts, folder, part):
   import tensorflow_datasets as tfds
 
   name, count = 'imagenet_resized/16x16', counts[part]
-  with _builder(name, folder, IMAGENET_HOST) as builder:
+  with opened(name, folder) as builder:
     table = builder.as_dataset(
       split={'test': 'validation'}.get(part, part),
       decoders={'image': tfds.decode.SkipDecoding()},
@@ -94,7 +102,7 @@ def stream(name, folder, part, first, last, seed):
   import tensorflow_datasets as tfds
 
   part = {'test': 'validation'}.get(part, part)
-  with _builder(name, folder) as builder:
+  with opened(name, folder) as builder:
     there = builder.info.splits
     count = there[part].num_examples if part in there else 0
     if there and count < last:  # TFDS's mock data know no parts

@@ -3,9 +3,10 @@
   >>> source = sources.find('digits', '')
   >>> images, labels = source.load('train')  # uint8 [N, H, W, C], int32 [N]
 
-or, without touching the code, a file written by
-`np.savez('mine.npz', images=..., labels=...)`, given as
-`--config.data.name=arrays --config.data.dir=mine.npz`.
+or, without touching the code, a folder of pictures in a folder for each class,
+`--config.data.name=folder --config.data.dir=flowers`; a file written by
+`np.savez('mine.npz', images=..., labels=...)`, `--config.data.name=arrays
+--config.data.dir=mine.npz`; or what TFDS knows, `--config.data.name=mnist`.
 """
 
 from collections.abc import Callable
@@ -14,15 +15,32 @@ import functools
 import numpy as np
 
 from sdnas_jax import errors
+from sdnas_jax.data import archives
 from sdnas_jax.data import arrays
+from sdnas_jax.data import named
+from sdnas_jax.data import pictures
 from sdnas_jax.data import prepared
 from sdnas_jax.data.dataset import Source
 
+CIFAR10 = (
+  *('airplane', 'automobile', 'bird', 'cat', 'deer', 'dog', 'frog', 'horse'),
+  *('ship', 'truck'),
+)
 
-def cifar(name: str, classes: int, mean, std, folder: str) -> Source:
-  """CIFAR-10 or CIFAR-100 through TFDS, in the order of the original files."""
+
+def cifar(
+  name: str, classes: int, mean, std, folder: str, names: tuple[str, ...] = ()
+) -> Source:
+  """CIFAR-10 or CIFAR-100 in the order of the original files.
+
+  Of its authors' archive for Python, or the folder in it, if that is or lies in
+  `folder`; else through TFDS, whose images and order are the same.
+  """
   load = functools.partial(prepared.load, name, folder)
-  return Source(50_000, 10_000, (32, 32, 3), classes, mean, std, load)
+  if archive := archives.find(name, folder):
+    load = functools.partial(archives.load, name, archive)
+  shape = 32, 32, 3
+  return Source(50_000, 10_000, shape, classes, mean, std, load, names=names)
 
 
 def imagenet(
@@ -61,7 +79,8 @@ def digits(folder: str) -> Source:
     images = np.round(table.images * (255 / 16)).astype(np.uint8)
     return images[..., None], table.target.astype(np.int32)
 
-  return Source(1797, 0, (8, 8, 1), 10, (0.3053,), (0.3759,), load)
+  names = tuple(map(str, range(10)))
+  return Source(1797, 0, (8, 8, 1), 10, (0.3053,), (0.3759,), load, names=names)
 
 
 # The constants of DARTS's code for CIFAR-10.
@@ -73,6 +92,7 @@ SOURCES: dict[str, Callable[[str], Source]] = {
     10,
     (0.49139968, 0.48215827, 0.44653124),
     (0.24703233, 0.24348505, 0.26158768),
+    names=CIFAR10,
   ),
   'cifar100': functools.partial(
     cifar,
@@ -89,7 +109,29 @@ SOURCES: dict[str, Callable[[str], Source]] = {
 }
 
 
-def find(name: str, folder: str) -> Source:
-  """The source of that name; `folder` is where it looks, '' its default."""
-  errors.pick('data set', name, SOURCES)
+# Those that resize their pictures, and so are told a size too.
+SIZED: dict[str, Callable[[str, int], Source]] = {'folder': pictures.read}
+
+
+def find(name: str, folder: str, size: int = 0) -> Source:
+  """The source of that name, or TFDS's data set.
+
+  Args:
+    folder: where it looks, or its file; '' its default.
+    size: the side to which pictures are resized; see `decode.every`.
+
+  Raises:
+    BadInput: there is none, it refuses what it finds, or cannot resize.
+  """
+  if name in SIZED:
+    return SIZED[name](folder, size)
+  if name not in SOURCES:
+    if not named.knows(name, folder):
+      ours = SOURCES | SIZED
+      errors.pick('data set, here or in TFDS,', name, ours, named.names())
+    return named.read(name, folder, size)
+  if size:
+    raise errors.BadInput(
+      f'the images of {name} are of one size: set --config.data.size=0'
+    )
   return SOURCES[name](folder)

@@ -9,11 +9,10 @@ import sys
 import time
 from typing import Any
 
-import tqdm
-
 from sdnas_jax import errors
 from sdnas_jax import malloc
 from sdnas_jax import parallel
+from sdnas_jax import progress
 
 Tree = Any
 # Those of a terminal, of a system, and of a cluster whose time is over; not all
@@ -111,7 +110,7 @@ def run(
       save(state)
       raise Interrupted(number, at)
 
-  with catching() as caught, bar(epochs * steps, 'step', at) as shown:
+  with catching() as caught, progress.bar(epochs * steps, 'step', at) as shown:
     while (epoch := int(state.epoch)) < epochs:
       begun, since, sums = time.monotonic(), at, None
       shown.set_description(f'epoch {epoch + 1}/{epochs}')
@@ -161,18 +160,3 @@ def _meet(pace, caught):
   """Agrees on the pace and on the signal, if any host caught one."""
   pace.size, number = parallel.most(pace.size, caught[0] if caught else 0)
   return number
-
-
-def bar(total: int, unit: str, done: int = 0) -> tqdm.tqdm:
-  """Shows progress and the time left, as often as the output can bear."""
-  interactive = sys.stderr.isatty()
-  return tqdm.tqdm(
-    total=total,
-    initial=done,
-    unit=unit,
-    mininterval=0.2 if interactive else 60.0,
-    maxinterval=1.0 if interactive else 60.0,
-    disable=not parallel.leads(),
-    dynamic_ncols=interactive,
-    ncols=None if interactive else 79,
-  )

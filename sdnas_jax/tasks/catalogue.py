@@ -7,6 +7,7 @@ import pathlib
 import sys
 import textwrap
 
+from sdnas_jax.data import named
 from sdnas_jax.data import sources
 from sdnas_jax.methods import METHODS
 from sdnas_jax.spaces import published
@@ -28,8 +29,8 @@ def lines(configs: pathlib.Path) -> Iterator[str]:
   yield from _section('spaces, --config.space=', kinds)
   found = {
     name: inspect.getdoc(getattr(source, 'func', source))
-    for name, source in sources.SOURCES.items()
-  }
+    for name, source in (sources.SOURCES | sources.SIZED).items()
+  } | {'mnist, ...': named.read.__doc__}
   yield from _section('data sets, --config.data.name=', found)
   files = {
     path.name: ast.get_docstring(ast.parse(path.read_text()))

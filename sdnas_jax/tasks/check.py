@@ -194,7 +194,8 @@ def _halves(source):
   if any(side % 4 for side in source.shape[:2]):
     raise errors.BadInput(
       f'images of {source.shape[0]} x {source.shape[1]} pixels cannot be '
-      'halved twice, as networks of NAS-Bench-201 do: crop or pad them'
+      'halved twice, as networks of NAS-Bench-201 do: crop or pad them, or set '
+      '--config.data.size if they are pictures'
     )
 
 

@@ -60,7 +60,8 @@ def run(config: ConfigDict, workdir: pathlib.Path, dry_run: bool | str) -> None:
   check.evaluate(config)
   check.hosts(config)
   genotype = published.find(config.genotype)
-  source = sources.find(config.data.name, config.data.dir)
+  data = config.data
+  source = sources.find(data.name, data.dir, data.size)
   sizes = check.parts(config, source)
   if isinstance(genotype, cells.Genotype):
     check.benchmark(config, source)

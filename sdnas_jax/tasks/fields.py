@@ -37,6 +37,7 @@ COMMON = {
   'steps_per_call': (int, WHOLE),
   'data.name': (str, None),
   'data.dir': (str, None),
+  'data.size': (int, range(4097)),
   'data.examples': (int, IMAGES),
   'data.order': (str, dataset.ORDERS),
   'data.pad': (int, WHOLE),

@@ -14,6 +14,7 @@ import numpy as np
 
 from sdnas_jax import compilation
 from sdnas_jax import parallel
+from sdnas_jax import progress
 from sdnas_jax.analysis import landscape
 from sdnas_jax.data import split
 from sdnas_jax.methods.method import Method
@@ -169,7 +170,7 @@ def collect(
   programs = [compilation.Program(function, call) for call in calls]
   compiled = compilation.build(*programs, place=parallel.everywhere())
   found = []
-  with loop.catching() as caught, loop.bar(len(calls), unit) as bar:
+  with loop.catching() as caught, progress.bar(len(calls), unit) as bar:
     bar.set_description(what)
     for run, call in zip(compiled, calls, strict=True):
       found.append(jax.device_get(run(*call)))

@@ -75,6 +75,7 @@ def made(workdir: pathlib.Path, tag: str = '') -> str:
     'Landscape': _picture(workdir, 'landscape.png'),
     'Spectrum': _picture(workdir, 'spectrum.png'),
     'Time': _time(workdir),
+    'Data': _data(about.get('data')),
     'Config': [('facts', named)],
     'Versions': [('facts', {**versions, 'devices': devices})],
     'Epochs': _epochs(workdir),
@@ -131,6 +132,22 @@ def _runs(workdir):
     name = path.parent.relative_to(workdir).as_posix()
     genotype = artifacts.read_json(path.with_name('genotype.json'))
     yield 'run', name, _drawn(published.read(genotype)) if genotype else ()
+
+
+def _data(known):
+  """What the images are of which the run has left a record."""
+  if known:
+    # Older records know no names.
+    names = known.get('names') or [known['classes']]
+    yield (
+      'facts',
+      {
+        'images': ' x '.join(map(str, known['shape'])),
+        'classes': ', '.join(map(str, names)),
+        'to train on': known['examples'],
+        'to test on': known['tests'],
+      },
+    )
 
 
 def _cells(workdir):

@@ -67,7 +67,8 @@ def run(config: ConfigDict, workdir: pathlib.Path, dry_run: bool | str) -> None:
   malloc.keep(jax.default_backend())
   plan = check.search(config)
   check.hosts(config)
-  source = sources.find(config.data.name, config.data.dir)
+  data = config.data
+  source = sources.find(data.name, data.dir, data.size)
   for n, stage in enumerate(plan):
     with errors.within(f'stages[{n}]' if plan[1:] else ''):
       examples = check.sizes(stage.config, source)

@@ -205,11 +205,13 @@ def _check(runs, workdir):
       )
     if one.search:
       data = one.search.data
-      check.sizes(one.search, sources.find(data.name, data.dir))
+      source = sources.find(data.name, data.dir, data.size)
+      check.sizes(one.search, source)
     for own in one.trainings[:1]:
       with errors.within('evaluate'):
         check.evaluate(own)
-      source = sources.find(own.data.name, own.data.dir)
+      data = own.data
+      source = sources.find(data.name, data.dir, data.size)
       check.parts(own, source)
       space = (one.cell or one.search or searches[0]).space
       if space == nasbench201.SPACE.name:

@@ -2,9 +2,10 @@
 
   python -m tests.torture.readers --count=20000 --seed=0
 
-Genotypes and architectures, arrays, tables, JSON and its lines. A fault is any
-error but the one that the reader's docstring names, one that has more than a
-line, or a genotype that is not the same once written and read.
+Genotypes and architectures, arrays, pictures, CIFAR's pickles, tables, JSON and
+its lines. A fault is any error but the one that the reader's docstring names,
+one that has more than a line, or a genotype that is not the same once written
+and read.
 """
 
 from collections.abc import Callable
@@ -17,14 +18,18 @@ import random
 import sys
 
 import numpy as np
+from PIL import Image
 
 from sdnas_jax import errors
+from sdnas_jax.data import archives
+from sdnas_jax.data import decode
 from sdnas_jax.data import npz
 from sdnas_jax.data import sources
 from sdnas_jax.runs import artifacts
 from sdnas_jax.spaces import nasbench201
 from sdnas_jax.spaces import published
 from tests import torture
+from tests.data import archives_test
 from tests.spaces import published_test
 
 USUAL = [published.CELLS[n].genotype.fields for n in ('DARTS_V2', 'PDARTS')]
@@ -51,6 +56,19 @@ def arrays(rng):
   write = rng.choice([np.savez, np.savez_compressed])
   write(data, images=images, labels=labels)
   return torture.mangled(rng, data.getvalue())
+
+
+def picture(rng):
+  image = Image.fromarray(np.zeros((9, 7, 3), np.uint8))
+  data, kind = io.BytesIO(), rng.choice(['PNG', 'JPEG', 'GIF', 'TIFF', 'WEBP'])
+  image.convert(rng.choice(['RGB', 'L', '1'])).save(data, kind)
+  return torture.mangled(rng, data.getvalue())
+
+
+def batch(rng):
+  data = np.zeros((2, 3072), np.uint8)
+  table = {b'data': data, b'labels': [0, rng.randrange(12)]}
+  return torture.mangled(rng, archives_test.pickled(table))
 
 
 def rows(rng):
@@ -80,6 +98,14 @@ def read_images(path):
   sources.find('arrays', str(path))
 
 
+def read_picture(path):
+  decode.every([(path.name, lambda: path.open('rb'))])
+
+
+def read_batch(path):
+  archives.load('cifar10', path.parent, 'test')
+
+
 def read_named(path):
   npz.read(path, ('images', 'labels'))
 
@@ -92,6 +118,8 @@ READERS: tuple[tuple[Callable, str, Callable, type[Exception]], ...] = (
   (arrays, 'images.npz', npz.read, ValueError),
   (arrays, 'images.npz', read_images, errors.BadInput),
   (arrays, 'alphas.npz', artifacts.read_arrays, errors.BadInput),
+  (picture, 'picture', read_picture, errors.BadInput),
+  (batch, 'test_batch', read_batch, errors.BadInput),
   (rows, 'metrics.csv', artifacts.read_rows, errors.BadInput),
   (lines, 'genotypes.jsonl', artifacts.read_lines, errors.BadInput),
   (genotype, 'result.json', artifacts.read_json, errors.BadInput),
