@@ -83,7 +83,8 @@ def search(
   Raises:
     BadInput: something given cannot be; the message names the fix.
   """
-  setting, data = _config(config, 'search'), _data(images, labels, test)
+  setting = _config(config, 'search')
+  data = _data(images, labels, test, fields)
   base = method.removeprefix('sd_')
   errors.pick('method', base, METHODS)
   setting.method, setting.distill.weight = base, float(base != method)
@@ -107,12 +108,18 @@ def train(
   Args:
     genotype: one that a search has found, or what `config.genotype` takes: the
       name of a published cell, a file, the folder of a run.
-    images, labels, test, config, workdir, **fields: as those of `search`.
+    images: as those of `search`, as is the rest.
+    labels: theirs.
+    test: what to test on.
+    config: to start from.
+    workdir: the run's folder.
+    **fields: of the config.
 
   Raises:
     BadInput: something given cannot be; the message names the fix.
   """
-  setting, data = _config(config, 'evaluate'), _data(images, labels, test)
+  setting = _config(config, 'evaluate')
+  data = _data(images, labels, test, fields)
   setting.genotype = str(genotype)
   examples = fields.get('data__examples')
   setting.data.holdout = examples // 5 if examples else data.held
@@ -191,10 +198,10 @@ class Found(Run):
   ) -> 'Network':
     """Trains a network of these cells, by `train`, on the images searched."""
     about = folder.about(self.workdir)['config']
-    data = about['data']
+    data, kept = about['data'], [*self.workdir.glob('images-*.npz')]
     given.setdefault('seed', about['seed'] if seed is None else seed)
     if 'images' not in given:
-      given['images'] = data['dir'] or data['name']
+      given['images'] = kept[0] if kept else data['dir'] or data['name']
     return train(self.workdir / 'genotype.json', config=config, **given)
 
 
@@ -263,15 +270,15 @@ class Data(NamedTuple):
   digest: str
 
 
-def _data(images, labels, test):
+def _data(images, labels, test, fields):
   if isinstance(images, str | os.PathLike):
     if labels is not None or test is not None:
       raise errors.BadInput(
         f'{os.fspath(images)} names a data set, which has its own labels and '
         'test images: give none'
       )
-    name, place = sources.named(os.fspath(images))
-    source = sources.find(name, place)
+    name, place = sources.at(os.path.expanduser(images))
+    source = sources.find(name, place, fields.get('data__size', 0))
     held = 0 if source.tests else source.examples // 5
     return Data(source, held, name, place, {}, '')
   source = arrays.from_arrays(images, labels, test)

@@ -11,6 +11,7 @@ or, without touching the code, a folder of pictures in a folder for each class,
 
 from collections.abc import Callable
 import functools
+import os
 
 import numpy as np
 
@@ -135,3 +136,10 @@ def find(name: str, folder: str, size: int = 0) -> Source:
       f'the images of {name} are of one size: set --config.data.size=0'
     )
   return SOURCES[name](folder)
+
+
+def at(place: str) -> tuple[str, str]:
+  """The name and folder for `find` of what is a name, or the path of data."""
+  if os.path.isdir(place):
+    return 'folder', place
+  return ('arrays', place) if os.path.isfile(place) else (place, '')

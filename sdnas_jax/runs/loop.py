@@ -6,6 +6,7 @@ import contextlib
 import math
 import signal
 import sys
+import threading
 import time
 from typing import Any
 
@@ -49,9 +50,13 @@ class Pace:
 def catching() -> Iterator[list[int]]:
   """Collects the signals that ask to stop; the second has its usual effect.
 
-  An ignored SIGHUP stays so, as nohup wants it.
+  An ignored SIGHUP stays so, as nohup wants it. Python lets the main thread
+  alone catch any.
   """
   caught: list[int] = []
+  if threading.current_thread() is not threading.main_thread():
+    yield caught
+    return
   there = [getattr(signal, name) for name in STOPS if hasattr(signal, name)]
   usual = {n: signal.getsignal(n) for n in there}
   if usual.get(getattr(signal, 'SIGHUP', None)) is signal.SIG_IGN:

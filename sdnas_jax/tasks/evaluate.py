@@ -90,7 +90,7 @@ def _run(config, workdir, genotype, source, setup, sizes, plan, shapes):
   print(f'{plan["parameters"]:,} parameters, {plan["macs"]:,} multiply-adds')
   print(source.note, end='\n' if source.note else '')
 
-  how = config.data.holdout, config.data.order, config.seed
+  how = config.data.holdout, config.data.order
   data, record = feed.images(source, *sizes, *how)
   folder.claim(workdir, config, record)
   if parallel.leads():

@@ -34,7 +34,6 @@ def images(
   test: int,
   held: int,
   order: str = 'auto',
-  seed: int = 0,
 ) -> tuple[tuple[Any, Any], dict[str, Any]]:
   """The images to train and to test on: on the device, or where to read them.
 
@@ -51,7 +50,7 @@ def images(
     for span in spans:
       source.stream(*span, None)  # a missing one is noticed now
     return spans, dataset.told(source)
-  images, labels = dataset.load(source, train + held, 'train', order, seed)
+  images, labels = dataset.load(source, train + held, 'train', order)
   ours = split.Split(images[:train], labels[:train])
   theirs = split.Split(images[train:], labels[train:])
   if not held:

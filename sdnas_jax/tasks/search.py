@@ -127,8 +127,7 @@ def _run(config, workdir, stages, source, halves):
 def _load(config, workdir, source, halves):
   """Both halves, on every device; the folder is theirs."""
   examples = halves[0] if config.data.shared else sum(halves)
-  how = config.data.order, config.seed
-  images, labels = dataset.load(source, examples, 'train', *how)
+  images, labels = dataset.load(source, examples, 'train', config.data.order)
   folder.claim(workdir, config, dataset.told(source, (images, labels)))
   found = []
   for part, own in (
