@@ -34,7 +34,7 @@ sys.exit(code)
 
 
 def test_the_method_of_the_page_is_added_and_runs(tmp_path):
-  page = (ROOT / 'docs/methods.md').read_text()
+  page = (ROOT / 'docs/methods/adding.md').read_text()
   page = page[page.index('## Add your method') :]
   own, named = re.findall(r'```python\n(.*?)```', page, re.DOTALL)
   assert len(own.splitlines()) + len(named.splitlines()) < 30
