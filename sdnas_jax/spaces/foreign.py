@@ -148,9 +148,11 @@ def _chosen(found, name):
     return own[-1]
   if not names:
     raise errors.BadInput(f'it has none with a name: drop :{errors.cut(name)}')
-  what = f'it has no {errors.short(name)}' if name else 'it has several'
+  what = f'no {errors.short(name)}' if name else 'several architectures'
   told = errors.cut(', '.join(names), 600)
-  raise errors.BadInput(f'{what}: put {told} behind its path, as in path:name')
+  raise errors.BadInput(
+    f'it has {what}: name one behind the path, as in path:NAME, of {told}'
+  )
 
 
 def _literal(text):
@@ -215,7 +217,7 @@ def _nodes(parts, concat):
   if parts and all(isinstance(p, list) for part in parts for p in part):
     nodes = {n: [_pair(p) for p in part] for n, part in enumerate(parts, 2)}
   elif any(map(_placed, parts)):
-    last = max([part[1] for part in parts] + [*(concat or ())])
+    last = max([node for _, node, _ in parts] + [*(concat or ())])
     if last > MOST:
       raise ValueError(f'node {last} is one too many')
     nodes = {n: [] for n in range(2, last + 1)}

@@ -3,6 +3,9 @@
 import ast
 import collections
 import json
+import pathlib
+import re
+import shlex
 
 import hypothesis
 from hypothesis import strategies as st
@@ -15,6 +18,7 @@ from sdnas_jax.spaces import nasbench201
 from sdnas_jax.spaces import published
 from sdnas_jax.spaces import space as spaces
 from tests import random_cells
+from tests.spaces import foreign_test
 
 # As quark0/darts's cnn/genotypes.py has it.
 Genotype = collections.namedtuple(
@@ -133,6 +137,24 @@ def test_the_command(tmp_path, capsys):
   assert convert.main([f'{file}:PDARTS']) == 0
   fields = json.loads(capsys.readouterr().out)
   assert published.read(fields) == published.CELLS['PDARTS'].genotype
+
+
+def test_the_commands_of_the_docs(tmp_path, monkeypatch, capsys):
+  docs = pathlib.Path(__file__).parents[2] / 'docs' / 'export.md'
+  commands = re.findall(r'^python -m sdnas_jax.spaces.convert (.*)$',
+                        docs.read_text(), re.MULTILINE)  # fmt: skip
+  assert len(commands) == 6
+  monkeypatch.chdir(tmp_path)
+  (tmp_path / 'runs' / 'cifar').mkdir(parents=True)
+  text = convert.as_json(published.find('DARTS_V2'))
+  (tmp_path / 'runs' / 'cifar' / 'genotype.json').write_text(text)
+  (tmp_path / 'genotypes.py').write_text(foreign_test.PROGRAM)
+  (tmp_path / 'log.txt').write_text(foreign_test.LOG)
+  for command in commands:
+    assert convert.main(shlex.split(command)) == 0, capsys.readouterr().err
+  for name in ('genotype.json', 'genotype.txt'):
+    assert published.find(name) == published.find('log.txt')
+  assert capsys.readouterr().out.startswith('FOUND = Genotype(')
 
 
 @pytest.mark.parametrize(

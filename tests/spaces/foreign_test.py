@@ -78,7 +78,7 @@ def test_a_name_chooses_of_a_program_s(tmp_path, name, cell):
 @pytest.mark.parametrize('name', ['', 'OLD', 'Genotype', 'os.system'])
 def test_without_the_name_of_one_they_are_listed(tmp_path, name):
   with pytest.raises(
-    errors.BadInput, match=': put DARTS_V2, PDARTS, DARTS behind'
+    errors.BadInput, match='path:NAME, of DARTS_V2, PDARTS, DARTS'
   ):
     find(tmp_path, PROGRAM, name)
 
@@ -212,6 +212,7 @@ DEEP = (
     call("[('ℵ', 0), ('ℵ', 1)]"),
     call("[('sep_conv_3x3', 2, 0), ('sep_conv_3x3', 10000000000, 0)]"),
     call("[('sep_conv_3x3', 2, 0), ('sep_conv_3x3', -1, 0)]"),
+    call("[('sep_conv_3x3', 2, 0), ()]"),
     call("[('sep_conv_3x3', 0, 1, 2)]"),
     call('[[[[]]]]'),
     call('{}'),
