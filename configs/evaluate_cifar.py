@@ -16,7 +16,7 @@ def get_config() -> ConfigDict:
   """The experiment."""
   config = ConfigDict()
   config.task = 'evaluate'
-  config.genotype = 'DARTS_V2'  # or another name, or a genotype.json
+  config.genotype = 'DARTS_V2'  # or another name, or a file
   config.seed = 0
   config.epochs = 600
   config.batch_size = 96

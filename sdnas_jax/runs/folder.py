@@ -4,6 +4,7 @@ import importlib.metadata
 import json
 import pathlib
 import platform
+import re
 from typing import Any
 
 import jax
@@ -81,7 +82,7 @@ def _free(given, prefix=''):
     yield f'{prefix}{name}'
   # A file may be named by another path; what is in it is compared elsewhere.
   yield f'{prefix}data.dir'
-  if str(given.get('genotype')).endswith('.json'):
+  if re.search('[./]', str(given.get('genotype'))):  # a path
     yield f'{prefix}genotype'
   for name in ('search', 'evaluate'):
     if name in given:

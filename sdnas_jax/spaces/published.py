@@ -10,17 +10,18 @@ there node by node, two operation-source pairs each: `s3-0 sk-1 | ...`.
 
 from collections.abc import Mapping
 import csv
-import json
 import pathlib
+import re
 from typing import Any
 from typing import NamedTuple
 
 from sdnas_jax import errors
+from sdnas_jax.spaces import foreign
 from sdnas_jax.spaces import nasbench201
 from sdnas_jax.spaces import space
 from sdnas_jax.spaces import SPACES
 
-LARGEST, MOST = 1_000_000, 200  # bytes of a file, parts of a cell
+LARGEST = 1_000_000  # bytes of a file
 OPERATIONS = {
   'mp': 'max_pool_3x3',
   'ap': 'avg_pool_3x3',
@@ -75,45 +76,67 @@ def read(fields: Mapping[str, Any]) -> space.Genotype | nasbench201.Genotype:
 
 
 def find(name: str) -> space.Genotype | nasbench201.Genotype:
-  """The genotype that a name, a path or NAS-Bench-201 gives.
+  """The genotype that a name, a path, a text or NAS-Bench-201 gives.
 
   Args:
-    name: of a published cell; or the path of a genotype.json; or an
-      architecture string or an index of NAS-Bench-201.
+    name: of a published cell; or the path of a file in one of the forms of
+      `foreign`, with `:NAME` behind it if it has several; or of a run's folder;
+      or what such a file may say; or an index of NAS-Bench-201.
 
   Raises:
     BadInput: there is none, or it is no genotype.
   """
+  if name in CELLS:
+    return CELLS[name].genotype
   if name.isdecimal():
     # One with more digits is none, and Python reads but some thousands.
     return nasbench201.of(nasbench201.cell(int(name[:99])))
-  if name.startswith('|'):
-    return nasbench201.of(nasbench201.parse(name))
-  if not name.endswith('.json'):
+  bare = name.strip(' \n\'"')
+  if bare.startswith('|'):
+    return nasbench201.of(nasbench201.parse(bare))
+  if not re.search(r'[/.(\[{]', name) and not _there(name):
     errors.pick('genotype', name, CELLS)
-    return CELLS[name].genotype
   try:
-    genotype = read(_fields(pathlib.Path(name)))
+    genotype = read(foreign.read(*_text(name)))
+  except errors.BadInput as error:
+    raise errors.BadInput(f'{errors.cut(name, 300)}: {error}') from error
   except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
     why = errors.cut(f'{type(error).__name__}: {error}', 300)
     raise errors.BadInput(
-      f'{errors.cut(name, 300)} is not a genotype ({why}): give a '
-      f'genotype.json that a search wrote, or one of {", ".join(CELLS)}'
+      f'{errors.cut(name, 300)} is not a genotype ({why}): give a file that '
+      f'has one, or one of {", ".join(CELLS)}'
     ) from error
   if isinstance(genotype, space.Genotype):  # a string is right once read
-    _check(genotype, name)
+    _check(genotype, errors.cut(name, 300))
   return genotype
 
 
-def _fields(path):
-  """What a JSON file holds."""
+def _text(name):
+  """What a file holds, and the name behind its path; or the text itself."""
+  if re.match(r'\s*(\w+\s*=\s*)?\w*[(\[{]', name) and not _there(name):
+    return name, ''
+  path, _, chosen = name.rpartition(':')
+  if _there(name) or not path:
+    path, chosen = name, ''
+  path = pathlib.Path(path)
+  if path.is_dir():
+    files = path / 'genotype.json', path / 'result.json'
+    path = next((file for file in files if file.exists()), path)
   if path.exists() and not path.is_file():  # a pipe may never end
     raise ValueError('no file')
   with path.open('rb') as file:
     text = file.read(LARGEST + 1)
   if len(text) > LARGEST:
     raise ValueError(f'more than {LARGEST} bytes')
-  return json.loads(text)
+  return text.decode('utf-8-sig', errors='replace'), chosen
+
+
+def _there(name):
+  """Whether there is such a file; none has too long a name."""
+  try:
+    return pathlib.Path(name).exists()
+  except (OSError, ValueError):
+    return False
 
 
 def _check(genotype, path):
@@ -138,8 +161,9 @@ def _check(genotype, path):
 def _faults(graph, halves):
   """What is wrong with a cell's edges and outputs, with the fix."""
   last, outputs = graph.inputs + len(graph.nodes) - 1, graph.outputs
-  if len(graph.edges) + len(graph.nodes) + len(outputs) > MOST:
-    yield f'has more than {MOST} nodes, edges and outputs: make it smaller'
+  if len(graph.edges) + len(graph.nodes) + len(outputs) > foreign.MOST:
+    most = f'{foreign.MOST} nodes, edges and outputs'
+    yield f'has more than {most}: make it smaller'
   for _, source, node in graph.edges:
     if not 0 <= source < node:
       told = f'feeds node {node} from node {source}, which is not before it'

@@ -26,7 +26,9 @@ from sdnas_jax.networks import sizing
 from sdnas_jax.runs import artifacts
 from sdnas_jax.runs import export
 from sdnas_jax.runs import locks
+from sdnas_jax.spaces import published
 from sdnas_jax.tasks import evaluate as task
+from sdnas_jax.tasks import export as exporting
 from tests import launch_test
 from tests import torture
 
@@ -194,6 +196,45 @@ def test_the_exported_network_runs_without_this_package(whole, tmp_path):
   np.testing.assert_allclose(
     json.loads(done.stdout), expected, rtol=1e-3, atol=1e-4
   )
+
+
+def test_the_command_exports_a_run(whole, tmp_path, capsys):
+  onnxruntime = pytest.importorskip('onnxruntime')
+  (workdir, _), out = whole, tmp_path / 'network.onnx'
+  assert exporting.main([str(workdir), f'--out={out}']) == 0
+  assert f'{out.stat().st_size:,} bytes' in capsys.readouterr().out
+  images, _ = dataset.load(sources.find('digits', ''), 7)
+  session = onnxruntime.InferenceSession(out)
+  (logits,) = session.run(None, {'images': images})
+  network = (workdir / 'network.stablehlo').read_bytes()
+  expected = jax.export.deserialize(network).call(images)
+  np.testing.assert_allclose(logits, expected, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+  'name, says',
+  [
+    ('weights.npz', 'two inputs that are not none'),
+    ('weights.pth', "unknown ending '.pth'"),
+    ('nowhere/network.stablehlo', 'No such file'),
+  ],
+)
+def test_what_is_not_exported_is_a_sentence(
+  whole, tmp_path, capsys, name, says
+):
+  assert exporting.main([str(whole[0]), f'--out={tmp_path / name}']) == 2
+  assert says in capsys.readouterr().err
+  assert exporting.main([str(tmp_path), f'--out={tmp_path / "a.npz"}']) == 2
+  assert 'holds no trained network' in capsys.readouterr().err
+
+
+def test_a_run_is_a_genotype(whole):
+  workdir, _ = whole
+  found = published.find(str(workdir / 'genotype.json'))
+  assert published.find(str(workdir)) == found
+  assert published.find(str(workdir / 'result.json')) == found
+  copies = published.find(json.dumps(found.fields)), published.read(CELL)
+  assert copies == (found, found)
 
 
 def test_stopped_and_resumed_is_bit_identical(

@@ -30,6 +30,7 @@ from sdnas_jax.spaces import nasbench201
 from sdnas_jax.spaces import published
 from tests import torture
 from tests.data import archives_test
+from tests.spaces import foreign_test
 from tests.spaces import published_test
 
 USUAL = [published.CELLS[n].genotype.fields for n in ('DARTS_V2', 'PDARTS')]
@@ -40,6 +41,10 @@ ROWS = 'epoch,train_loss,note\n0,2.3,""\n1,nan,"a, b"\n2,1e-5,\n'
 def genotype(rng):
   fields = published_test.mutated(rng, rng.choice(USUAL))
   return torture.mangled(rng, json.dumps(fields).encode())
+
+
+def foreign(rng):
+  return torture.mangled(rng, rng.choice(foreign_test.TEXTS).encode())
 
 
 def architecture(rng):
@@ -113,6 +118,7 @@ def read_named(path):
 # How a file is made, its name, what reads it, what it may raise.
 READERS: tuple[tuple[Callable, str, Callable, type[Exception]], ...] = (
   (genotype, 'genotype.json', read_genotype, errors.BadInput),
+  (foreign, 'genotypes.py', read_genotype, errors.BadInput),
   (architecture, 'architecture', read_string, errors.BadInput),
   (arrays, 'images.npz', read_named, ValueError),
   (arrays, 'images.npz', npz.read, ValueError),
