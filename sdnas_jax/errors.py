@@ -30,7 +30,7 @@ def pick(
 ) -> None:
   """Raises `BadInput`, with near names, unless `name` is known.
 
-  Near ones are sought among `others` too, which are too many to list.
+  Near ones are sought among `others` too, which are not listed.
   """
   known = sorted(known)
   if not isinstance(name, str) or name not in known:
@@ -41,7 +41,6 @@ def pick(
     hint = f'did you mean {" or ".join(found)}' if found else 'choose one'
     raise BadInput(
       f'unknown {what} {short(name)}: {hint} of {", ".join(known)}'
-      f'{", ..." if others else ""}'
     )
 
 

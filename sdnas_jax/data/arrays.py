@@ -28,7 +28,7 @@ TEST = (
 
 
 def read(file: str) -> Source:
-  """A .npz of images and labels, by these names, or Keras's or MedMNIST's.
+  """An npz of images and labels, also as Keras or MedMNIST do.
 
   It has `images` uint8 [N, H, W, C] or [N, H, W] and `labels` [N] or [N, 1], or
   what TRAIN has instead. What TEST has is its test part.

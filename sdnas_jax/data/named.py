@@ -92,8 +92,9 @@ def _keys(name, features, supervised):
   return found[0][0], found[1][0]
 
 
-def _parts(name, there):
+def _parts(name, splits):
   """The parts to train and, if there is one, to test on, and those left out."""
+  there = [part for part in splits if splits[part].num_examples]
   if 'train' not in there:
     raise errors.BadInput(
       f'{name} has no part to train on, but {", ".join(there) or "none"}: '

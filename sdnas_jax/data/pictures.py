@@ -34,7 +34,7 @@ Classes = Mapping[str, Sequence[pathlib.Path]]  # each with its files
 
 
 def read(folder: str, size: int = 0) -> dataset.Source:
-  """Pictures in a folder for each class, or in train/ and test/ of such.
+  """Pictures in a folder a class, or in train/ and test/.
 
   Classes are numbered by the order of their names, and each one's pictures are
   in that of theirs. The test part may also be called validation, or val.

@@ -33,7 +33,8 @@ def opened(name: str, folder: str) -> Iterator[Any]:
     older = _versions(builder.data_path.parent) if missing else []
     if older:
       builder, missing = tfds.builder_from_directory(older[-1]), False
-    if missing and not urllib.request.getproxies():
+    manual = builder.MANUAL_DOWNLOAD_INSTRUCTIONS  # TFDS downloads nothing
+    if missing and not manual and not urllib.request.getproxies():
       # Without a network TFDS tries for minutes; this fails at once.
       for url in [*(builder.url_infos or ())][:1]:
         host = urllib.parse.urlsplit(url).hostname, 443

@@ -128,8 +128,8 @@ def find(name: str, folder: str, size: int = 0) -> Source:
     return SIZED[name](folder, size)
   if name not in SOURCES:
     if not named.knows(name, folder):
-      ours = SOURCES | SIZED
-      errors.pick('data set, here or in TFDS,', name, ours, named.names())
+      ours = *SOURCES, *SIZED, 'or any of TFDS by its name'
+      errors.pick('data set', name, ours, named.names())
     return named.read(name, folder, size)
   if size:
     raise errors.BadInput(

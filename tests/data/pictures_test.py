@@ -160,6 +160,16 @@ def test_broken_files_are_named(tmp_path):
     sources.find('folder', str(tmp_path))
 
 
+def test_a_picture_of_too_many_pixels_is_not_decoded(tmp_path, monkeypatch):
+  two_classes(tmp_path)
+  write(tmp_path / 'cat' / 'bomb.png', noise(20, 20))
+  monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 399)  # of which it warns
+  assert sources.find('folder', str(tmp_path)).examples == 7
+  monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 199)
+  with pytest.raises(errors.BadInput, match=r'cat/bomb\.png \(Decompression'):
+    sources.find('folder', str(tmp_path))
+
+
 def test_postscript_is_not_run(tmp_path):
   two_classes(tmp_path)
   content = encoded(Image.fromarray(noise(8, 8)), 'EPS')
