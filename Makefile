@@ -9,7 +9,7 @@ EXTRAS = $(if $(shell nvidia-smi >/dev/null 2>&1 && echo yes),[cuda])
 RUN := .venv/bin/python
 INSTALLED := .venv/installed
 
-.PHONY: help search demo sharpness nasbench201 test torture clean
+.PHONY: help search demo sharpness nasbench201 test docs wheel torture clean
 
 help: ## list the goals
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' \
@@ -36,6 +36,17 @@ test: $(INSTALLED) ## lint, check the format and run the tests
 	$(RUN) -m ruff check
 	$(RUN) -m ruff format --check
 	$(RUN) -m pytest -q $(PYTEST_ARGS)
+
+docs: $(INSTALLED) ## build the documentation as a site, in build/site
+	NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --strict
+
+wheel: ## build a wheel, and try it in an empty environment, in build/try
+	rm -rf build/wheel build/try
+	$(PYTHON) -m venv build/try
+	build/try/bin/python -m pip wheel -q --no-deps -w build/wheel .
+	build/try/bin/python -m pip install -q build/wheel/*.whl
+	cd build/try && bin/sdnas --list > /dev/null && bin/python \
+	  ../../tests/five_lines.py
 
 # In percent of half an hour: `make torture COUNT=10`; SEED draws others.
 COUNT = 100

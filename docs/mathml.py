@@ -1,0 +1,21 @@
+"""Formulas as MathML, which browsers show by themselves: a hook of MkDocs."""
+
+import html
+import re
+
+from latex2mathml import converter
+
+FORMULA = re.compile(
+  r'class="arithmatex">\\(?P<open>[(\[])(?P<latex>.*?)\\[)\]]<', re.DOTALL
+)
+
+
+def on_page_content(content: str, **_) -> str:
+  """Replaces what pymdownx.arithmatex has marked."""
+  return FORMULA.sub(_mathml, content)
+
+
+def _mathml(found):
+  display = 'inline' if found['open'] == '(' else 'block'
+  latex = html.unescape(found['latex'])
+  return f'class="math">{converter.convert(latex, display=display)}<'
