@@ -17,5 +17,9 @@ def on_page_content(content: str, **_) -> str:
 
 def _mathml(found):
   display = 'inline' if found['open'] == '(' else 'block'
-  latex = html.unescape(found['latex'])
-  return f'class="math">{converter.convert(latex, display=display)}<'
+  latex = html.unescape(found['latex']).replace('\\arg', '\\mathrm{arg}\\,')
+  latex = re.sub(r'\\[Bb]ig *(?=\\)', '', latex)  # of commands: unknown to it
+  made = converter.convert(latex, display=display)
+  if unknown := re.search(r'>\\+[a-z]+', made):
+    raise ValueError(f'{unknown[0]} of {latex} is no command of latex2mathml')
+  return f'class="math">{made}<'

@@ -22,7 +22,6 @@ import html
 import json
 import os
 import pathlib
-import shutil
 from typing import Any
 from typing import NamedTuple
 
@@ -46,6 +45,7 @@ from sdnas_jax.runs import loop
 from sdnas_jax.spaces import published
 from sdnas_jax.spaces import space as spaces
 from sdnas_jax.tasks import evaluate
+from sdnas_jax.tasks import export
 from sdnas_jax.tasks import report
 from sdnas_jax.tasks import TASKS
 
@@ -231,8 +231,11 @@ class Network(Run):
     return self.logits(images).argmax(axis=1)
 
   def save(self, path: str | os.PathLike) -> None:
-    """Copies the network as StableHLO, which runs without this package."""
-    shutil.copyfile(self.workdir / 'network.stablehlo', path)
+    """Writes the network for other programs, which the path's ending names.
+
+    One of .stablehlo, .onnx, and .npz, the weights by PyTorch DARTS's names.
+    """
+    export.write(self.workdir, pathlib.Path(path))
 
   @functools.cached_property
   def _apply(self):

@@ -97,11 +97,11 @@ def few_programs():
 def here(monkeypatch, capsys):
   """Calls `main` in this process; returns its code, stdout and stderr."""
 
-  def call(*flags):
+  def call(*flags, cwd=pathlib.Path(__file__).parent.parent):
     argv = ['launch.py', *flags]
     monkeypatch.setattr(sys, 'argv', argv)  # where config_flags looks
     monkeypatch.setattr(parallel, 'start', lambda: None)  # JAX runs already
-    monkeypatch.chdir(pathlib.Path(__file__).parent.parent)
+    monkeypatch.chdir(cwd)
     with flagsaver.flagsaver():
       code = launch.main(argv)
     return code, *capsys.readouterr()

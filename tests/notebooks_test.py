@@ -47,6 +47,7 @@ def settings(tmp_path_factory):
     'TRAIN_EPOCHS': 2,
     'SEARCH_FLAGS': ' '.join([*DATA, *PROBE]),
     'TRAIN_FLAGS': ' '.join([*DATA, '--config.data.holdout=16']),
+    **{'FEW': 80, 'CHANNELS': 2, 'LAYERS': 1},
   }
 
 
@@ -143,6 +144,26 @@ def test_a_run_shows_what_it_found(whole, settings):
   assert result['genotype'] == found
 
 
+def test_the_interface_searches_by_another_method(whole, settings):
+  said, shown = whole
+  assert 'epoch 2/2' in said['python'] and 'text/html' in shown['python']
+  assert re.search(r'\d\.\d% of the digits put aside', said['network'])
+  runs = pathlib.Path(settings['FOLDER'])
+  config = json.loads((runs / 'gdas' / 'config.json').read_text())['config']
+  assert config['method'] == 'gdas' and config['distill']['weight'] == 0
+  assert (runs / 'gdas.stablehlo').exists()
+
+
+def test_own_pictures_are_searched_and_reported(whole, settings):
+  said, shown = whole
+  assert '2 classes' in said['pictures'] and '16 x 16' in said['pictures']
+  assert shown['pictures'] == shown['python']
+  assert 'text/html' in shown['report']
+  run = pathlib.Path(settings['FOLDER']) / 'pictures_search'
+  data = json.loads((run / 'config.json').read_text())['data']
+  assert data['names'] == ['china', 'flower'] and data['examples'] == 120
+
+
 def test_all_cells_again_resume(whole, settings):
   search, train = folder(settings, 'search'), folder(settings, 'train')
   before = [rows(search), rows(train)]
@@ -176,6 +197,7 @@ def test_on_colab_it_installs_beside_colab_s_packages(
     subprocess, 'getstatusoutput', lambda command: (0 if gpu else 127, '')
   )
   monkeypatch.chdir(tmp_path)
+  monkeypatch.setattr(sys, 'path', [*sys.path])
   checkout = tmp_path / 'sdnas_jax'
   text = source('install').replace('/content/sdnas_jax', str(checkout))
   monkeypatch.setattr(os, 'chdir', lambda path: None)
@@ -186,3 +208,4 @@ def test_on_colab_it_installs_beside_colab_s_packages(
   assert environment[-1] == '.venv' and names['PYTHON'] == '.venv/bin/python'
   assert install[3:6] == ('--python', '.venv/bin/python', 'install')
   assert install[-1] == ('.[cuda]' if gpu else '.')
+  assert sys.path[0].startswith(f'{checkout}/.venv/lib/python3.')

@@ -38,6 +38,23 @@ FORMS: dict[str, Callable[..., bytes]] = {
 }
 
 
+def write(workdir: pathlib.Path, path: pathlib.Path) -> int:
+  """Writes a training's network in the form of a file's ending.
+
+  Returns:
+    How many bytes that are.
+
+  Raises:
+    BadInput: there is no such form, or no trained network.
+  """
+  errors.pick('ending', path.suffix, FORMS)
+  net, variables = evaluate.load(workdir)
+  source = dataset.recalled(folder.about(workdir)['data'])
+  made = FORMS[path.suffix](net, variables, source)
+  artifacts.write(path, made)
+  return len(made)
+
+
 def main(argv: list[str]) -> int:
   """Writes the file; returns the exit code, 2 for what cannot be."""
   parser = argparse.ArgumentParser(
@@ -51,15 +68,11 @@ def main(argv: list[str]) -> int:
   )
   args = parser.parse_args(argv)
   try:
-    errors.pick('ending', args.out.suffix, FORMS)
-    net, variables = evaluate.load(args.workdir)
-    source = dataset.recalled(folder.about(args.workdir)['data'])
-    made = FORMS[args.out.suffix](net, variables, source)
-    artifacts.write(args.out, made)
+    size = write(args.workdir, args.out)
   except (errors.BadInput, OSError) as error:
     print(f'error: {error}', file=sys.stderr)
     return 2
-  print(f'{args.out}: {len(made):,} bytes')
+  print(f'{args.out}: {size:,} bytes')
   return 0
 
 
