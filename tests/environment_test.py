@@ -26,6 +26,7 @@ from sdnas_jax.runs import loop
 from sdnas_jax.tasks import catalogue
 from sdnas_jax.tasks import evaluate
 from sdnas_jax.tasks import search
+from tests import launch_test
 
 ROOT = pathlib.Path(__file__).parent.parent
 DIGITS = '--config=configs/search_digits.py'
@@ -203,6 +204,25 @@ def test_freed_memory_goes_back_when_it_is_told_to(monkeypatch):
   assert trimmed == [0]
   monkeypatch.setattr(malloc.ctypes, 'CDLL', lambda name: object())
   malloc.give_back()  # a library that knows no such thing
+
+
+def test_windows_is_told_of_wsl(here, monkeypatch):
+  monkeypatch.setattr(errors.os, 'name', 'nt')
+  code, _, error = here(DIGITS)
+  assert code == 2 and 'start it in WSL' in error
+
+
+def test_the_digits_need_neither_tensorflow_nor_tensorboard(
+  here, tmp_path, monkeypatch
+):
+  for name in ('tensorflow', 'tensorflow_datasets', 'tensorboard'):
+    for module in [m for m in sys.modules if m.split('.')[0] == name]:
+      monkeypatch.delitem(sys.modules, module)
+    monkeypatch.setitem(sys.modules, name, None)  # its import fails
+  code, out, error = here(*launch_test.TINY, f'--workdir={tmp_path}')
+  assert code == 0, error
+  assert not (tmp_path / 'tensorboard').exists()
+  assert (tmp_path / 'report.html').exists() and 'epoch 3/3' in out
 
 
 def test_a_terminal_that_knows_ascii_only(here, monkeypatch):
