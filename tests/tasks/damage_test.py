@@ -68,7 +68,8 @@ def left(workdir):
 
 def spoil(workdir, way, *names):
   for name in names:
-    torture.spoil(workdir / name, way, np.random.default_rng(1))
+    # Of a seed that flips no date in alphas.npz, which reads the same.
+    torture.spoil(workdir / name, way, np.random.default_rng(2))
 
 
 def change(path, old, new):
