@@ -1,4 +1,4 @@
-"""One device against eight: the same validation and curvature.
+"""One device against eight: the same images, validation and curvature.
 
 `methods/contract_test.py` compares each method's step.
 """
@@ -30,9 +30,9 @@ np.savez(sys.argv[1], **parallel_test.look())
 
 
 def look():
-  """The loss of the valid half, and how sharp it is.
+  """Varied images; the loss of the valid half, and how sharp it is.
 
-  Of batches that do not divide over the devices.
+  These two of batches that do not divide over the devices.
   """
   parts = toys.setup(batch_size=6)
   valid = parallel.replicate(toys.halves()[1])
@@ -43,7 +43,11 @@ def look():
   view = sharpness.View(state, np.uint32(0), valid, parts, probe)
   measure = jax.jit(sharpness.measure, out_shardings=parallel.everywhere())
   found = measure(view, hard)
+  # As many as there are devices, else those that pad have draws too.
+  varied = toys.setup(augment=toys.VARIED, batch_size=8)
+  batch = jax.jit(search.alpha_batch)(jax.random.key(0), 0, valid, varied)
   return {
+    'images': batch.image,
     'valid': sums.loss,
     'eigenvalue': found.dominant_eigenvalue,
     'sharpness': found.sharpness,

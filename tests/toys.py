@@ -19,11 +19,22 @@ from sdnas_jax.steps import search
 
 SPACE = spaces.Space(
   name='toy',
-  primitives=('none', 'avg_pool_3x3', 'skip_connect', 'sep_conv_3x3'),
+  primitives=('none', 'avg_pool_3x3', 'skip_connect', 'dil_conv_3x3'),
   nodes=2,
 )
 IMAGE = (6, 6, 2)
 CLASSES = 3
+# What varies images is a third of the instructions of a search of SPACE.
+VARIED = augment.Augment(pad=1, flip=True, cutout=2)
+SAME = augment.Augment(pad=0, flip=False, cutout=0)
+
+
+class Net(supernet.Supernet):
+  """Of two layers, one is of each kind."""
+
+  @property
+  def cells(self) -> tuple[str, ...]:
+    return ('normal', 'reduce') if self.layers == 2 else super().cells
 
 
 def term(**change):
@@ -49,25 +60,26 @@ RATES = {
 
 
 def setup(
-  method='darts', batch_size=8, epochs=4, layers=3, options=(), **change
+  method='darts',
+  batch_size=8,
+  epochs=4,
+  layers=2,
+  options=(),
+  augment=SAME,
+  **change,
 ):
-  """The parts of a toy search: by default a normal cell and two reductions.
-
-  A method is a name or a value.
-  """
+  """The parts of a toy search; a method is a name or a value."""
   if isinstance(method, str):
     method = methods.make(method, dict(options))
   return search.Setup(
-    net=supernet.Supernet(
-      SPACE, CLASSES, channels=2, layers=layers, **method.model
-    ),
+    net=Net(SPACE, CLASSES, channels=2, layers=layers, **method.model),
     method=method,
     rule=jax.tree_util.Partial(rules.plain),
     alpha_rule=rules.direct,
     schedule=optimizers.cosine,
     nesterov=False,
     distill=term(**change),
-    augment=augment.Augment(pad=1, flip=True, cutout=2),
+    augment=augment,
     mean=(0.5, 0.4),
     std=(0.2, 0.3),
     batch_size=batch_size,

@@ -1,6 +1,8 @@
-"""What every method keeps, on both spaces, with distillation and without.
+"""What every method keeps, with distillation and without.
 
-On one device as on eight: the same losses, gradients and ring.
+All search DARTS's kind of space where they can. Those that do something new to
+the network or to a batch search NAS-Bench-201's too, and have the same losses,
+gradients and ring on one device as on eight.
 """
 
 import dataclasses
@@ -58,18 +60,13 @@ CASES = [
   )
   if not method.refuse(SPACES[space], FIELDS)
 ]
-# One device against eight: each method once, where it compiles faster, and one
-# on the space whose convolutions are foreign functions.
-APART = [
-  *(case for case in CASES if case[1] == 'nasbench201'),
-  *(
-    (name, space)
-    for name, space in CASES
-    if name == 'darts' or (name, 'nasbench201') not in CASES
-  ),
-]
 run = jax.jit(search.advance, out_shardings=parallel.everywhere())
 KEY = jax.random.key(0)
+NOW = search.archs.Now(jnp.asarray(0), jnp.asarray(1), jnp.asarray(2))
+# What in a method meets the network, and what meets a batch besides; all else
+# is of tables alone, which are the same on any space or number of devices.
+NETWORK = 'perturb', 'observe', 'held'
+BATCH = 'hypergrad', 'descend', 'turn'
 
 
 @pytest.fixture(autouse=True)
@@ -85,6 +82,20 @@ def setup(name, space):
   return dataclasses.replace(
     parts, net=NETS[space](dict(method.model)), steps=STEPS, epochs=2
   )
+
+
+def firsts(space, hooks):
+  """The cases whose `hooks`, supernet or way of dropping none has before."""
+  found = {}
+  for name in [name for name, own in CASES if own == space]:
+    method, net = MADE[name], setup(name, space).net
+    draw = functools.partial(method.draw, KEY, now=NOW, group='weights')
+    arch = method.init(np.random.default_rng(0), net, 0.5)
+    drops = jax.eval_shape(draw, arch).keys() - arch.mask.keys()
+    alone = methods.Method(**{hook: getattr(method, hook) for hook in hooks})
+    own = jax.tree.structure(alone), net, frozenset(drops)
+    found.setdefault(own, (name, space))
+  return [*found.values()]
 
 
 @functools.cache
@@ -130,7 +141,13 @@ def moved(before, after):
   return any(not np.array_equal(a, b) for a, b in pairs)
 
 
-@pytest.mark.parametrize('name, space', CASES)
+WHOLE = [
+  *(case for case in CASES if case[1] == 'darts'),
+  *firsts('nasbench201', NETWORK),
+]
+
+
+@pytest.mark.parametrize('name, space', WHOLE)
 def test_two_epochs(name, space, tmp_path):
   parts, compiled = setup(name, space), run._cache_size()
   first = parallel.replicate(begin(parts, space))
@@ -165,6 +182,7 @@ def look(name, space):
   return {f'{name}/{space}/{n}': leaf for n, leaf in enumerate(leaves)}
 
 
+APART = [*firsts('darts', NETWORK + BATCH), ('darts', 'nasbench201')]
 # Methods whose searches have the same structure share a program.
 SCRIPT = """
 import sys
@@ -213,6 +231,21 @@ def test_eight_devices_compute_what_one_does(name, space, eight):
     )
 
 
+@jax.jit
+def seen(arch, method):
+  """The mix of each use, and a derivative through the last."""
+
+  def size(alphas):
+    own = arch._replace(alphas=alphas)
+    mix = method.draw(KEY, own, NOW, 'alphas')
+    squares = sum(jnp.sum(mix[kind] ** 2) for kind in arch.mask)
+    return squares + method.penalty(own, mix, NOW), mix
+
+  grads, mix = jax.grad(size, has_aux=True)(arch.alphas)
+  drawn = method.draw(KEY, arch, NOW, 'weights')
+  return (method.relax(arch, NOW), drawn, mix), grads
+
+
 @pytest.mark.parametrize('name, space', CASES)
 def test_what_is_dead_has_no_weight_and_is_not_found(name, space):
   parts = setup(name, space)
@@ -224,16 +257,15 @@ def test_what_is_dead_has_no_weight_and_is_not_found(name, space):
     mask[:, -1] = False  # one is always alive ...
     mask[0] = True  # ... but for one edge
   arch = arch._replace(mask={k: arch.mask[k] & ~dead[k] for k in dead})
-  now = search.archs.Now(jnp.asarray(0), jnp.asarray(1), jnp.asarray(2))
-  mix = method.relax(arch, now)
-  seen = [mix, method.draw(KEY, arch, now, 'weights')]
-  seen += [method.draw(KEY, arch, now, 'alphas')]
-  for drawn in seen:
+  mixes, grads = seen(arch, method)
+  assert all(np.isfinite(g).all() for g in jax.tree.leaves(grads))
+  assert any(np.any(grads[kind] != 0) for kind in arch.mask)
+  for drawn in mixes:
     for kind, mask in arch.mask.items():
       p = np.asarray(drawn[kind])[..., : mask.shape[-1]]
       assert np.isfinite(p).all() and not p[~mask].any()
       assert (p[1:].sum(axis=-1) > 0).all()
-  found = method.discretize(own, arch, jax.device_get(mix))
+  found = method.discretize(own, arch, jax.device_get(mixes[0]))
   fields = json.loads(json.dumps(found.fields))
   assert type(found).read(fields) == found
   for kind, graph in found.graphs.items():

@@ -72,7 +72,7 @@ def test_rows_are_those_of_the_authors_parameters(space):
 
 def test_what_a_method_holds_stands_still():
   """No gradient, decay or momentum; the rest moves as it would."""
-  plain = toys.setup('gdas', weight=0.0)
+  plain = toys.setup('gdas', layers=3, weight=0.0)  # two of one kind
   held = dataclasses.replace(
     plain.method,
     held=lambda own, mix: {kind: p == 0 for kind, p in mix.items()},

@@ -14,12 +14,17 @@ from sdnas_jax.spaces import SPACES
 from tests import toys
 
 CELLS = SPACES['nasbench201']
+# In which one kernel follows another.
+TWICE = toys.SPACE._replace(
+  primitives=(*toys.SPACE.primitives[:-1], 'sep_conv_3x3')
+)
 
 
 def setup(space, k):
   parts = toys.setup('pc_darts', options={'k': k})
   if space == 'toy':
-    return dataclasses.replace(parts, net=parts.net.clone(channels=8))
+    net = parts.net.clone(space=TWICE, channels=8, layers=3)
+    return dataclasses.replace(parts, net=net)
   net = nasbench201.Supernet(
     *(CELLS, toys.CLASSES), channels=8, layers=1, partial=k
   )

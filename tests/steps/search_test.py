@@ -30,12 +30,12 @@ run = jax.jit(search.advance, out_shardings=parallel.everywhere())
 @functools.cache
 def untaught():
   """A search that knows nothing of distillation."""
-  return toys.setup(weight=0.0)
+  return toys.setup(augment=toys.VARIED, weight=0.0)
 
 
 @functools.cache
 def taught():
-  return toys.setup()
+  return toys.setup(augment=toys.VARIED)
 
 
 def setup(**change):
@@ -152,7 +152,7 @@ tx = optimizers.both(toys.RATES, 0.1, nesterov=False)
 updates = jax.jit(tx.update)
 
 
-def reference(state, key, turn, weight, rho):
+def reference(state, key, how, turn, weight, rho):
   """First-order DARTS without a word of distillation, step by step."""
   parts = untaught()
   train, valid = toys.halves()
@@ -191,7 +191,7 @@ def reference(state, key, turn, weight, rho):
     order = split.order(jax.random.fold_in(shuffle, 0), train, 8)
     keys = jax.random.split(jax.random.fold_in(vary, step))
     take = functools.partial(
-      split.take, mean=parts.mean, std=parts.std, how=parts.augment
+      split.take, mean=parts.mean, std=parts.std, how=how
     )
     ours = take(train, order[step % STEPS], key=keys[0])
     index = split.sample(jax.random.fold_in(draw, step), valid, 8)
@@ -215,7 +215,8 @@ def test_a_step_is_its_algorithm_written_out(case):
   parts = undistilled(*case)
   begin = toys.state(parts)
   end = advance(begin, STEPS, parts)
-  params, stats, losses = reference(begin, jax.random.key(0), *case)
+  given = begin, jax.random.key(0), parts.augment
+  params, stats, losses = reference(*given, *case)
   close = functools.partial(np.testing.assert_allclose, rtol=1e-3, atol=1e-4)
   jax.tree.map(close, end.params, params)
   jax.tree.map(close, end.stats, stats)
@@ -304,7 +305,7 @@ def test_each_hook_of_a_method_reaches_its_place():
       'reduce': before.alphas['reduce'],
     },
   )
-  parts = dataclasses.replace(setup(), method=method)
+  parts = dataclasses.replace(setup(), method=method, augment=toys.SAME)
   begin = toys.state(parts)
   end = advance(begin, 1, parts)
   adam = end.opt.inner_states['alphas'].inner_state[2]
@@ -324,7 +325,7 @@ def test_each_hook_of_a_method_reaches_its_place():
   jax.tree.map(still, trace['classifier'], decay(own['classifier']))
   cell, old = (tree['cell1']['from0'] for tree in (trace, own))
   # A convolution that the perturbed mix leaves out decays only.
-  still(cell['first']['pointwise'], decay(old['first']['pointwise']))
+  still(cell['once']['pointwise'], decay(old['once']['pointwise']))
   assert np.abs(cell['skip']['Pointwise_0']['kernel']).max() > 1e-2
 
 
