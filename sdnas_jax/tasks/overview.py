@@ -87,7 +87,9 @@ def columns(path: pathlib.Path) -> list[Cell]:
     result = artifacts.read_json(path / 'result.json')
     epochs = artifacts.read_rows(path / 'metrics.csv')
   except errors.BadInput as error:
-    return [Cell('damaged', errors.cut(str(error), 200))] + [Cell()] * 8
+    return [
+      Cell('damaged', errors.cut(str(error).replace(f'{path}/', ''), 200))
+    ] + [Cell()] * 8
   own = config.get('search', config)  # of a study
   taught = 'sd_' * bool(own.get('distill', {}).get('weight'))
   method = own.get('method', '')

@@ -76,7 +76,7 @@ def test_the_order_of_the_primitives_is_free():
 
 
 def test_padding_changes_no_logit():
-  parts = toys.setup()
+  parts = toys.setup(layers=3)
   first = toys.state(parts)
   images = jax.random.normal(jax.random.key(0), (4, *toys.IMAGE))
   mix = jax.tree.map(jax.nn.softmax, first.params['alphas'])

@@ -30,12 +30,12 @@ run = jax.jit(search.advance, out_shardings=parallel.everywhere())
 @functools.cache
 def untaught():
   """A search that knows nothing of distillation."""
-  return toys.setup(augment=toys.VARIED, weight=0.0)
+  return toys.setup(layers=3, augment=toys.VARIED, weight=0.0)
 
 
 @functools.cache
 def taught():
-  return toys.setup(augment=toys.VARIED)
+  return toys.setup(layers=3, augment=toys.VARIED)
 
 
 def setup(**change):
@@ -123,7 +123,7 @@ def undistilled(turn, weight, rho):
   if (turn, weight, rho) == CASES[0]:
     return untaught()
   penalty = functools.partial(squares, weight=weight)
-  parts = toys.setup(Method(turn=turn, penalty=penalty), weight=0.0)
+  parts = toys.setup(Method(turn=turn, penalty=penalty), layers=3, weight=0.0)
   if rho:
     rule = jax.tree_util.Partial(rules.sam, rho=rho)
     parts = dataclasses.replace(parts, rule=rule)
@@ -337,7 +337,7 @@ def test_a_step_samples_for_each_group_and_nothing_else_does():
     hard = jax.nn.one_hot(1 + (group == 'weights'), 4)  # pool, or skip
     return {k: jnp.broadcast_to(hard, m.shape) for k, m in arch.mask.items()}
 
-  parts = toys.setup(Method(sample=sample), weight=0.0)
+  parts = toys.setup(Method(sample=sample), layers=3, weight=0.0)
   begin = toys.state(parts)
   end = advance(begin, 1, parts)
   assert set(asked) == {'alphas', 'weights'}
@@ -364,7 +364,7 @@ def test_tables_move_when_it_is_their_turn():
   def moves(now):
     return {'normal': now.step != 1, 'reduce': now.step == 0}
 
-  parts = toys.setup(Method(moves=moves), weight=0.0)
+  parts = toys.setup(Method(moves=moves), layers=3, weight=0.0)
   states = [toys.state(parts)]
   for stop in (1, 2, 3):
     states.append(advance(states[-1], stop, parts))
