@@ -74,8 +74,8 @@ def search(
       a fifth of the images is put aside for that.
     method: one of `sdnas --list`; with sd_ before it, self-distillation teaches
       it.
-    config: the file of configs/ to start from, which may be followed by a
-      colon and what it takes, as 'search_gdas:digits'.
+    config: the file of configs/ to start from, or the path of another, which
+      may be followed by a colon and what it takes, as 'search_gdas:digits'.
     workdir: the run's folder, by default one in runs/ that is named after the
       method and all that the call gives.
     **fields: of the config, such as epochs=10.
@@ -85,7 +85,7 @@ def search(
   """
   setting = _config(config, 'search')
   data = _data(images, labels, test, fields)
-  base = method.removeprefix('sd_')
+  base = method.removeprefix('sd_') if isinstance(method, str) else method
   errors.pick('method', base, METHODS)
   setting.method, setting.distill.weight = base, float(base != method)
   examples = fields.get('data__examples') or data.source.examples - data.held
@@ -106,8 +106,8 @@ def train(
   """Trains a network of some cells from scratch, and tests it.
 
   Args:
-    genotype: one that a search has found, or what `config.genotype` takes: the
-      name of a published cell, a file, the folder of a run.
+    genotype: a run, one that it has found, or what `config.genotype` takes:
+      the name of a published cell, a file, the folder of a run.
     images: as those of `search`, as is the rest.
     labels: theirs.
     test: what to test on.
@@ -120,7 +120,7 @@ def train(
   """
   setting = _config(config, 'evaluate')
   data = _data(images, labels, test, fields)
-  setting.genotype = str(genotype)
+  setting.genotype = _named(genotype)
   examples = fields.get('data__examples')
   setting.data.holdout = examples // 5 if examples else data.held
   setting.data.holdout *= not data.source.tests
@@ -284,7 +284,15 @@ def _data(images, labels, test, fields):
     source = sources.find(name, place, fields.get('data__size', 0))
     held = 0 if source.tests else source.examples // 5
     return Data(source, held, name, place, {}, '')
+  if labels is None or (test is not None and len(test) != 2):
+    raise errors.BadInput(
+      'arrays come with their labels: give (images, labels), for `test` too'
+    )
   source = arrays.from_arrays(images, labels, test)
+  if test is None and source.examples < 10:
+    raise errors.BadInput(
+      f'of {source.examples} images none can be put aside: give more, or `test`'
+    )
   if test is None:
     order = split.stratified(source.load('train')[1], 0)
     apart, rest = np.split(order, [len(order) // 5])
@@ -302,12 +310,22 @@ def _data(images, labels, test, fields):
   return Data(source, 0, 'arrays', '', given, seen.hexdigest())
 
 
+def _named(genotype):
+  """What `config.genotype` takes."""
+  if isinstance(genotype, Run):
+    return str(genotype.workdir)
+  if hasattr(genotype, 'fields'):
+    return json.dumps(genotype.fields)
+  return os.fspath(genotype)
+
+
 def _config(name, task):
   """That of a file of configs/, by its name."""
   file, *setting = name.split(':', 1)
   try:
-    config = experiments.load(':'.join([f'configs/{file}.py', *setting]))
-  except ValueError as error:
+    path = file if file.endswith('.py') else f'configs/{file}.py'
+    config = experiments.load(':'.join([path, *setting]))
+  except (ValueError, OSError) as error:
     raise errors.BadInput(f'config {errors.short(name)}: {error}') from error
   if config.get('task') != task:
     raise errors.BadInput(
@@ -355,7 +373,13 @@ def _assign(section, names, value):
     if not isinstance(section.get(name), ConfigDict):
       section[name] = ConfigDict()
     section = section[name]
-  section[last] = value
+  try:
+    section[last] = value
+  except TypeError as error:
+    kind = type(section[last]).__name__
+    raise errors.BadInput(
+      f'{"__".join(names)} must be of type {kind}, not {errors.short(value)}'
+    ) from error
 
 
 @contextlib.contextmanager
@@ -368,7 +392,7 @@ def _kept(data, workdir):
     yield data.place
     return
   path = workdir / f'images-{data.digest}.npz'
-  workdir.mkdir(parents=True, exist_ok=True)
+  artifacts.folder(workdir)
   if new := not path.exists():
     artifacts.write_arrays(path, data.arrays)
   try:

@@ -123,6 +123,30 @@ def test_a_run_is_loaded_from_its_folder(found, network, tmp_path):
     sdnas_jax.load(tmp_path)
 
 
+def test_a_network_is_saved_in_every_form_of_export(network, digits, tmp_path):
+  for ending in ('npz', 'onnx'):
+    network.save(tmp_path / f'network.{ending}')
+    assert (tmp_path / f'network.{ending}').stat().st_size > 1000
+  with pytest.raises(errors.BadInput, match='unknown ending'):
+    network.save('network.pt')
+  with pytest.raises(errors.BadInput, match='make it first'):
+    network.save(tmp_path / 'none' / 'network.npz')
+
+
+@pytest.mark.parametrize('form', [lambda f: f, lambda f: f.genotype])
+def test_a_run_and_what_it_found_serve_as_genotypes(found, digits, form):
+  fields = {**TINY, 'epochs': 1, 'config': 'evaluate_digits'}
+  network = sdnas_jax.train(form(found), *digits, **fields)
+  assert network.genotype == found.genotype
+
+
+def test_a_folder_that_is_a_file_is_refused(digits, tmp_path):
+  (tmp_path / 'file').write_text('kept')
+  with pytest.raises(errors.BadInput, match='file'):
+    sdnas_jax.search(*digits, workdir=tmp_path / 'file', **TINY)
+  assert (tmp_path / 'file').read_text() == 'kept'
+
+
 def test_a_published_cell_on_a_data_set_of_a_name(home):
   network = sdnas_jax.train(
     *('DARTS_V1', 'digits'),
@@ -145,6 +169,17 @@ def test_a_published_cell_on_a_data_set_of_a_name(home):
     ({'epochs': 0}, 'epochs must'),
     ({'images': 'digits'}, 'has its own labels'),
     ({'images': np.zeros((80, 8, 8))}, 'images must be uint8'),
+    (
+      {'images': np.zeros((4, 8, 8), np.uint8), 'labels': [0, 1] * 2},
+      'give more',
+    ),
+    ({'images': './none', 'labels': None}, 'there is nothing at ./none'),
+    ({'labels': None}, 'come with their labels'),
+    ({'labels': ['a', 'b'] * 40}, 'np.unique(labels, return_inverse=True)[1]'),
+    ({'test': (np.zeros((2, 8, 8), np.uint8),)}, 'for `test` too'),
+    ({'epochs': 'many'}, "epochs must be of type int, not 'many'"),
+    ({'method': None}, 'unknown method None'),
+    ({'config': 'none/mine.py'}, 'mine.py'),
   ],
 )
 def test_what_cannot_be_is_a_sentence(given, says, digits, tmp_path):

@@ -128,9 +128,12 @@ def _checked(images, labels):
   if labels.shape == (len(images), 1):
     labels = labels[:, 0]
   if labels.shape != images.shape[:1] or labels.dtype.kind not in 'iu':
+    mended = ''
+    if labels.dtype.kind in 'USO' and labels.shape == images.shape[:1]:
+      mended = ': np.unique(labels, return_inverse=True)[1] numbers names'
     raise errors.BadInput(
       f'labels must be integers [{len(images)}], one an image, not '
-      f'{labels.dtype} {list(labels.shape)}'
+      f'{labels.dtype} {list(labels.shape)}{mended}'
     )
   return images, labels
 

@@ -139,7 +139,18 @@ def find(name: str, folder: str, size: int = 0) -> Source:
 
 
 def at(place: str) -> tuple[str, str]:
-  """The name and folder for `find` of what is a name, or the path of data."""
+  """The name and folder for `find` of what is a name, or the path of data.
+
+  Raises:
+    BadInput: it can but be a path, and there is nothing.
+  """
   if os.path.isdir(place):
     return 'folder', place
-  return ('arrays', place) if os.path.isfile(place) else (place, '')
+  if os.path.isfile(place):
+    return 'arrays', place
+  if os.path.isabs(place) or place.startswith(('.', '~')):
+    raise errors.BadInput(
+      f'there is nothing at {errors.cut(place, 200)}: give a folder of '
+      'pictures, a .npz file, or the name of a data set'
+    )
+  return place, ''

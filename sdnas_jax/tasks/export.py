@@ -48,6 +48,8 @@ def write(workdir: pathlib.Path, path: pathlib.Path) -> int:
     BadInput: there is no such form, or no trained network.
   """
   errors.pick('ending', path.suffix, FORMS)
+  if not path.parent.is_dir():
+    raise errors.BadInput(f'there is no folder {path.parent}: make it first')
   net, variables = evaluate.load(workdir)
   source = dataset.recalled(folder.about(workdir)['data'])
   made = FORMS[path.suffix](net, variables, source)
