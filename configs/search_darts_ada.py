@@ -18,7 +18,8 @@ def get_config(data: str = 'cifar') -> ConfigDict:
   config.sharpness.every = 2
   if data == 'cifar':
     config.sharpness.protocol = 'robustdarts'
-  else:
+  else:  # of 16 epochs, 10 would be too many to wait for
+    config.sharpness.every = config.options.first = 1
     config.sharpness.batches = 2
     config.sharpness.products = 8
   return config

@@ -159,3 +159,7 @@ def _end(sentence, code):
   words = (errors.cut(word, 300) for word in sentence.split())
   print(*words, file=sys.stderr)
   return code
+
+
+if __name__ == '__main__':
+  run()

@@ -1,12 +1,12 @@
 """GDAS: one operation an edge, sampled (Dong and Yang, CVPR 2019).
 
 The sample's weight is 1 and its derivative that of a softmax at a falling
-temperature. Operations not sampled are not computed and give no gradient, as in
-the authors' search on NASNet's cells; their form for NAS-Bench-201 adds the
-others' weights, which are 0, as numbers to an edge's output, so that they give
-one: not so here. The supernet stays DARTS's, and the clipping sees the weights
-alone. A genotype takes a node's two strongest operations, which may lie on one
-edge, as theirs does.
+temperature. Operations not sampled give no gradient, as in the authors' search
+on NASNet's cells, and a CPU does not compute them; their form for NAS-Bench-201
+adds the others' weights, which are 0, as numbers to an edge's output, so that
+they give one: not so here. The supernet stays DARTS's, and the clipping sees
+the weights alone. A genotype takes a node's two strongest operations, which may
+lie on one edge, as theirs does.
 """
 
 from functools import partial
