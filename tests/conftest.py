@@ -60,6 +60,13 @@ hypothesis.settings.load_profile('same')
 providers._get_local_constants = lambda: providers._local_constants
 # What was found fastest on the machine at hand is of no concern.
 choice.FILE = 'none'
+compiled.faster()
+# What takes long: begun first, so that no worker is left alone with it.
+LONG = {
+  *('contract_test.py', 'darts_supernet_test.py', 'launch_test.py'),
+  *('sharpness_test.py', 'hosts_test.py', 'search_test.py'),
+  *('notebooks_test.py', 'build_test.py', 'bfloat16_test.py', 'tasks'),
+}
 
 
 def pytest_configure(config):
@@ -81,6 +88,10 @@ def pytest_unconfigure(config):
     with contextlib.suppress(OSError):  # no home, or no room in it
       compiled.keep(pathlib.Path(os.environ[CACHE]))
     shutil.rmtree(os.environ[CACHE], ignore_errors=True)
+
+
+def pytest_collection_modifyitems(items):
+  items.sort(key=lambda item: LONG.isdisjoint(item.path.parts))
 
 
 @pytest.fixture(autouse=True, scope='module')
