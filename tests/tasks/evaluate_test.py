@@ -216,7 +216,7 @@ def test_the_command_exports_a_run(whole, tmp_path, capsys):
   [
     ('weights.npz', 'two inputs that are not none'),
     ('weights.pth', "unknown ending '.pth'"),
-    ('nowhere/network.stablehlo', 'No such file'),
+    ('nowhere/network.stablehlo', 'there is no folder'),
   ],
 )
 def test_what_is_not_exported_is_a_sentence(
