@@ -10,9 +10,9 @@ import pytest
 from configs import ablation_teachers
 from configs import ablation_warmup
 from configs import demo
+from configs import methods
 from configs import r_darts
 from configs import sharpness_digits
-from configs import study_methods
 from configs import table_nasbench201
 from sdnas_jax import compilation
 from sdnas_jax import errors
@@ -592,7 +592,7 @@ def test_every_scale_is_a_config_that_works(scale, tmp_path):
   assert ('"digits"' in said) == (scale == 'digits')
 
 
-@pytest.mark.parametrize('made', [study_methods, r_darts])
+@pytest.mark.parametrize('made', [methods, r_darts])
 def test_the_digits_of_a_study_are_apart(made, tmp_path):
   config = made.get_config('digits')
   runs = study.plan(config, tmp_path)
@@ -605,15 +605,30 @@ def test_the_digits_of_a_study_are_apart(made, tmp_path):
       assert one.search.data.examples == 1437
 
 
-def test_every_method_is_compared(tmp_path):
-  for data in ('cifar', 'digits'):
-    runs = study.plan(study_methods.get_config(data), tmp_path)
-    found = {one.search.method for one in runs if one.search}
+@pytest.mark.parametrize('scale', methods.SCALES)
+def test_every_method_is_compared(scale, tmp_path):
+  runs = study.plan(methods.get_config(scale), tmp_path)
+  pairs = {(one.search.method, one.name): one for one in runs if one.search}
+  found = {method for method, _ in pairs}
+  space = SPACES['nasbench201' if scale == 'proxy' else 'darts']
+  if scale == 'proxy':
+    assert {'gdas', 'darts'} <= found and 'p_darts' not in found
+  else:
     assert found == set(METHODS)
-    weights = {
-      one.name: one.search.distill.weight for one in runs if one.search
-    }
-    assert weights == {**dict.fromkeys(METHODS, 0.0), 'sd_darts': 1.0}
+  for method in found:
+    plain, taught = pairs[method, method], pairs[method, f'sd_{method}']
+    assert plain.search.distill.weight == 0
+    assert taught.search.distill.weight == 1
+    taught.search.distill.weight = 0.0
+    assert taught.search == plain.search
+  assert {one.search.space for one in pairs.values()} >= {space.name}
+
+
+def test_a_method_is_compared_in_its_own_setting(tmp_path):
+  runs = study.plan(methods.get_config('digits'), tmp_path)
+  snas = next(one.search for one in runs if one.name == 'sd_snas')
+  assert snas.data.shared and snas.alphas.clip == 10
+  assert snas.data.examples == 1437  # and no image of the test
 
 
 def test_r_darts_is_as_its_paper_has_it(tmp_path):
@@ -628,7 +643,7 @@ def test_r_darts_is_as_its_paper_has_it(tmp_path):
 
 
 @pytest.mark.parametrize(
-  'made', [table_nasbench201, ablation_warmup, study_methods, r_darts]
+  'made', [table_nasbench201, ablation_warmup, methods, r_darts]
 )
 def test_an_unknown_form_is_refused(made):
   with pytest.raises(ValueError, match="no 'small'"):
