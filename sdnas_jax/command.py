@@ -102,13 +102,7 @@ def _parse(argv):
   given = re.findall(r'^--?config[=\n](.*)$', '\n'.join(argv), re.MULTILINE)
   if not given:
     raise ValueError('name an experiment, as --config=configs/search_digits.py')
-  file = experiments.find(given[-1].split(':')[0])
-  if not os.path.isfile(file):
-    known = [str(other) for other in sorted(file.parent.glob('*.py'))]
-    known += [f'configs/{f.name}' for f in experiments.folder().glob('*.py')]
-    near = difflib.get_close_matches(str(file), known, n=1)
-    hint = f'did you mean {near[0]}?' if near else 'see configs/'
-    raise ValueError(f'no config file {errors.cut(str(file), 200)}: {hint}')
+  file = experiments.there(given[-1].split(':')[0])
   for flag in argv:
     if len(flag.partition('=')[0]) > 300:  # which absl cannot compare
       raise ValueError(f'unknown flag {errors.cut(flag)}: see --help')

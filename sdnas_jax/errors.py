@@ -30,18 +30,27 @@ def pick(
 ) -> None:
   """Raises `BadInput`, with near names, unless `name` is known.
 
-  Near ones are sought among `others` too, which are not listed.
+  Near ones, in any case and with dashes, are sought among `others` too, which
+  are not listed.
   """
   known = sorted(known)
   if not isinstance(name, str) or name not in known:
-    near = functools.partial(
-      difflib.get_close_matches, short(name).strip("'"), n=3
-    )
+    near = functools.partial(_near, short(name).strip("'"))
     found = near(known) or near([*others])
     hint = f'did you mean {" or ".join(found)}' if found else 'choose one'
     raise BadInput(
       f'unknown {what} {short(name)}: {hint} of {", ".join(known)}'
     )
+
+
+def _near(name, known):
+  plain = {_plain(other): other for other in known}
+  found = difflib.get_close_matches(_plain(name), plain, n=3)
+  return [plain[other] for other in found]
+
+
+def _plain(name):
+  return name.lower().replace('-', '_')
 
 
 @contextlib.contextmanager

@@ -7,6 +7,7 @@
 
 from collections.abc import Iterator
 import contextlib
+import difflib
 import os
 import pathlib
 import runpy
@@ -33,6 +34,22 @@ def find(path: str) -> pathlib.Path:
   if place == 'configs' and not os.path.isfile(path) and ours.is_file():
     return ours
   return pathlib.Path(path)
+
+
+def there(path: str) -> pathlib.Path:
+  """What `find` finds.
+
+  Raises:
+    ValueError: there is no such file; the message offers one.
+  """
+  file = find(path)
+  if not os.path.isfile(file):
+    known = [str(other) for other in sorted(file.parent.glob('*.py'))]
+    known += [f'configs/{other.name}' for other in folder().glob('*.py')]
+    near = difflib.get_close_matches(str(file), known, n=1)
+    hint = f'did you mean {near[0]}?' if near else 'see configs/'
+    raise ValueError(f'no config file {errors.cut(str(file), 200)}: {hint}')
+  return file
 
 
 def load(path: str) -> ConfigDict:

@@ -86,7 +86,8 @@ def search(
   setting = _config(config, 'search')
   data = _data(images, labels, test, fields)
   base = method.removeprefix('sd_') if isinstance(method, str) else method
-  errors.pick('method', base, METHODS)
+  if base not in [*METHODS]:
+    errors.pick('method', method, [*METHODS, *map('sd_{}'.format, METHODS)])
   setting.method, setting.distill.weight = base, float(base != method)
   examples = fields.get('data__examples') or data.source.examples - data.held
   setting.data.examples = 0 if data.source.tests else examples
@@ -218,8 +219,9 @@ class Network(Run):
     source, call = self._apply
     images = np.asarray(images)
     if images.dtype != np.uint8 or images.shape[1:] != source.shape:
+      sides = ', '.join(map(str, source.shape))
       raise errors.BadInput(
-        f'the network takes uint8 images {["N", *source.shape]}, not '
+        f'the network takes uint8 images [N, {sides}], not '
         f'{images.dtype} {list(images.shape)}: bring them to that form'
       )
     parts = [images[n : n + ROWS] for n in range(0, len(images), ROWS)]
@@ -324,6 +326,7 @@ def _config(name, task):
   file, *setting = name.split(':', 1)
   try:
     path = file if file.endswith('.py') else f'configs/{file}.py'
+    experiments.there(path)
     config = experiments.load(':'.join([path, *setting]))
   except (ValueError, OSError) as error:
     raise errors.BadInput(f'config {errors.short(name)}: {error}') from error
@@ -340,6 +343,11 @@ def _run(config, data, fields, workdir, name):
   _fit(config, data.source.shape, fields)
   config.data.name, config.data.dir = data.name, data.place
   for field, value in fields.items():
+    if '.' in field:
+      raise errors.BadInput(
+        f'{errors.short(field)}: write two underscores for a dot, as '
+        f'{errors.cut(field.replace(".", "__"))}'
+      )
     _assign(config, field.split('__'), value)
   if workdir is None:
     said = json.dumps(config.to_dict(), sort_keys=True, default=str)
@@ -368,6 +376,10 @@ def _fit(config, shape, fields):
 
 def _assign(section, names, value):
   """Sets a field; whether there is such a one, the task says."""
+  if isinstance(value, dict):  # a section, in part
+    for name, each in value.items():
+      _assign(section, [*names, name], each)
+    return
   *sections, last = names
   for name in sections:
     if not isinstance(section.get(name), ConfigDict):

@@ -81,6 +81,9 @@ def test_the_same_call_gives_back_the_run(found, digits, monkeypatch):
   before = [row['train_loss'] for row in found.metrics]
   again = sdnas_jax.search(*digits, config='search_digits', **TINY)
   assert again.workdir == found.workdir
+  section = {'model': {'layers': 1, 'channels': 2}, 'batch_size': 16}
+  again = sdnas_jax.search(*digits, config='search_digits', epochs=2, **section)
+  assert again.workdir == found.workdir
   assert [row['train_loss'] for row in again.metrics] == before
 
 
@@ -111,7 +114,7 @@ def test_what_is_saved_says_the_same(network, digits, tmp_path):
   logits = export.deserialize(kept).call(images)
   np.testing.assert_allclose(network.logits(images), logits, 1e-4, 1e-4)
   assert network.logits(images[:0]).shape == (0, 10)
-  with pytest.raises(errors.BadInput, match=r"uint8 images \['N', 8, 8, 1\]"):
+  with pytest.raises(errors.BadInput, match=r'uint8 images \[N, 8, 8, 1\]'):
     network.predict(images / 255)
 
 
@@ -161,9 +164,13 @@ def test_a_published_cell_on_a_data_set_of_a_name(home):
 @pytest.mark.parametrize(
   'given, says',
   [
-    ({'method': 'sd_dart'}, "unknown method 'dart': did you mean darts"),
+    ({'method': 'sd_dart'}, "unknown method 'sd_dart': did you mean sd_darts"),
+    ({'method': 'SD-DARTS'}, 'did you mean sd_darts'),
+    ({'method': ['darts']}, "unknown method ['darts']"),
+    ({'model.channels': 4}, 'write two underscores for a dot, as model__chan'),
+    ({'model': {'chanels': 4}}, 'did you mean model.channels'),
     ({'model__chanels': 4}, 'did you mean model.channels'),
-    ({'config': 'search_digit'}, 'search_digit'),
+    ({'config': 'search_digit'}, 'did you mean configs/search_digits.py?'),
     ({'config': 'evaluate_digits'}, 'is of the task evaluate'),
     ({'batch_size': 64}, 'larger than half the data'),
     ({'epochs': 0}, 'epochs must'),

@@ -131,6 +131,8 @@ def _checked(images, labels):
     mended = ''
     if labels.dtype.kind in 'USO' and labels.shape == images.shape[:1]:
       mended = ': np.unique(labels, return_inverse=True)[1] numbers names'
+    if labels.dtype.kind in 'fb' and labels.shape == images.shape[:1]:
+      mended = ': labels.astype(int) mends them if all are whole'
     raise errors.BadInput(
       f'labels must be integers [{len(images)}], one an image, not '
       f'{labels.dtype} {list(labels.shape)}{mended}'
@@ -211,8 +213,13 @@ def moments(images: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
 
 def _mended(images):
   """What would make arrays of another type or rank images."""
-  if images.dtype.kind == 'f' and images.ndim in (3, 4):
-    return 'np.uint8(np.round(255 * images)) mends numbers in [0, 1]'
+  if not images.size:
+    return 'there are none'
+  if images.dtype.kind in 'iuf' and images.ndim in (3, 4):
+    if images.dtype.kind == 'f' and 0 <= images.min() <= images.max() <= 1:
+      return 'np.uint8(np.round(255 * images)) mends numbers in [0, 1]'
+    if 0 <= images.min() <= images.max() <= 255:
+      return 'np.uint8(np.round(images)) mends numbers in [0, 255]'
   return 'rescale or reshape them'
 
 

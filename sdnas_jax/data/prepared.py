@@ -48,7 +48,8 @@ def opened(name: str, folder: str) -> Iterator[Any]:
     raise errors.BadInput(
       f'{name} is neither in {place(folder)} nor can it be downloaded '
       f'({type(error).__name__}: {reason}); point --config.data.dir or '
-      f'TFDS_DATA_DIR at a folder that holds {name}/ prepared by TFDS'
+      f'TFDS_DATA_DIR at a folder that holds {name}/ prepared by TFDS, '
+      'or set --config.data.name=folder for a folder of your own pictures'
     ) from error
 
 

@@ -128,6 +128,12 @@ def find(name: str, folder: str, size: int = 0) -> Source:
     return SIZED[name](folder, size)
   if name not in SOURCES:
     if not named.knows(name, folder):
+      if isinstance(name, str) and name and os.path.exists(name):
+        kind, place = at(name)
+        raise errors.BadInput(
+          f'unknown data set {errors.short(name)}: of what lies there, say '
+          f'--config.data.name={kind} --config.data.dir={errors.cut(place)}'
+        )
       ours = *SOURCES, *SIZED, 'or any of TFDS by its name'
       errors.pick('data set', name, ours, named.names())
     return named.read(name, folder, size)

@@ -52,6 +52,12 @@ def make(name: str, given: Mapping[str, Any]) -> Method:
   Raises:
     BadInput: there is no such method or number, or it is out of range.
   """
+  base = str(name).removeprefix('sd_')
+  if base != name and base in METHODS:
+    raise errors.BadInput(
+      f'unknown method {name!r}: self-distillation is a field, so set '
+      f'method={base} and distill.weight=1'
+    )
   errors.pick('method', name, METHODS)
   known = options(name)
   for key, value in given.items():

@@ -163,6 +163,8 @@ def load(workdir: pathlib.Path) -> tuple[nn.Module, Tree]:
   try:
     about = folder.about(workdir)
     config, source = ConfigDict(about['config']), about['data']
+    if config.task != 'evaluate':
+      raise ValueError(f'it is of the task {errors.short(config.task)}')
     check.evaluate(config)
     source = dataset.recalled(source)
   except (ValueError, KeyError, TypeError, AttributeError) as error:

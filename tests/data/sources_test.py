@@ -205,10 +205,15 @@ def test_the_same_data_are_known_by_their_content(tmp_path):
 @pytest.mark.parametrize(
   'spoil, says',
   [
-    (lambda x, y: (x.astype(np.float32), y), 'uint8'),
+    (lambda x, y: (x / 255, y), r'uint8.*\(255 \* images\)\) mends'),
+    (lambda x, y: (x.astype(np.float32), y), r'round\(images\)\) mends'),
+    (lambda x, y: (x.astype(int), y), r'round\(images\)\) mends'),
+    (lambda x, y: (x - 300.0, y), 'rescale'),
+    (lambda x, y: (x[:0], y[:0]), 'there are none'),
     (lambda x, y: (x[..., 0, 0], y), r'\[6, 4\]'),
     (lambda x, y: (x, y[:-1]), r'integers \[6\]'),
     (lambda x, y: (x, y + 0.5), 'float64'),
+    (lambda x, y: (x, y > 1), r'bool .* labels.astype\(int\) mends'),
     (lambda x, y: (x, y[0]), r'integers \[6\]'),
     (lambda x, y: (x, y - 1), 'from 0'),
     (lambda x, y: (x, y + 1), r'3 classes .* in \[1, 3\]'),
@@ -250,6 +255,11 @@ def test_a_source_must_deliver_what_it_declares(spoil, says):
 def test_near_names_are_offered():
   with pytest.raises(errors.BadInput, match='did you mean cifar10'):
     sources.find('cifar-10', '')
+
+
+def test_a_path_is_no_name(tmp_path):
+  with pytest.raises(errors.BadInput, match='=folder --config'):
+    sources.find(str(tmp_path), '')
 
 
 def test_a_missing_file_says_how_to_make_one():

@@ -127,6 +127,8 @@ def test_every_number_is_bounded():
     ('gdas', {'tau_min': 0.0}, 'gdas: tau_min must be above 0'),
     ('darts_es', {'window': 2.5}, 'window must be of type int'),
     ('sgas', {'criterion': 3}, 'sgas: criterion must be 1 or 2'),
+    ('sd_gdas', {}, 'set method=gdas and distill.weight=1'),
+    ('PC-DARTS', {}, 'did you mean pc_darts'),
     ('pc_darts', {'k': 3}, r'model.channels \(4\) must be a multiple of k, 3'),
     ('darts_ada', {'every': 0}, 'every at least 1'),
   ],

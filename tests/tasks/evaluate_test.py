@@ -343,3 +343,7 @@ def test_bad_input(here, genotype, tmp_path, flag, says):
 def test_a_folder_without_a_training_cannot_be_loaded(tmp_path):
   with pytest.raises(errors.BadInput, match='holds no trained network'):
     task.load(pathlib.Path(tmp_path))
+  record = {'config': {'task': 'search'}, 'data': {}}
+  (tmp_path / 'config.json').write_text(json.dumps(record))
+  with pytest.raises(errors.BadInput, match="is of the task 'search'"):
+    task.load(tmp_path)
