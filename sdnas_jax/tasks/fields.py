@@ -63,6 +63,7 @@ SEARCH = COMMON | {
   'stages': (tuple, None),
   'weights.rule': (str, rules.WEIGHTS),
   'weights.rho': (float, REAL),
+  'weights.drop_path': (float, BELOW_ONE),
   'model.remat': (bool, None),
   'alphas.lr': (float, REAL),
   'alphas.b1': (float, BELOW_ONE),
