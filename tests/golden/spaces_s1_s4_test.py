@@ -133,7 +133,7 @@ def looked_up(net, key):
   for cell, kind in enumerate(net.cells):
     for n, group in enumerate(net.space.groups(kind)):
       drawn = [
-        filling.last(filling.h(t, seed, 4.0, shapes[t]))
+        filling.last(filling.h(t, seed, 2.0, shapes[t]))
         for t in (edges * cell + edge for edge in group.edges)
       ]
       at = jax.random.fold_in(jax.random.fold_in(key, cell), n)
@@ -143,7 +143,9 @@ def looked_up(net, key):
 
   def noise(key, x, stride, edges):
     shape = edges, *x[0, :, ::stride, ::stride].shape
-    same = jnp.all(jnp.stack(keys[shape]) == jax.random.key_data(key), axis=1)
+    same = jnp.all(
+      jnp.stack(keys[shape]) == jax.random.key_data(key)[None], axis=1
+    )
     found = jnp.stack(draws[shape])[jnp.argmax(same)]
     return jnp.where(jnp.any(same), found, jnp.nan)
 
