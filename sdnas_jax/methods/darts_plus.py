@@ -1,10 +1,10 @@
 """DARTS+: stops when the normal cell has skips enough (Liang et al. 2019).
 
 The search ends with the first epoch whose normal cell, as it would be derived,
-has at least `skips` skip connections (arXiv 1909.06035, criterion 1); they are
-what a DARTS that goes on collapses to. With `stable`, criterion 2 counts
-besides: the operations' order on every edge has been the same for so many
-epochs. No code was released. All else is DARTS.
+has at least `skips` skip connections (arXiv 1909.06035, criterion 1), of which
+a DARTS that goes on finds ever more. With `stable`, criterion 2 counts besides:
+on every edge the operations with weights have been ranked alike for so many
+epochs. No code was released; all else is DARTS.
 """
 
 import numpy as np
@@ -25,10 +25,16 @@ def darts_plus(skips: int = 2, stable: int = 0) -> method.Method:
     if not done or done == history.epochs:
       return None
     many = skips and count(history.genotypes[-1]) >= skips
-    settled = stable and unmoved(history.alphas, arch.mask, stable)
+    settled = stable and unmoved(history.alphas, arch.own['learn'], stable)
     return method.Revision(stop=done - 1) if many or settled else None
 
-  return method.Method(revise=revise, refuse=refuse)
+  return method.Method(init=init, revise=revise, refuse=refuse)
+
+
+def init(rng, net, scale):
+  """DARTS's, and which operations have weights."""
+  learn = np.array(['conv' in name for name in net.space.primitives])
+  return method.normal(rng, net, scale)._replace(own={'learn': learn})
 
 
 def count(genotype):
@@ -37,18 +43,11 @@ def count(genotype):
   return sum(kind == 'skip_connect' for kind, _, _ in graph.edges)
 
 
-def unmoved(alphas, mask, epochs):
-  """Whether every edge has ranked what is alive on it alike so long."""
-  return all(
-    len(alphas[kind]) > epochs and (ranks == ranks[-1]).all()
-    for kind, alive in mask.items()
-    for ranks in [order(alphas[kind][-1 - epochs :], alive)]
-  )
-
-
-def order(alphas, alive):
-  """The operations of every row, the strongest first; dead ones last."""
-  return np.argsort(np.where(alive, -alphas, np.inf), axis=-1, kind='stable')
+def unmoved(alphas, learn, epochs):
+  """Whether those of every edge have been ranked alike so long."""
+  tables = [table[-1 - epochs :, ..., learn] for table in alphas.values()]
+  ranks = [np.argsort(-a, axis=-1, kind='stable') for a in tables]
+  return all(len(r) > epochs and (r == r[-1]).all() for r in ranks)
 
 
 def refuse(space, fields):

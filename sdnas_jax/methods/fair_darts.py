@@ -1,11 +1,10 @@
-"""FairDARTS: a gate for every operation, none against another (Chu et al. 2020).
+"""FairDARTS: every operation has a gate of its own (Chu et al., ECCV 2020).
 
 An edge is sum_o sigmoid(alpha_o) op_o(x), so that a skip gains nothing by what
 the others lose; the alphas' loss has -weight times the mean of (gate - 1/2)^2
-besides, which drives gates to 0 or 1 (ECCV 2020, equations 3 to 5). A node
-keeps its two strongest edges, each if its best gate reaches `threshold`: 0 to 2
-pairs. `none` is not searched in DARTS's space. Their other parsers, which take
-two operations an edge or always two edges a node, are not here.
+besides, which drives gates to 0 or 1. A node keeps its two strongest edges,
+each if its best gate reaches `threshold`: 0 to 2 pairs. `none` is not searched
+in DARTS's space. The release's other parsers are not here.
 """
 
 from functools import partial
@@ -23,7 +22,7 @@ def fair_darts(
   """Zero-one loss of `weight`, by squares or with `l1` by magnitudes."""
   if not 0 < threshold < 1 or weight < 0:
     raise ValueError('threshold must be in (0, 1), weight at least 0')
-  far = jnp.abs if l1 else jnp.square
+  far = magnitude if l1 else jnp.square
   return method.Method(
     relax=gates,
     penalty=partial(penalty, far, weight=weight),
@@ -38,15 +37,20 @@ def init(rng, net, scale):
 
 
 def gates(arch, now):
-  """sigmoid(alpha), of what is alive: equation 3."""
+  """sigmoid(alpha), of what is alive."""
   return {
     kind: jnp.where(m, jax.nn.sigmoid(arch.alphas[kind]), 0)
     for kind, m in arch.mask.items()
   }
 
 
+def magnitude(x):
+  """|x|, of derivative 0 where x is 0, as gates are at first."""
+  return jnp.sign(x) * x
+
+
 def penalty(far, arch, mix, now, weight):
-  """-weight times the mean distance of the gates from 1/2: equation 5."""
+  """-weight times the mean distance of the gates from 1/2."""
   total = sum(jnp.sum(far(mix[k] - 0.5), where=m) for k, m in arch.mask.items())
   return -weight * total / sum(jnp.sum(m) for m in arch.mask.values())
 

@@ -80,6 +80,7 @@ class Cell(nn.Module):
   channels: int
   reduction: bool
   after_reduction: bool
+  drop_nodes: bool = False
 
   @nn.compact
   def __call__(
@@ -94,14 +95,17 @@ class Cell(nn.Module):
     graph, half = self.graph.live, 1 + self.reduction
     zero = jnp.zeros_like(states[1][:, :, ::half, ::half])
     states += [0.0 if pairs else zero for pairs in graph.nodes]
+    last = {node: edge for edge, (*_, node) in enumerate(graph.edges)}
     for edge, (kind, source, node) in enumerate(graph.edges):
       stride = half if source < 2 else 1
       here = ctx.at(edge)
       y = Operation(kind, self.channels, stride)(states[source], here)
-      if (kind, stride) != ('skip_connect', 1):
-        shape = 1, y.shape[1], 1, 1, 1
+      shape = 1, y.shape[1], 1, 1, 1
+      if (kind, stride) != ('skip_connect', 1) and not self.drop_nodes:
         y = here.dropped('drop_path', y, shape)
       states[node] += y
+      if self.drop_nodes and edge == last[node]:
+        states[node] = here.dropped('drop_path', states[node], shape)
     return jnp.concatenate([states[n] for n in graph.outputs], axis=-1)
 
 
@@ -138,6 +142,7 @@ class Derived(nn.Module):
   auxiliary: bool = True
   depthwise: str = 'auto'
   bf16: bool = False  # compute in bfloat16; see `ops`
+  drop_nodes: bool = False  # drop path of a node's sum, not its operations
 
   @nn.compact
   def __call__(
@@ -174,7 +179,8 @@ class Derived(nn.Module):
       channels *= 1 + reduction
       kind = 'reduce' if reduction else 'normal'
       graph = graphs[kind if kind in graphs else f'cell{layer}']
-      cell = Cell(graph, channels, reduction, after, parent=None)
+      given = graph, channels, reduction, after, self.drop_nodes
+      cell = Cell(*given, parent=None)
       out = sharing.call(self, f'cell{layer}', cell, s0, s1, ctx.at(layer))
       s0, s1, after = s1, out, reduction
       wanted = self.auxiliary and (train or self.is_initializing())

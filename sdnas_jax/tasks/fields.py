@@ -105,6 +105,7 @@ EVALUATE = COMMON | {
   'data.jitter': (float, SHARE),
   'data.hue': (float, (0.0, 0.5)),
   'model.imagenet': (bool, None),
+  'model.drop_nodes': (bool, None),
   'weights.auxiliary': (float, REAL),
   'weights.smoothing': (float, BELOW_ONE),
   'weights.drop_path': (float, BELOW_ONE),
