@@ -35,19 +35,8 @@ METHODS: dict[str, Callable[..., Method]] = {
   method.__name__: method
   for method in (
     *(darts, darts2, darts_es, darts_ada, darts_minus, darts_plus, darts_pt),
-    *(
-      beta_darts,
-      drnas,
-      fair_darts,
-      gdas,
-      oles,
-      p_darts,
-      pc_darts,
-      sdarts_rs,
-      sdarts_adv,
-      sgas,
-      snas,
-    ),
+    *(beta_darts, drnas, fair_darts, gdas, oles, p_darts, pc_darts),
+    *(sdarts_rs, sdarts_adv, sgas, snas),
   )
 }
 

@@ -26,14 +26,10 @@ def fair_darts(
   return method.Method(
     relax=gates,
     penalty=partial(penalty, far, weight=weight),
-    init=init,
+    # Gates of one half, whatever the config's scale.
+    init=lambda rng, net, scale: method.without_none(rng, net, 0.0),
     discretize=partial(discretize, threshold=threshold),
   )
-
-
-def init(rng, net, scale):
-  """Gates of one half, whatever the config's scale, and no `none`."""
-  return method.without_none(rng, net, 0.0)
 
 
 def gates(arch, now):
