@@ -89,6 +89,22 @@ def alone(why: str) -> Callable[..., str]:
   )
 
 
+def first_none(why: str) -> Callable[..., str]:
+  """The same, and of those whose edges do not all begin with `none`."""
+  other = alone(why)
+
+  def refuse(space, fields):
+    if said := other(space, fields):
+      return said
+    if space.own or space.primitives[0] != 'none':
+      return (
+        f'it counts on none, which the space {space.name} lacks: take darts'
+      )
+    return ''
+
+  return refuse
+
+
 def resting(key: jax.Array, before: Arch, after: Tree, now: Now) -> Tree:
   """A `settle` by which alphas of edges with one operation or none stay."""
   del key, now

@@ -127,12 +127,13 @@ def _spectrum(view):
   if view.probe.of == 'alphas':
     x, _ = flatten_util.ravel_pytree(view.at)
     units = np.eye(x.size, dtype=x.dtype)
-    blocks = np.split(units, range(BLOCK, x.size, BLOCK))
+    among = slice(None) if view.among is None else view.among
+    blocks = np.split(units[among], range(BLOCK, len(units[among]), BLOCK))
     calls = [(view, block) for block in blocks]
     each = collect(sharpness.columns, calls, 'spectrum', 'block')
-    matrix = np.concatenate(each)
+    matrix = np.concatenate(each)[:, among]
     values = np.linalg.eigvalsh((matrix + matrix.T) / 2)
-    shares = np.full(x.size, 1 / x.size)
+    shares = np.full(len(matrix), 1 / len(matrix))
   else:
     calls = [(view, np.uint32(n)) for n in range(SAMPLES)]
     each = collect(sharpness.density, calls, 'spectrum', 'start')
