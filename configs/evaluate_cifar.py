@@ -41,6 +41,7 @@ def get_config() -> ConfigDict:
   model.channels = 36
   model.layers = 20
   model.imagenet = False  # whether two stems reduce the resolution eightfold
+  model.drop_nodes = False  # paths are dropped behind a node's sum (FairDARTS)
   # Or 'grouped', 'dense', 'shifted', 'space_to_batch', 'native': docs/speed.md
   model.depthwise = 'auto'
   model.bf16 = False  # compute in bfloat16, with float32 statistics and losses

@@ -55,6 +55,7 @@ def get_config() -> ConfigDict:
   weights.warmup = 0  # epochs in which the rate rises
   weights.rule = 'plain'  # or 'sam'
   weights.rho = 0.05  # of 'sam'
+  weights.drop_path = 0.0  # of mixed edges, in the last epoch (R-DARTS)
 
   config.alphas = alphas = ConfigDict()
   alphas.lr = 3e-4

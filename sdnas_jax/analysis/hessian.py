@@ -17,6 +17,7 @@ from jax import flatten_util
 from jax import lax
 import jax.numpy as jnp
 from matfree import decomp
+import numpy as np
 
 Tree = Any
 Loss = Callable[[Tree], jax.Array]
@@ -53,10 +54,19 @@ def lanczos(times: Product, v: jax.Array, products: int) -> Atoms:
 
 
 def dominant(
-  times: Product, n: int, key: jax.Array, products: int
+  times: Product,
+  n: int,
+  key: jax.Array,
+  products: int,
+  among: np.ndarray | None = None,
 ) -> jax.Array:
-  """The largest eigenvalue, as R-DARTS takes it: by value, not magnitude."""
-  return lanczos(times, jax.random.normal(key, (n,)), products)[0][-1]
+  """The largest eigenvalue, as R-DARTS takes it: by value, not magnitude.
+
+  With `among`, bool [n], of those numbers alone, where the other rows are zero.
+  """
+  start = jax.random.normal(key, (n,))
+  start = start if among is None else jnp.where(among, start, 0)
+  return lanczos(times, start, products)[0][-1]
 
 
 def density(

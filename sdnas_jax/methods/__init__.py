@@ -17,8 +17,10 @@ from sdnas_jax.methods.darts2 import darts2
 from sdnas_jax.methods.darts_ada import darts_ada
 from sdnas_jax.methods.darts_es import darts_es
 from sdnas_jax.methods.darts_minus import darts_minus
+from sdnas_jax.methods.darts_plus import darts_plus
 from sdnas_jax.methods.darts_pt import darts_pt
 from sdnas_jax.methods.drnas import drnas
+from sdnas_jax.methods.fair_darts import fair_darts
 from sdnas_jax.methods.gdas import gdas
 from sdnas_jax.methods.method import Method
 from sdnas_jax.methods.oles import oles
@@ -32,8 +34,9 @@ from sdnas_jax.methods.snas import snas
 METHODS: dict[str, Callable[..., Method]] = {
   method.__name__: method
   for method in (
-    *(darts, darts2, darts_es, darts_ada, darts_minus, darts_pt, beta_darts),
-    *(drnas, gdas, oles, p_darts, pc_darts, sdarts_rs, sdarts_adv, sgas, snas),
+    *(darts, darts2, darts_es, darts_ada, darts_minus, darts_plus, darts_pt),
+    *(beta_darts, drnas, fair_darts, gdas, oles, p_darts, pc_darts),
+    *(sdarts_rs, sdarts_adv, sgas, snas),
   )
 }
 

@@ -23,7 +23,8 @@ def beta_darts(lam_max: float = 50.0) -> Method:
 
 def penalty(arch, mix, now, lam_max):
   """Equation 11, times its weight."""
-  rows = [
-    jax.nn.logsumexp(arch.alphas[kind], axis=-1).ravel() for kind in arch.mask
-  ]
+  rows = []
+  for kind, alive in arch.mask.items():
+    own = alive | ~alive.any(axis=-1, keepdims=True)  # of none, all
+    rows.append(jax.nn.logsumexp(arch.alphas[kind], axis=-1, where=own).ravel())
   return lam_max * now.t * jnp.mean(jnp.concatenate(rows))

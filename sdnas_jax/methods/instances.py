@@ -41,21 +41,25 @@ def owners(net: nn.Module, params: Tree) -> list[Rows | None]:
   names.sort(key=lambda name: [int(n) for n in re.findall(r'\d+', name)])
   kinds = dict(zip(names, enumerate(net.cells), strict=True))
   primitives = net.space.primitives
+  groups = {
+    kind: {group.name: group for group in net.space.groups(kind)}
+    for kind in net.space.kinds
+  }
 
   def owner(path):
-    cell, source, *inner = [key.key for key in path]
-    if cell not in kinds or not source.startswith('from'):
+    cell, name, *inner = [key.key for key in path]
+    if cell not in kinds or not name.startswith('from'):
       return None
+    number, kind = kinds[cell]
+    group = groups[kind][name]
     block, *_, leaf = [name for name in inner if name != 'mixed']
-    members = [n for n in STACKED.get(block, (block,)) if n in primitives]
+    members = [n for n in STACKED.get(block, (block,)) if n in group.primitives]
     if 'depthwise' in leaf:
       members = [name for name in members if name[-3:] in leaf]
     if not members:  # of an auxiliary skip
       return None
-    leaving = net.space.leaving(int(source.removeprefix('from')))
     columns = [primitives.index(name) for name in members]
-    columns, edges = np.meshgrid(columns, leaving, indexing='ij')
-    number, kind = kinds[cell]
+    columns, edges = np.meshgrid(columns, group.edges, indexing='ij')
     place = kind, net.cells[:number].count(kind)
     return Rows(*place, edges.ravel(), columns.ravel())
 

@@ -55,7 +55,7 @@ class Revision(NamedTuple):
 
 
 def normal(rng: np.random.Generator, net: Any, scale: float) -> Arch:
-  """DARTS's first alphas, scale N(0, 1), and all operations alive.
+  """DARTS's first alphas, scale N(0, 1); alive is what an edge has.
 
   `net` is a supernet, of which its space, cells and tables are asked.
   """
@@ -63,7 +63,11 @@ def normal(rng: np.random.Generator, net: Any, scale: float) -> Arch:
     kind: np.float32(scale * rng.standard_normal(shape))
     for kind, shape in net.tables.items()
   }
-  return Arch(alphas, {k: np.ones(v, bool) for k, v in net.tables.items()})
+  mask = {
+    kind: np.broadcast_to(net.space.alive(kind), shape).copy()
+    for kind, shape in net.tables.items()
+  }
+  return Arch(alphas, mask)
 
 
 def without_none(rng: np.random.Generator, net: Any, scale: float) -> Arch:
@@ -83,6 +87,22 @@ def alone(why: str) -> Callable[..., str]:
   return lambda space, fields: (
     '' if space.genotype is spaces.Genotype else why.format(space.name)
   )
+
+
+def first_none(why: str) -> Callable[..., str]:
+  """The same, and of those whose edges do not all begin with `none`."""
+  other = alone(why)
+
+  def refuse(space, fields):
+    if said := other(space, fields):
+      return said
+    if space.own or space.primitives[0] != 'none':
+      return (
+        f'it counts on none, which the space {space.name} lacks: take darts'
+      )
+    return ''
+
+  return refuse
 
 
 def resting(key: jax.Array, before: Arch, after: Tree, now: Now) -> Tree:

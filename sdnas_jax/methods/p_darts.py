@@ -10,7 +10,7 @@ from functools import partial
 
 from sdnas_jax.methods import pruning
 from sdnas_jax.methods import skip_connect
-from sdnas_jax.methods.method import alone
+from sdnas_jax.methods.method import first_none
 from sdnas_jax.methods.method import Method
 
 STAGES = (
@@ -38,5 +38,5 @@ def p_darts(
     revise=partial(pruning.at_the_end, count=keep),
     discretize=lambda space, arch, mix: skip_connect.limited(space, mix, skips),
     stages=lambda space: tuple(SHARED | stage for stage in STAGES),
-    refuse=alone('the depth of {} is fixed, and it deepens: take darts'),
+    refuse=first_none('the depth of {} is fixed, and it deepens: take darts'),
   )

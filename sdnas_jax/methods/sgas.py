@@ -39,7 +39,7 @@ def sgas(
     init=topology.init,
     settle=method.resting,
     discretize=discretize,
-    refuse=method.alone(
+    refuse=method.first_none(
       'it prunes edges, and cells of {} keep all: take darts'
     ),
   )

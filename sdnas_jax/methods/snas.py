@@ -25,7 +25,16 @@ def snas(tau_min: float = 0.03, drop_path: float = 0.3) -> method.Method:
     turn='joint',
     init=init,
     discretize=method.every_edge,
+    refuse=refuse,
   )
+
+
+def refuse(space, fields):
+  """Where its own probability is not the one that would count."""
+  own = (
+    'its drop_path is --config.options.drop_path: set weights.drop_path to 0'
+  )
+  return own if fields['weights.drop_path'] else ''
 
 
 def init(rng, net, scale):

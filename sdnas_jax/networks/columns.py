@@ -80,6 +80,17 @@ def largest(x: jax.Array) -> jax.Array:
   return x.max(axis=(3, 5))
 
 
+def among(
+  primitives: tuple[str, ...], chosen: tuple[str, ...], mix: jax.Array
+) -> jax.Array:
+  """A mix [edges, columns] of some of the primitives, and what is behind."""
+  if chosen == primitives:
+    return mix
+  behind = range(len(primitives), mix.shape[-1])
+  own = [*map(primitives.index, chosen), *behind]
+  return mix[:, np.array(own)]
+
+
 def count(net: nn.Module) -> int:
   """How many columns the mix of a supernet has."""
   return len(net.space.primitives) + (net.partial > 1) + net.auxiliary

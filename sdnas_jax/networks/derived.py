@@ -59,6 +59,8 @@ class Operation(nn.Module):
       if stride == 1:
         return x
       return ops.FactorizedReduce(1, self.channels, affine=True)(x, ctx)
+    if kind == 'noise':
+      return ops.noise(ctx.noise, x, stride, 1)
     if kind == 'conv_7x1_1x7':
       x = Conv(self.channels, (1, 7), (1, stride), (0, 3))(nn.relu(x))
       x = Conv(self.channels, (7, 1), (stride, 1), (3, 0))(x)
@@ -78,6 +80,7 @@ class Cell(nn.Module):
   channels: int
   reduction: bool
   after_reduction: bool
+  drop_nodes: bool = False
 
   @nn.compact
   def __call__(
@@ -92,13 +95,17 @@ class Cell(nn.Module):
     graph, half = self.graph.live, 1 + self.reduction
     zero = jnp.zeros_like(states[1][:, :, ::half, ::half])
     states += [0.0 if pairs else zero for pairs in graph.nodes]
+    last = {node: edge for edge, (*_, node) in enumerate(graph.edges)}
     for edge, (kind, source, node) in enumerate(graph.edges):
       stride = half if source < 2 else 1
-      y = Operation(kind, self.channels, stride)(states[source], ctx)
-      if (kind, stride) != ('skip_connect', 1):
-        shape = 1, y.shape[1], 1, 1, 1
-        y = ctx.at(edge).dropped('drop_path', y, shape)
+      here = ctx.at(edge)
+      y = Operation(kind, self.channels, stride)(states[source], here)
+      shape = 1, y.shape[1], 1, 1, 1
+      if (kind, stride) != ('skip_connect', 1) and not self.drop_nodes:
+        y = here.dropped('drop_path', y, shape)
       states[node] += y
+      if self.drop_nodes and edge == last[node]:
+        states[node] = here.dropped('drop_path', states[node], shape)
     return jnp.concatenate([states[n] for n in graph.outputs], axis=-1)
 
 
@@ -135,6 +142,7 @@ class Derived(nn.Module):
   auxiliary: bool = True
   depthwise: str = 'auto'
   bf16: bool = False  # compute in bfloat16; see `ops`
+  drop_nodes: bool = False  # drop path of a node's sum, not its operations
 
   @nn.compact
   def __call__(
@@ -151,7 +159,8 @@ class Derived(nn.Module):
       images: [batch, height, width, channels] float.
       train: whether to normalise by the batch's own statistics.
       present: [batch] bool, false for rows that only pad the batch.
-      key: for the paths that are dropped; without one, none are.
+      key: for the paths that are dropped, in training; without one, none are.
+        And for the noise, if the cells have some, which has a fixed one else.
       drop: the probability of that.
 
     Returns:
@@ -161,6 +170,7 @@ class Derived(nn.Module):
     images = images.astype(jnp.bfloat16) if self.bf16 else images
     if train and key is not None:
       ctx = ctx.replace(drops={'drop_path': (key, drop)})
+    ctx = ctx.noisy(self.noisy, key)
     s0, s1 = self.stem(images, ctx)
     channels, after, head = self.channels, self.imagenet, None
     graphs = self.genotype.graphs
@@ -169,7 +179,8 @@ class Derived(nn.Module):
       channels *= 1 + reduction
       kind = 'reduce' if reduction else 'normal'
       graph = graphs[kind if kind in graphs else f'cell{layer}']
-      cell = Cell(graph, channels, reduction, after, parent=None)
+      given = graph, channels, reduction, after, self.drop_nodes
+      cell = Cell(*given, parent=None)
       out = sharing.call(self, f'cell{layer}', cell, s0, s1, ctx.at(layer))
       s0, s1, after = s1, out, reduction
       wanted = self.auxiliary and (train or self.is_initializing())
@@ -178,6 +189,12 @@ class Derived(nn.Module):
         head = auxiliary(s1, ctx)
     logits = ops.Classifier(self.classes, name='classifier')(s1)
     return (logits, head) if train else logits
+
+  @property
+  def noisy(self) -> bool:
+    """Whether it has operations that are noise."""
+    edges = (edge for _, cell in self.genotype.cells for edge in cell.edges)
+    return any(kind == 'noise' for kind, *_ in edges)
 
   def stem(self, images, ctx):
     if not self.imagenet:

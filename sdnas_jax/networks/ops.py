@@ -50,12 +50,15 @@ class Context:
   drops: what is dropped in training, a key and a rate each: `drop_path`, an
     image's mixture on an edge (Larsson et al. 2017); `skip_dropout`, elements
     of an identity (P-DARTS, Chen et al. 2019).
+  noise: the key of what is drawn where the operation is `noise`, in training or
+    not; a pass that was given none draws by a fixed one. None: there is none.
   """
 
   train: bool = struct.field(pytree_node=False)
   share: jax.Array
   backend: str = struct.field(pytree_node=False)
   drops: dict[str, Any] = struct.field(default_factory=dict)
+  noise: jax.Array | None = None
 
   @property
   def native(self) -> bool:
@@ -64,15 +67,26 @@ class Context:
   def dropping(self, mix: Mapping[str, Any]) -> 'Context':
     """With what a mix says of it, in training."""
     drops = {name: mix[name] for name in DROPS if name in mix and self.train}
-    return self.replace(drops=drops)
+    return self.replace(drops=drops, noise=mix.get('noise', self.noise))
+
+  def noisy(self, really: bool, key: jax.Array | None = None) -> 'Context':
+    """With a key of the noise, if it really is needed."""
+    if not really:
+      return self
+    key = jax.random.key(0) if key is None else key
+    return self.replace(
+      noise=jax.random.fold_in(key, 1)
+    )  # drops have key's own
 
   def at(self, place: int) -> 'Context':
-    """That of a place in the network, which drops other paths."""
+    """That of a place in the network, with other drops and noise."""
     drops = {
       name: (jax.random.fold_in(key, place), rate)
       for name, (key, rate) in self.drops.items()
     }
-    return self.replace(drops=drops)
+    noise = self.noise
+    noise = None if noise is None else jax.random.fold_in(noise, place)
+    return self.replace(drops=drops, noise=noise)
 
   def dropped(self, name: str, x: jax.Array, shape: Sequence[int]) -> jax.Array:
     """x, of which parts of that shape are dropped and the rest scaled up."""
@@ -193,6 +207,15 @@ def weigh(p: jax.Array, x: jax.Array, ctx: Context) -> jax.Array:
   wide = jnp.promote_types(x.dtype, jnp.float32)
   own = x if ctx.native else x.astype(wide)
   return mixture.weigh(p.astype(wide), own, ctx.native).astype(x.dtype)
+
+
+def noise(key: jax.Array, x: jax.Array, stride: int, edges: int) -> jax.Array:
+  """N(0, 1) on every edge, of the shape of x [1, ...] at a stride.
+
+  The operation of R-DARTS's space S4 (Zela et al. 2020), which forgets x.
+  """
+  _, *shape = x[:, :, ::stride, ::stride].shape
+  return jax.random.normal(key, (edges, *shape), x.dtype)
 
 
 class Pointwise(nn.Module):
@@ -343,6 +366,7 @@ class MixedOp(nn.Module):
       (self.once, ONCE),
       (self.pools, POOLS),
       (self.skip, ('skip_connect',)),
+      (self.noise, ('noise',)),
     ):
       names = [name for name in members if name in self.primitives]
       if names:
@@ -375,3 +399,7 @@ class MixedOp(nn.Module):
     shape = edges, *x.shape[1:]
     x = ctx.dropped('skip_dropout', jnp.broadcast_to(x, shape), shape)
     return (jnp.expand_dims(p[0], (1, 2, 3, 4)) * x).astype(x.dtype)
+
+  def noise(self, names, x, p, ctx, edges):
+    y = noise(ctx.noise, x, self.stride, edges)
+    return (jnp.expand_dims(p[0], (1, 2, 3, 4)) * y).astype(x.dtype)

@@ -43,20 +43,21 @@ class Cell(nn.Module):
       0: shrink(1, self.channels, name='preprocess0')(s0, ctx),
       1: ops.ReluConvNorm(1, self.channels, name='preprocess1')(s1, ctx),
     }
-    sources = range(self.space.inputs + self.space.nodes - 1)
-    leaving = [self.space.leaving(source) for source in sources]
+    groups = self.space.groups('reduce' if self.reduction else 'normal')
     mixed = ops.MixedOp
     if self.partial > 1 or self.auxiliary:
       mixed = functools.partial(
         columns.MixedOp, partial=self.partial, auxiliary=self.auxiliary
       )
-    mix = mix[np.concatenate(leaving)]  # one gather, since each is compiled
-    for source, edges in zip(sources, leaving, strict=True):
+    # One gather, since each is compiled.
+    mix = mix[np.concatenate([group.edges for group in groups])]
+    for n, (name, source, edges, primitives) in enumerate(groups):
       own, mix = mix[: len(edges)], mix[len(edges) :]
+      own = columns.among(self.space.primitives, primitives, own)
       stride = 2 if self.reduction and source < self.space.inputs else 1
-      op = mixed(self.space.primitives, self.channels, stride, parent=None)
-      here = ctx.at(source)
-      out = sharing.call(self, f'from{source}', op, states[source], own, here)
+      op = mixed(primitives, self.channels, stride, parent=None)
+      here = ctx.at(n)
+      out = sharing.call(self, name, op, states[source], own, here)
       shape = *out.shape[:2], 1, 1, 1
       out = here.dropped('drop_path', out, shape)
       for edge, y in zip(edges, jnp.split(out, len(edges)), strict=True):
@@ -119,7 +120,8 @@ class Supernet(Base):
     Args:
       images: [batch, height, width, channels] float.
       mix: [edges, columns] mixing weights for each kind of cell, or [cells of
-        the kind, edges, columns]. It may say what to drop, see `ops.Context`.
+        the kind, edges, columns]. It may say what to drop, and have the noise's
+        key, see `ops.Context`.
       train: whether to normalise by the batch's own statistics.
       present: [batch] bool, false for rows that only pad the batch.
 
@@ -127,7 +129,7 @@ class Supernet(Base):
       [batch, classes].
     """
     ctx = ops.context(images, train, present, self.depthwise, self.bf16)
-    ctx = ctx.dropping(mix)
+    ctx = ctx.noisy('noise' in self.space.primitives).dropping(mix)
     images = images.astype(jnp.bfloat16) if self.bf16 else images
     s0 = s1 = ops.Stem(self.stem * self.channels, name='stem')(images, ctx)
     channels, after = self.channels, False

@@ -60,8 +60,8 @@ def _triangles(history, space):
   heights = [_LEGEND] + len(history) * [part[1]]
   picture = figure.Figure((part[0], sum(heights)), dpi=130)
   stack = gridspec.GridSpec(len(heights), 1, picture, height_ratios=heights)
-  weights = {k: special.softmax(v, axis=-1) for k, v in history.items()}
-  high = max(table.max() for table in weights.values())
+  weights = {k: _weights(v, space.alive(k)) for k, v in history.items()}
+  high = max(np.nanmax(table) for table in weights.values())
   for n, (kind, table) in enumerate(weights.items()):
     half = picture.add_subfigure(stack[n + 1])
     grid = half.add_gridspec(
@@ -79,6 +79,12 @@ def _triangles(history, space):
     half.supxlabel('epoch', fontsize=9, y=0.06 / part[1])
     half.supylabel('weight', fontsize=9, x=0.01)
   return picture
+
+
+def _weights(alphas, alive):
+  """What an edge does not have is nan, which no line is drawn of."""
+  p = special.softmax(np.where(alive, alphas, -np.inf), axis=-1)
+  return np.where(alive, p, np.nan)
 
 
 def _fill(half, grid, weights, space, high):

@@ -58,12 +58,17 @@ def arrays(net: nn.Module, variables: Tree) -> dict[str, np.ndarray]:
   Their operations are counted without those that are not live.
 
   Raises:
-    BadInput: it is a network of NAS-Bench-201.
+    BadInput: it is a network of NAS-Bench-201, or has noise.
   """
   if _other(net):
     raise errors.BadInput(
       'networks of NAS-Bench-201 are exported as StableHLO only: choose '
       '.stablehlo'
+    )
+  if net.noisy:
+    raise errors.BadInput(
+      'noise is drawn anew in each pass, which weights cannot say: networks '
+      'with it are exported as StableHLO only, with fixed noise'
     )
   groups = (variables[name] for name in ('params', 'batch_stats'))
   ours = {}

@@ -2,5 +2,9 @@
 
 from sdnas_jax.spaces import darts
 from sdnas_jax.spaces import nasbench201
+from sdnas_jax.spaces import robust
 
-SPACES = {space.name: space for space in (darts.SPACE, nasbench201.SPACE)}
+SPACES = {
+  space.name: space
+  for space in (darts.SPACE, darts.SEVEN, *robust.SPACES, nasbench201.SPACE)
+}

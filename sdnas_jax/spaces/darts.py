@@ -15,3 +15,6 @@ SPACE = space.Space(
     'dil_conv_5x5',
   ),
 )
+
+SEVEN = SPACE._replace(name='darts7', primitives=SPACE.primitives[1:])
+"""Without `none`, as SDARTS, DARTS-PT, FairDARTS and others search it."""

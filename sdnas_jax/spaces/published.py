@@ -5,7 +5,7 @@
   (('sep_conv_3x3', 0), ('sep_conv_3x3', 1))
 
 Transcribed from the authors' repositories into published.csv. A cell is written
-there node by node, two operation-source pairs each: `s3-0 sk-1 | ...`.
+there node by node, mostly two operation-source pairs each: `s3-0 sk-1 | ...`.
 """
 
 from collections.abc import Mapping
@@ -32,14 +32,15 @@ OPERATIONS = {
   'd3': 'dil_conv_3x3',
   'd5': 'dil_conv_5x5',
   'c71': 'conv_7x1_1x7',
+  'no': 'noise',
 }
 
 
 class Published(NamedTuple):
   """A cell, where it is from, and how its method does on CIFAR-10.
 
-  The figures are those of Table 2 in the SD-DARTS paper; a method's mean, where
-  it has one, not this cell's.
+  The figures, of some, are those of Table 2 in the SD-DARTS paper; a method's
+  mean, where it has one, not this cell's.
   """
 
   genotype: space.Genotype
@@ -49,16 +50,16 @@ class Published(NamedTuple):
 
 
 def _cell(text, concat):
-  words = (word.split('-') for word in text.replace('|', ' ').split())
-  pairs = tuple((OPERATIONS[code], int(source)) for code, source in words)
-  return space.paired(pairs, [int(node) for node in concat.split()])
+  nodes = ([word.split('-') for word in own.split()] for own in text.split('|'))
+  pairs = (tuple((OPERATIONS[o], int(i)) for o, i in own) for own in nodes)
+  return space.Graph(2, tuple(pairs), tuple(map(int, concat.split())))
 
 
 def _entry(row):
   names = 'normal', 'reduce'
   cells = ((name, _cell(row[name], row[f'{name}_concat'])) for name in names)
   figures = (float(row[n]) if row[n] else None for n in Published._fields[2:])
-  genotype = space.Genotype('darts', tuple(cells))
+  genotype = space.Genotype(row['space'] or 'darts', tuple(cells))
   return Published(genotype, row['source'], *figures)
 
 

@@ -176,12 +176,22 @@ def _graph(nodes, concat):
   return Graph(2, pairs, tuple(map(_node, concat)))
 
 
+class Group(NamedTuple):
+  """Edges that leave one node and have the same primitives."""
+
+  name: str
+  source: int
+  edges: tuple[int, ...]
+  primitives: tuple[str, ...]
+
+
 class Space(NamedTuple):
   """A cell-based search space.
 
   A cell is a directed acyclic graph: `inputs` input nodes, then `nodes`
   intermediate ones, each fed by every node before it. Each edge carries a
-  mixture of `primitives`. One alpha table is shared by all cells of a kind.
+  mixture of `primitives`, or of its own among them. One alpha table is shared
+  by all cells of a kind.
   """
 
   name: str
@@ -190,6 +200,8 @@ class Space(NamedTuple):
   inputs: int = 2
   kinds: tuple[str, ...] = ('normal', 'reduce')
   genotype: type = Genotype  # of what is found; another has its methods
+  # A kind's edges' own primitives, in their order; () where each has all.
+  own: tuple[tuple[tuple[str, ...], ...], ...] = ()
 
   @property
   def targets(self) -> tuple[int, ...]:
@@ -205,6 +217,30 @@ class Space(NamedTuple):
   def shape(self) -> tuple[int, int]:
     """Shape of one kind's alpha table: [edges, primitives]."""
     return len(self.edges), len(self.primitives)
+
+  def offered(self, kind: str) -> tuple[tuple[str, ...], ...]:
+    """The primitives of each edge of a kind of cell."""
+    if not self.own:
+      return (self.primitives,) * len(self.edges)
+    return self.own[self.kinds.index(kind)]
+
+  def alive(self, kind: str) -> np.ndarray:
+    """The same as bool [edges, primitives]."""
+    return np.array(
+      [[p in own for p in self.primitives] for own in self.offered(kind)]
+    )
+
+  def groups(self, kind: str) -> tuple['Group', ...]:
+    """All edges of a kind, where together what can be computed together."""
+    offered, found = self.offered(kind), []
+    for source in range(self.inputs + self.nodes - 1):
+      edges = {}
+      for edge in self.leaving(source):
+        edges.setdefault(offered[edge], []).append(edge)
+      for n, (names, own) in enumerate(edges.items()):
+        name = f'from{source}' + f'_{n}' * (len(edges) > 1)
+        found.append(Group(name, source, tuple(own), names))
+    return tuple(found)
 
   def leaving(self, source: int) -> tuple[int, ...]:
     """Indices of the edges that leave a node."""

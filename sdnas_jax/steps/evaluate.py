@@ -129,7 +129,8 @@ def judge(
   """
   variables = {'params': state.weights, 'batch_stats': state.stats}
   images = augment.prepare(batch.image, setup.mean, setup.std)
-  logits = setup.net.apply(variables, images)
+  at = jax.random.fold_in(jax.random.key(0), seen.rows)  # of noise, a batch's
+  logits = setup.net.apply(variables, images, key=at)
   loss = totals.cross_entropy(logits, batch)
   return totals.count(seen, logits, batch, loss, state.step)
 

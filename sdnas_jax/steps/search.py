@@ -78,6 +78,8 @@ class Setup:
   before: int  # epochs that the schedules have behind them at the first
   epochs: int  # of the schedules
   alpha_warmup: int  # epochs before the alphas move
+  # Probability in the last epoch, reached linearly from 0; None: none at all.
+  drop_path: float | None = None
 
 
 class Seen(NamedTuple):
@@ -147,7 +149,8 @@ def step(
 def move_alphas(state, keys, train, setup, valid):
   """The alphas' update, in which no running statistic moves."""
   method, now, tx = setup.method, clock(state, setup), optimiser(state, setup)
-  arch, train_loss = state.arch, training(state, train, setup)
+  arch, train_loss = state.arch, training(state, keys, train, setup, 'alphas')
+  more = beside(state, keys, setup, 'valid')
 
   def mixed(a):
     own = arch._replace(alphas=a)
@@ -155,7 +158,7 @@ def move_alphas(state, keys, train, setup, valid):
 
   def valid_loss(w, a):
     own, mix = mixed(a)
-    logits, _ = forward(setup.net, w, state.stats, valid, mix)
+    logits, _ = forward(setup.net, w, state.stats, valid, mix | more)
     return totals.cross_entropy(logits, valid) + method.penalty(own, mix, now)
 
   def virtual(grads):
@@ -184,7 +187,8 @@ def move_alphas(state, keys, train, setup, valid):
 def move_weights(state, keys, train, setup):
   """The weights' update, under the mix that the method perturbs."""
   method, now = setup.method, clock(state, setup)
-  loss, w = training(state, train, setup), state.params['weights']
+  loss = training(state, keys, train, setup, 'weights')
+  w = state.params['weights']
   drawn = method.draw(keys[1], state.arch, now, 'weights')
   mix = method.perturb(
     keys[2], drawn, lambda mix, running: loss(w, mix, running)[0], now
@@ -197,7 +201,8 @@ def move_weights(state, keys, train, setup):
 def move_both(state, keys, train, setup):
   """Both groups' updates, by one backward pass on the training batch."""
   method, now = setup.method, clock(state, setup)
-  train_loss, arch = training(state, train, setup), state.arch
+  arch = state.arch
+  train_loss = training(state, keys, train, setup, 'weights')
 
   def loss(params):
     own = arch._replace(alphas=params['alphas'])
@@ -253,12 +258,16 @@ def turn_alphas(state, key, gradient, setup):
   return state._replace(params={**params, 'alphas': after}, opt=opt, own=own)
 
 
-def training(state, batch, setup):
-  """The weights' loss, (w, mix, running) -> value, `Seen`."""
+def training(state, keys, batch, setup, group):
+  """The weights' loss, (w, mix, running) -> value, `Seen`.
+
+  `group` is whose step it is in.
+  """
+  more = beside(state, keys, setup, group)
 
   def loss(w, mix, running=False):
     see = functools.partial(
-      forward, setup.net, batch=batch, mix=mix, running=running
+      forward, setup.net, batch=batch, mix=mix | more, running=running
     )
     logits, stats = see(w=w, stats=state.stats)
     own = totals.cross_entropy(logits, batch)
@@ -270,6 +279,29 @@ def training(state, batch, setup):
     return total, Seen(logits, stats, own, term)
 
   return loss
+
+
+PASSES = 'alphas', 'valid', 'weights'  # of a step, that drop and draw apart
+
+
+def beside(state, keys, setup, which):
+  """What a pass is given besides a mix: which paths to drop, and the noise.
+
+  All evaluations of one loss are given the same, so that it is a function.
+  """
+  # Behind what a perturbation draws by the same key, a table each.
+  place = len(state.mask) + 2 * PASSES.index(which)
+  drop, noise = (
+    functools.partial(jax.random.fold_in, keys[2], place + n) for n in range(2)
+  )
+  more = {}
+  if setup.drop_path is not None:
+    now = clock(state, setup)
+    share = now.epoch / jnp.maximum(now.epochs - 1, 1)
+    more['drop_path'] = drop(), setup.drop_path * share
+  if 'noise' in setup.net.space.primitives:
+    more['noise'] = noise()
+  return more
 
 
 def clock(state: State, setup: Setup) -> archs.Now:
@@ -354,11 +386,19 @@ def validate(
 
   def body(n, seen):
     batch = split.take(valid, order[n], setup.mean, setup.std)
-    logits, _ = forward(setup.net, w, state.stats, batch, mix, running=True)
+    given = mix | unlike(n, setup)
+    logits, _ = forward(setup.net, w, state.stats, batch, given, running=True)
     loss = totals.cross_entropy(logits, batch)
     return totals.count(seen, logits, batch, loss, state.step)
 
   return lax.fori_loop(start, stop, body, seen)
+
+
+def unlike(n, setup):
+  """The noise's key of batch n in validation, the same at every time."""
+  if 'noise' not in setup.net.space.primitives:
+    return {}
+  return {'noise': jax.random.fold_in(jax.random.key(0), n)}
 
 
 def init(

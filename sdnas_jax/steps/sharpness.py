@@ -16,6 +16,7 @@ import jax
 from jax import flatten_util
 from jax import lax
 import jax.numpy as jnp
+import numpy as np
 
 from sdnas_jax.analysis import ball
 from sdnas_jax.analysis import hessian
@@ -64,6 +65,23 @@ class View:
   def at(self) -> Tree:
     """The group of the parameters that the loss is a function of."""
     return self.state.params[self.probe.of]
+
+  @property
+  def among(self) -> np.ndarray | None:
+    """Which of `at`'s numbers are searched, flat; None: all of them.
+
+    Alphas of operations that an edge of the space does not have are none.
+    """
+    space = self.setup.net.space
+    if self.probe.of != 'alphas' or not space.own:
+      return None
+    tables = {
+      name: space.alive(name) if name in space.kinds else np.ones((), bool)
+      for name in sorted(self.at)
+    }
+    shapes = {name: np.shape(table) for name, table in self.at.items()}
+    flat = [np.broadcast_to(m, shapes[k]).ravel() for k, m in tables.items()]
+    return np.concatenate(flat)
 
   @property
   def mix(self) -> Tree:
@@ -123,7 +141,7 @@ def measure(view: View, hard: Tree) -> Measures:
   probe, (mean, n) = view.probe, averaging(view)
   key = jax.random.fold_in(jax.random.key(view.seed), view.state.epoch)
   times = partial(mean, hessian.product)
-  eigenvalue = hessian.dominant(times, n, key, probe.products)
+  eigenvalue = hessian.dominant(times, n, key, probe.products, view.among)
   return Measures(
     dominant_eigenvalue=eigenvalue + probe.decay,
     sharpness=mean(ball.rise, probe.radius, probe.climbs),

@@ -23,7 +23,8 @@ def lines(configs: pathlib.Path) -> Iterator[str]:
     {name: sys.modules[m.__module__].__doc__ for name, m in METHODS.items()},
   )
   kinds = {
-    name: f'{len(space.edges)} edges of {", ".join(space.primitives)}'
+    name: f'{len(space.edges)} edges of {"some of " * bool(space.own)}'
+    f'{", ".join(space.primitives)}'
     for name, space in SPACES.items()
   }
   yield from _section('spaces, --config.space=', kinds)

@@ -181,7 +181,8 @@ def depth(config: ConfigDict, genotype: spaces.Genotype) -> None:
 
 def benchmark(config: ConfigDict, source: dataset.Source) -> None:
   """The same for training an architecture of NAS-Bench-201."""
-  for name in ('model.imagenet', 'weights.auxiliary', 'weights.drop_path'):
+  paths = 'weights.drop_path', 'model.drop_nodes'
+  for name in ('model.imagenet', 'weights.auxiliary', *paths):
     if artifacts.flat(config.to_dict())[name]:
       raise errors.BadInput(
         f'networks of NAS-Bench-201 know no {name}: switch it off, or start '

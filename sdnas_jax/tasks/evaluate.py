@@ -131,7 +131,8 @@ def assemble(
   w, data = config.weights, config.data
   model, net = config.model.to_dict(), nasbench201.Derived
   if isinstance(genotype, cells.Genotype):
-    del model['imagenet']
+    for name in ('imagenet', 'drop_nodes'):
+      model.pop(name, None)
   else:
     model['auxiliary'], net = w.auxiliary > 0, derived.Derived
   return evaluate.Setup(

@@ -54,7 +54,7 @@ def view(
   It holds nothing that only a step needs, so that methods share programs.
   """
   state = state._replace(opt=None, memory=None, sums=None, rates=None)
-  steps = 'rule', 'alpha_rule', 'schedule', 'nesterov', 'distill'
+  steps = 'rule', 'alpha_rule', 'schedule', 'nesterov', 'distill', 'drop_path'
   method = Method(relax=setup.method.relax)
   setup = dataclasses.replace(setup, method=method, **dict.fromkeys(steps))
   return sharpness.View(state, np.uint32(seed), valid, setup, probe)
@@ -127,12 +127,13 @@ def _spectrum(view):
   if view.probe.of == 'alphas':
     x, _ = flatten_util.ravel_pytree(view.at)
     units = np.eye(x.size, dtype=x.dtype)
-    blocks = np.split(units, range(BLOCK, x.size, BLOCK))
+    among = slice(None) if view.among is None else view.among
+    blocks = np.split(units[among], range(BLOCK, len(units[among]), BLOCK))
     calls = [(view, block) for block in blocks]
     each = collect(sharpness.columns, calls, 'spectrum', 'block')
-    matrix = np.concatenate(each)
+    matrix = np.concatenate(each)[:, among]
     values = np.linalg.eigvalsh((matrix + matrix.T) / 2)
-    shares = np.full(x.size, 1 / x.size)
+    shares = np.full(len(matrix), 1 / len(matrix))
   else:
     calls = [(view, np.uint32(n)) for n in range(SAMPLES)]
     each = collect(sharpness.density, calls, 'spectrum', 'start')

@@ -37,6 +37,7 @@ TITLES = {
   'parameters': ('parameters', 1, 0),
   'eigenvalue': ('dominant_eigenvalue', 1, 4),
   'sharpness': ('sharpness', 1, 4),
+  'skips': ('skips', 1, 1),  # in the normal cell
   'gap': ('gap', 1, 4),
   'loss drop': ('loss_drop', 1, 4),
   "Kendall's tau": ('kendall_tau', 1, 2),
@@ -160,8 +161,12 @@ def _searched(path, search):
   found = {name: result[key] for name, key in SEARCHED.items()}
   for row in measured(path)[-1:]:
     found |= {name: row[name] for name in MEASURES}
+  cell = published.read(artifacts.read_json(path / 'genotype.json'))
+  if normal := cell.graphs.get('normal'):
+    kinds = [kind for kind, *_ in normal.edges]
+    found['skips'] = kinds.count('skip_connect')
   if truth.note(search.space, search.data.name):
-    found |= truth.scores(published.find(str(path / 'genotype.json')))
+    found |= truth.scores(cell)
     ranked = path / 'rank.csv'
     if ranked.exists():
       found['kendall_tau'] = rank.tau(rank.read(ranked, search.data.name))

@@ -183,7 +183,9 @@ def _run(workdir, name, seed, recipe, genotype='', *, repeats, **own):
 def random(space: spaces.Space, seed: int) -> spaces.Genotype:
   """A genotype whose edges and operations are uniform."""
   rng = np.random.default_rng(seed)
-  mix = {kind: rng.random(space.shape) for kind in space.kinds}
+  mix = {
+    kind: rng.random(space.shape) * space.alive(kind) for kind in space.kinds
+  }
   return spaces.strongest(space, mix)
 
 

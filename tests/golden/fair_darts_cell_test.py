@@ -84,20 +84,34 @@ def filled(shapes, graph, group):
   return params
 
 
-@pytest.mark.parametrize('group', ['cell_normal', 'cell_reduce'])
-def test_a_cell(group):
+@pytest.mark.parametrize(
+  'group, drops',
+  [('cell_normal', False), ('cell_reduce', False), ('cell_normal', True)],
+)
+def test_a_cell(group, drops, monkeypatch):
+  masks = iter(GOLDEN[f'{group}/drop_mask'] if drops else ())
+
+  def dropped(self, name, x, shape):
+    kept = next(masks).reshape(shape)
+    return x * kept / (1 - GOLDEN[f'{group}/drop_p'])
+
+  if drops:
+    monkeypatch.setattr(ops.Context, 'dropped', dropped)
   with jax.enable_x64(True):
     rows = GOLDEN[f'{group}/genotype']
     graph = genotype(normal=rows).graphs['normal']
     assert list(graph.outputs) == GOLDEN[f'{group}/nodes'].tolist()
     reduction = group == 'cell_reduce'
-    cell = derived.Cell(graph, 4, reduction, after_reduction=reduction)
+    cell = derived.Cell(graph, 4, reduction, reduction, drop_nodes=drops)
     s0, s1 = (
       GOLDEN[f'{group}/{s}'].transpose(0, 2, 3, 1)[None] for s in ('s0', 's1')
     )
     context = ops.context(s0[0], True, None, 'grouped', False)
     given = s0, s1, context
-    shapes = jax.eval_shape(cell.init, jax.random.key(0), *given)
+    plain = cell.clone(drop_nodes=False)
+    with monkeypatch.context() as patch:
+      patch.setattr(ops.Context, 'dropped', lambda self, name, x, shape: x)
+      shapes = jax.eval_shape(plain.init, jax.random.key(0), *given)
     variables = {
       'params': filled(shapes['params'], graph, group),
       'batch_stats': jax.tree.map(
@@ -107,4 +121,6 @@ def test_a_cell(group):
     out, _ = cell.apply(variables, *given, mutable=['batch_stats'])
     found = np.asarray(out[0]).transpose(0, 3, 1, 2)
   assert found.dtype == np.float64
-  np.testing.assert_allclose(found, GOLDEN[f'{group}/y'], rtol=0, atol=1e-9)
+  told = GOLDEN[f'{group}/{"y_drop" if drops else "y"}']
+  np.testing.assert_allclose(found, told, rtol=0, atol=1e-9)
+  assert not [*masks]  # one a node

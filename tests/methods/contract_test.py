@@ -34,6 +34,7 @@ from tests import toys
 OPTIONS = {'pc_darts': {'k': 2}}  # of two channels
 FIELDS = {
   **{'model.channels': 2, 'sharpness.every': 2, 'sharpness.of': 'alphas'},
+  'weights.drop_path': 0.0,
 }
 NETS = {
   'darts': lambda model: toys.setup().net.clone(**model),

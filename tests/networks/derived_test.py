@@ -59,6 +59,19 @@ def sizes(name, classes=10, imagenet=False, channels=None):
     ('DARTS_MINUS', 3454318),
     ('DARTS_PT', 3328174),
     ('SNAS_mild', 2661382),
+    ('DARTS_PT_0', 2851246),
+    ('DRNAS_cifar', 4099294),
+    ('FAIR_DARTS_a', 2360782),
+    ('FAIR_DARTS_b', 3407878),
+    ('FAIR_DARTS_c', 2598814),
+    ('FAIR_DARTS_d', 3365542),
+    ('FAIR_DARTS_e', 2643742),
+    ('FAIR_DARTS_f', 3151054),
+    ('FAIR_DARTS_g', 2899054),
+    ('R_DARTS_s1_3e-4', 1550062),
+    ('R_DARTS_s1_81e-4', 2901358),
+    ('R_DARTS_s3_3e-4', 1675558),
+    ('R_DARTS_s3_81e-4', 4701718),
   ],
 )
 def test_parameters_on_cifar(name, size):
@@ -69,7 +82,11 @@ def test_parameters_on_cifar(name, size):
 
 @pytest.mark.parametrize(
   'name, channels, size',
-  [('PC_DARTS_image', 48, 5342464), ('GDAS_V1', 50, 5345075)],
+  [
+    ('PC_DARTS_image', 48, 5342464),
+    ('GDAS_V1', 50, 5345075),
+    ('DRNAS_imagenet', 48, 5726368),
+  ],
 )
 def test_parameters_on_imagenet(name, channels, size):
   assert sizes(name, 1000, True, channels)[0] == size
