@@ -41,7 +41,7 @@ def table(mix, mask, orders, look, threshold, last=False):
   """
   names = [(k, *at) for k, m in mask.items() for at in np.argwhere(m)]
   values = np.zeros((len(names), len(orders)))
-  with progress.bar(values.size, 'operation') as shown:
+  with progress.bar(values.size, 'operation', delay=1.0) as shown:
     for n, order in enumerate(orders):
       left = {kind: np.array(p) for kind, p in mix.items()}
       first = before = look(left, n)

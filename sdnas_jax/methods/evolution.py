@@ -62,7 +62,7 @@ def decided(
       lambda: paths.crossed(rng, arch, parent(), parent()), population // 2
     )
 
-  with progress.bar(population * generations, 'cell') as shown:
+  with progress.bar(population * generations, 'cell', delay=1.0) as shown:
     for generation in range(generations):
       made = children(ranked(seen)[:top]) if generation else 0
       judge(fresh, population - made)
