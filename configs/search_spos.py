@@ -18,6 +18,7 @@ def get_config(data: str = 'cifar') -> ConfigDict:
   config = search_cifar.plain(data)
   config.method = 'spos'
   if data == 'digits':
+    config.epochs = 64  # a path shares its steps with all the others
     config.options.population = 20
     config.options.generations = 5
   return config
