@@ -22,7 +22,6 @@ def get_config(data: str = 'cifar') -> ConfigDict:
     config.batch_size = 256
     config.weights.lr = 0.1
   else:
-    config.options.warmup = 8
     config.options.samples = 4
     config.options.images = 256
   return config

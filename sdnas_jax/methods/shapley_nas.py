@@ -1,8 +1,9 @@
 """Shapley-NAS: alphas by what operations add to accuracy (Xiao et al. 2022).
 
 Shapley-NAS: Discovering Operation Contribution for Neural Architecture Search,
-CVPR 2022: methods/contribution.py has its equations. After `warmup` epochs of
-weights alone, each epoch begins with an estimate, and no alpha has a gradient.
+CVPR 2022: methods/contribution.py has its equations. Once a share of
+`warmup` of the epochs is done, each begins with an estimate; no alpha has a
+gradient.
 Channels are PC-DARTS's, without weights of edges. Otherwise in the release:
 pools are not normalised; in every other epoch it estimates by the running
 statistics, here by those of batches of the search's size.
@@ -21,7 +22,7 @@ from sdnas_jax.methods import paths
 
 def shapley_nas(
   k: int = 4,
-  warmup: int = 25,
+  warmup: float = 0.5,
   samples: int = 10,
   images: int = 1024,
   threshold: float = 0.5,
@@ -34,14 +35,17 @@ def shapley_nas(
   An order ends below `threshold` of its first accuracy. With `last` an edge
   keeps its last operation, as in the authors' code for ImageNet.
   """
-  if min(warmup, samples - 1, images - 1, k - 2) < 0 or not 0 <= momentum < 1:
-    raise ValueError('k must be at least 2, samples 1, momentum in [0, 1)')
+  if min(samples - 1, images - 1, k - 2) < 0:
+    raise ValueError('k must be at least 2, samples and images 1')
+  if not (0 <= warmup < 1 and 0 <= momentum < 1):
+    raise ValueError('warmup and momentum must be in [0, 1)')
   relax = partial(channels.beside, archs.softmax, True)
 
   def revise(history, arch, look):
-    if not warmup <= len(history.metrics) < history.epochs:
+    done, epochs = len(history.metrics), history.epochs
+    if not warmup * epochs <= done < epochs:
       return None
-    rng = np.random.default_rng((int(arch.own['seed']), len(history.metrics)))
+    rng = np.random.default_rng((int(arch.own['seed']), done))
     order = contribution.orders(rng, arch.mask, samples)
     values = contribution.table(
       *(relax(arch, None), arch.mask, order),

@@ -207,7 +207,7 @@ def test_when_it_estimates():
   close(rates, GOLDEN['sched/lr_w'])
   options = methods.options('shapley_nas')
   ours = {
-    **{'epochs': config.epochs, 'pretrain_epochs': options['warmup']},
+    **{'epochs': config.epochs, 'pretrain_epochs': options['warmup'] * EPOCHS},
     **{'batch': config.batch_size, 'valid_batch': options['images']},
     **{'lr': config.weights.lr, 'lr_min': config.weights.lr_min},
     **{'momentum': config.weights.momentum, 'clip': config.weights.clip},

@@ -15,6 +15,7 @@ from sdnas_jax.methods import paths
 from sdnas_jax.methods import reinforce
 from sdnas_jax.spaces import space as spaces
 from sdnas_jax.spaces import SPACES
+from sdnas_jax.steps import search
 from tests import toys
 from tests.golden import given
 
@@ -151,18 +152,11 @@ def test_the_gradient_is_that_of_the_expected_reward():
 def test_a_search_s_step_learns_the_baseline():
   parts = toys.setup('enas', layers=1, options={'samples': 2, 'entropy': 0.0})
   before, (train, valid_half) = toys.state(parts), toys.halves()
-  after = jax.jit(methods_step)(before, train, valid_half, parts)
+  given_to = before, jax.random.key(0), train, valid_half, jnp.int32(1), parts
+  after = jax.jit(search.advance)(*given_to)
   share = float(after.own['baseline']) / (1 - 0.99)
   rights = share * 2 * 8  # of two paths on eight images
   assert rights == pytest.approx(round(rights), abs=1e-3) and share > 0
-
-
-def methods_step(state, train, valid_half, parts):
-  from sdnas_jax.steps import search
-
-  return search.advance(
-    state, jax.random.key(0), train, valid_half, jnp.int32(1), parts
-  )
 
 
 @pytest.mark.parametrize('space', ['darts', 'nasbench201'])
