@@ -1,9 +1,8 @@
 """Shapley-NAS: alphas by what operations add to accuracy (Xiao et al. 2022).
 
 Shapley-NAS: Discovering Operation Contribution for Neural Architecture Search,
-CVPR 2022: methods/contribution.py has its equations. Once a share of
-`warmup` of the epochs is done, each begins with an estimate; no alpha has a
-gradient.
+CVPR 2022: methods/contribution.py has its equations. Once a share of `warmup`
+of the epochs is done, each begins with an estimate; no alpha has a gradient.
 Channels are PC-DARTS's, without weights of edges. Otherwise in the release:
 pools are not normalised; in every other epoch it estimates by the running
 statistics, here by those of batches of the search's size.
