@@ -98,20 +98,22 @@ def log_pairs(logits, same, kept):
 
 
 def mutated(rng, arch, path, share):
-  """A path of which each edge changes with that probability.
-
-  To any operation, on any edge of its group that is free.
-  """
-  path, group = {k: p.copy() for k, p in path.items()}, arch.own['group']
+  """A path of which each edge changes with that probability."""
   for kind, p in path.items():
-    there = arch.mask[kind].any(axis=-1)
     for edge in np.flatnonzero(p.any(axis=-1)):
       if rng.random() < share:
-        p[edge] = 0
-        free = there & (group == group[edge]) & ~p.any(axis=-1)
-        to = rng.choice(np.flatnonzero(free))
-        p[to, rng.choice(np.flatnonzero(arch.mask[kind][to]))] = 1
+        path = changed(rng, arch, path, kind, edge)
   return path
+
+
+def changed(rng, arch, path, kind, edge):
+  """The path with any operation there, or on a free edge of the group."""
+  p, alive, group = path[kind].copy(), arch.mask[kind], arch.own['group']
+  p[edge] = 0
+  free = alive.any(axis=-1) & (group == group[edge]) & ~p.any(axis=-1)
+  to = rng.choice(np.flatnonzero(free))
+  p[to, rng.choice(np.flatnonzero(alive[to]))] = 1
+  return {**path, kind: p}
 
 
 def crossed(rng, arch, one, two):
