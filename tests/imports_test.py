@@ -37,7 +37,7 @@ ALLOWED = {
   'data': {'errors', 'parallel', 'progress', 'tf'},
   'kernels': {'compilation', 'parallel'},
   'networks': {'kernels', 'spaces'},
-  'methods': {'bilevel', 'errors', 'networks', 'spaces'},
+  'methods': {'bilevel', 'errors', 'networks', 'progress', 'spaces'},
   'report': {'spaces'},
   'steps': {'analysis', 'bilevel', 'data', 'methods', 'spaces'},
   'runs': {

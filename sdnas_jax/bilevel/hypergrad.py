@@ -2,7 +2,7 @@
 
   min_a L_valid(w*(a), a)  subject to  w*(a) = argmin_w L_train(w, a)
 
-Every rule takes a `Problem` and returns the gradient of `a`.
+Every rule takes a `Problem` and returns the gradient of `a`, or `Learned`.
 """
 
 from collections.abc import Callable
@@ -24,6 +24,18 @@ class Problem(NamedTuple):
   valid: Loss  # (w, a) -> scalar, with the method's penalty
   virtual: Callable[[Tree], Tree]  # w's gradient -> where the optimiser goes
   rate: jax.Array  # the weights' learning rate
+  # What a rule needs that asks for no derivative of a mix: the architecture,
+  # the step's mix number n, and (w, mix) -> accuracy on the valid minibatch.
+  arch: Any = None
+  draw: Callable[[jax.Array], Tree] | None = None
+  accuracy: Callable[[Tree, Tree], jax.Array] | None = None
+
+
+class Learned(NamedTuple):
+  """What a rule may return, if it has learned more than the gradient."""
+
+  gradient: Tree
+  own: Tree  # the method's numbers from now on
 
 
 def first_order(problem: Problem) -> Tree:

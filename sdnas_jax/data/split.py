@@ -83,10 +83,10 @@ def order(key: jax.Array, half: Split, batch_size: int) -> jax.Array:
 
 
 def blocks(index: jax.Array, examples: int, batch_size: int) -> jax.Array:
-  """Cuts [examples] indices into batches, padded with `examples`."""
-  steps = batches(examples, batch_size)
+  """Cuts [n] indices into batches, padded with `examples`."""
+  steps = batches(len(index), batch_size)
   index = jnp.pad(
-    index, (0, steps * batch_size - examples), constant_values=examples
+    index, (0, steps * batch_size - len(index)), constant_values=examples
   )
   return index.reshape(steps, batch_size)
 

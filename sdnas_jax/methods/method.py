@@ -208,7 +208,8 @@ class Method:
   sample: Callable[..., Mix] | None = None
   # (arch, mix, now) -> scalar, added to the architecture's loss
   penalty: Callable[..., jax.Array] = lambda arch, mix, now: jnp.zeros(())
-  # (hypergrads.Problem) -> gradient of the alphas
+  # (hypergrads.Problem) -> gradient of the alphas, or hypergrads.Learned, the
+  # method's own numbers too
   hypergrad: Callable[..., Tree] = hypergrads.first_order
   # (now) -> bool, whether the alphas have a step; or one for each of them, of
   # which those that rest keep their moments going
@@ -236,7 +237,8 @@ class Method:
   init: Callable[..., Arch] = normal
   # (history, arch, look) -> revision or None, before each epoch of a stage and
   # after its last, but once where a stage continues another by the same method;
-  # look(mix) is the accuracy on the valid half
+  # look(mix) is the accuracy on the valid half; look(mix, n, size) that on part
+  # n of so many of its images, augmented
   revise: Callable[..., Revision | None] | None = None
   # (space, arch, mix) -> genotype
   discretize: Callable[..., Any] = strongest

@@ -161,6 +161,11 @@ def move_alphas(state, keys, train, setup, valid):
     logits, _ = forward(setup.net, w, state.stats, valid, mix | more)
     return totals.cross_entropy(logits, valid) + method.penalty(own, mix, now)
 
+  def accuracy(w, mix):
+    logits, _ = forward(setup.net, w, state.stats, valid, mix)
+    right = (logits.argmax(axis=-1) == valid.label) & valid.present
+    return jnp.sum(right) / jnp.sum(valid.present)
+
   def virtual(grads):
     new, _ = optimizers.update(tx, 'weights', grads, state.opt, state.params)
     return new['weights']
@@ -173,8 +178,15 @@ def move_alphas(state, keys, train, setup, valid):
       valid=valid_loss,
       virtual=virtual,
       rate=rate(state, setup),
+      arch=arch,
+      draw=lambda n: method.draw(
+        jax.random.fold_in(keys[0], n), arch, now, 'alphas'
+      ),
+      accuracy=accuracy,
     )
     grads, own = setup.alpha_rule(method.hypergrad, problem), state.own
+    if isinstance(grads, hypergrad.Learned):
+      grads, own = grads
     if method.observe is not None:
       w, a = problem.w, problem.a
       both = {'train': state.gradient, 'valid': jax.grad(valid_loss)(w, a)}

@@ -220,3 +220,21 @@ def accuracy(view: View, mix: Tree) -> jax.Array:
   """Of the whole valid half, each batch normalised by its own statistics."""
   right = view.each(lambda batch: view.scores(batch, mix)[1])
   return jnp.sum(right) / len(view.valid.labels)
+
+
+def accuracy_of_part(
+  view: View, mix: Tree, index: jax.Array, part: jax.Array
+) -> jax.Array:
+  """The same of the images [n] of that part's number, augmented by it."""
+  setup, examples = view.setup, len(view.valid.labels)
+  key = jax.random.fold_in(jax.random.key(view.seed), view.state.step)
+  key = jax.random.fold_in(key, part)
+
+  def right(n, rows):
+    own = jax.random.fold_in(key, n)
+    given = rows, setup.mean, setup.std, setup.augment, own
+    return view.scores(split.take(view.valid, *given), mix)[1]
+
+  order = split.blocks(index, examples, setup.batch_size)
+  each = lax.map(lambda x: right(*x), (jnp.arange(len(order)), order))
+  return jnp.sum(each) / len(index)

@@ -1,7 +1,6 @@
 """What a method may change between two epochs, carried out."""
 
 from collections.abc import Callable
-import functools
 from typing import Any
 
 import jax
@@ -43,8 +42,7 @@ def revise(
   if method.revise is not None:
     rates = {k: float(v) for k, v in state.rates.items()}
     history = log.past(first, rates, stage.setup.epochs)
-    view = measure.view(stage.setup, state, valid)
-    look = functools.partial(measure.accuracy, view)
+    look = measure.Look(measure.view(stage.setup, state, valid, stage.seed))
     revision = method.revise(history, jax.device_get(state.arch), look)
     if revision is not None:
       log.revise(first, revision)

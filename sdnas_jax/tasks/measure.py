@@ -9,7 +9,6 @@ from typing import Any
 
 import jax
 from jax import flatten_util
-import jax.numpy as jnp
 import numpy as np
 
 from sdnas_jax import compilation
@@ -49,7 +48,7 @@ def view(
   seed: int = 0,
   probe: sharpness.Probe | None = None,
 ) -> sharpness.View:
-  """What looks at a state; an accuracy needs neither seed nor probe.
+  """What looks at a state; an accuracy of the whole half needs no seed.
 
   It holds nothing that only a step needs, so that methods share programs.
   """
@@ -144,12 +143,39 @@ def _spectrum(view):
   return [{'eigenvalue': value, 'share': share} for value, share in pairs]
 
 
-def accuracy(view: sharpness.View, mix: Tree) -> float:
-  """Of the valid half under a mix, by its batches' statistics."""
-  mix = parallel.replicate({k: jnp.asarray(v) for k, v in mix.items()})
-  program = compilation.Program(sharpness.accuracy, (view, mix))
-  (run,) = compilation.build(program, place=parallel.everywhere())
-  return float(run(view, mix))
+class Look:
+  """What a method sees between two epochs: accuracies of mixes that it tries.
+
+  All are normalised by their batches' statistics, and of one program.
+  """
+
+  def __init__(self, view: sharpness.View):
+    self._view, self._compiled = view, {}
+
+  def __call__(
+    self, mix: Tree, part: int | None = None, size: int = 0
+  ) -> float:
+    """Of the whole valid half, or of a part of so many images.
+
+    A part is drawn, and its images are augmented, by its number and the step of
+    the state.
+    """
+    mix = parallel.replicate(dict(mix))
+    if part is None:
+      return float(self._run(sharpness.accuracy, mix))
+    view = self._view
+    rng = np.random.default_rng((int(view.seed), int(view.state.step), part))
+    index = rng.permutation(len(view.valid.labels))[:size].astype(np.int32)
+    drawn = parallel.replicate((index, np.uint32(part)))
+    return float(self._run(sharpness.accuracy_of_part, mix, *drawn))
+
+  def _run(self, function, *given):
+    key = function, *map(np.shape, jax.tree.leaves(given))
+    if key not in self._compiled:
+      program = compilation.Program(function, (self._view, *given))
+      (built,) = compilation.build(program, place=parallel.everywhere())
+      self._compiled[key] = built
+    return self._compiled[key](self._view, *given)
 
 
 def collect(

@@ -1,5 +1,6 @@
 """What the runs of a study came to: its rows, its summary, its figures."""
 
+from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
 import functools
@@ -56,7 +57,10 @@ class Run(NamedTuple):
   trainings: tuple[ConfigDict, ...]
   search: ConfigDict | None = None
   cell: Any = None  # a genotype that was not searched
-  among: tuple['Run', ...] = ()  # or those whose best one's cell is taken
+  among: tuple['Run', ...] = ()  # or those whose best one's cell is taken ...
+  choose: Callable[[tuple['Run', ...]], Any] | None = (
+    None  # ... or made of them
+  )
   error: str = 'test_error'  # or what else a training ends with
 
   @property
@@ -68,6 +72,11 @@ class Run(NamedTuple):
   def done(self) -> bool:
     """Whether it has come to its end, as far as this host can see."""
     return all(map(locks.done, self.trained or [self.path]))
+
+  @property
+  def genotype(self) -> Any:
+    """Its cell, once it is known."""
+    return published.find(f'{self.path}/genotype.json')
 
 
 def best(among: Sequence[Run]) -> Run:
@@ -133,7 +142,7 @@ def _rows(one, field):
   rows = [_trained(path, one.error) for path in one.trained if locks.done(path)]
   if (one.trainings and not rows) or (one.search and not locks.done(one.path)):
     return []
-  if one.among:
+  if one.among and not one.choose:
     head['selected'] = best(one.among).name
   if one.search:
     known = artifacts.flat(one.search.to_dict())

@@ -18,6 +18,9 @@ and, if anything is trained,
   config.select: what a training changes to serve for choosing the best variant
     of each seed, such as {'data': {'holdout': 5000}}; only that one's cell is
     then trained by the recipe itself
+  config.evolve: from a name to {'population': 20, 'sample': 5, 'children': 40},
+    as sdnas_jax/tasks/evolve.py has them: of so many cells, each trained with
+    what `select` changes, the best is then trained by the recipe itself
   config.field: of the search, to compare the trained networks by
 """
 
@@ -25,7 +28,6 @@ import functools
 import pathlib
 
 from ml_collections import ConfigDict
-import numpy as np
 
 from sdnas_jax import compilation
 from sdnas_jax import errors
@@ -38,10 +40,10 @@ from sdnas_jax.runs import folder
 from sdnas_jax.runs import locks
 from sdnas_jax.spaces import nasbench201
 from sdnas_jax.spaces import published
-from sdnas_jax.spaces import space as spaces
 from sdnas_jax.spaces import SPACES
 from sdnas_jax.tasks import check
 from sdnas_jax.tasks import evaluate
+from sdnas_jax.tasks import evolve as evolution
 from sdnas_jax.tasks import fields
 from sdnas_jax.tasks import report
 from sdnas_jax.tasks import results
@@ -56,7 +58,7 @@ FIELDS = {
   'field': (str, None),
 }
 USUAL = {'repeats': 1, 'baselines': '', 'randoms': 0, 'field': ''}
-SECTIONS = 'search', 'variants', 'evaluate', 'select'
+SECTIONS = 'search', 'variants', 'evaluate', 'select', 'evolve'
 MOST = 10_000  # trainings, and searches
 
 
@@ -96,12 +98,19 @@ def plan(config: ConfigDict, workdir: pathlib.Path) -> list[results.Run]:
         f'{name} must be a section of fields, not {errors.short(part)}'
       )
   fields.every(given, FIELDS)
+  evolve = parts.pop('evolve') or {}
   variants = _variants(**parts, field=given['field'])
+  bred = _bred(evolve, parts['evaluate'], parts['select'])
   count = given['seeds'] * len(variants) * given['repeats']
   if count > MOST:
     raise errors.BadInput(
       f'{given["seeds"]} seeds of {len(variants)} variants, each trained '
       f'{given["repeats"]} times, are {count} runs: lower them to {MOST}'
+    )
+  every = [own['population'] + own['children'] for own in evolve.values()]
+  if (count := given['seeds'] * sum(every)) > MOST:
+    raise errors.BadInput(
+      f'evolve has {count} candidates, of all seeds: lower them to {MOST}'
     )
   made = functools.partial(_run, workdir, repeats=given['repeats'])
   runs, recipe = [], parts['evaluate']
@@ -114,10 +123,13 @@ def plan(config: ConfigDict, workdir: pathlib.Path) -> list[results.Run]:
       searched = [one._replace(error='validation_error') for one in searched]
       searched += [made('selected', seed, recipe, among=tuple(searched))]
     runs += searched
+    for name, own in evolve.items():
+      space = SPACES[searched[0].search.space]
+      runs += _evolved(made, name, seed, space, bred, recipe, **own)
   for name in filter(None, given['baselines'].split(',')):
     runs.append(made(name, 0, recipe, name, cell=published.find(name)))
   for seed in range(given['randoms']):
-    cell = random(SPACES[runs[0].search.space], seed)
+    cell = evolution.random(SPACES[runs[0].search.space], seed)
     runs.append(made('random', seed, recipe, repeats=1, cell=cell))
   _check([one for one in runs if not one.seed], workdir)
   return runs
@@ -180,13 +192,40 @@ def _run(workdir, name, seed, recipe, genotype='', *, repeats, **own):
   return results.Run(path, name, seed, trainings, **own)
 
 
-def random(space: spaces.Space, seed: int) -> spaces.Genotype:
-  """A genotype whose edges and operations are uniform."""
-  rng = np.random.default_rng(seed)
-  mix = {
-    kind: rng.random(space.shape) * space.alive(kind) for kind in space.kinds
-  }
-  return spaces.strongest(space, mix)
+def _bred(evolve, recipe, select):
+  """The recipe of candidates."""
+  for name, own in evolve.items():
+    with errors.within(f'evolve.{name}'):
+      if not isinstance(own, dict):
+        raise errors.BadInput(f'it must be a dict, not {errors.short(own)}')
+      fields.every(own, evolution.FIELDS)
+  if not evolve:
+    return None
+  if not (recipe and select):
+    raise errors.BadInput(
+      'evolve trains what it finds, and chooses by held-out images: add the '
+      "sections evaluate and select, such as {'data': {'holdout': 5000}}"
+    )
+  return _changed({'evaluate': recipe}, 'select', {'evaluate': select})[
+    'evaluate'
+  ]
+
+
+def _evolved(
+  made, name, seed, space, bred, recipe, population, sample, children
+):
+  """The candidates of an evolution, and the training of the best."""
+  found = []
+  for n in range(population + children):
+    own = {'cell': evolution.random(space, (seed, n))}
+    if n >= population:
+      choose = functools.partial(
+        evolution.child, space=space, sample=sample, seed=(seed, n)
+      )
+      own = {'among': tuple(found[-population:]), 'choose': choose}
+    one = made(f'{name}_candidates{seed}', n, bred, repeats=1, **own)
+    found.append(one._replace(error='validation_error'))
+  return [*found, made(name, seed, recipe, among=tuple(found))]
 
 
 def _check(runs, workdir):
@@ -250,10 +289,12 @@ def _given(one):
   if parallel.leads():
     artifacts.folder(one.path)
     found = one.cell and one.cell.fields
-    if one.among:
+    if one.choose:
+      found = one.choose(one.among).fields
+    elif one.among:
       best = results.best(one.among)
       print(f'{best.path.name} has the lowest error in validation')
-      found = published.find(f'{best.path}/genotype.json').fields
+      found = best.genotype.fields
     artifacts.write_json(one.path / 'genotype.json', found)
   return True
 

@@ -31,7 +31,9 @@ from sdnas_jax.steps import search
 from sdnas_jax.steps import totals
 from tests import toys
 
-OPTIONS = {'pc_darts': {'k': 2}}  # of two channels
+OPTIONS = {'pc_darts': {'k': 2}, 'shapley_nas': {'k': 2}}  # of two channels
+# What they draw has no derivative, and not all edges.
+PATHS = 'spos', 'fairnas', 'random_ws', 'enas'
 FIELDS = {
   **{'model.channels': 2, 'sharpness.every': 2, 'sharpness.of': 'alphas'},
   'weights.drop_path': 0.0,
@@ -137,6 +139,11 @@ def epochs(state, space, parts, first, last):
   return state
 
 
+def steps(method):
+  """Whether the alphas have any, and not what `revise` decides alone."""
+  return bool(np.any(jax.tree.leaves(method.moves(NOW))))
+
+
 def moved(before, after):
   pairs = zip(*map(jax.tree.leaves, (before, after)), strict=True)
   return any(not np.array_equal(a, b) for a, b in pairs)
@@ -158,7 +165,7 @@ def test_two_epochs(name, space, tmp_path):
     assert int(end.sums.diverged) == totals.NEVER
     for leaf in jax.tree.leaves((end.params, end.stats)):
       assert np.isfinite(leaf).all()
-    for group in ('weights', 'alphas'):
+    for group in ('weights', 'alphas')[: 1 + steps(parts.method)]:
       assert moved(first.params[group], end.params[group])
   assert run._cache_size() - compiled <= 1
   # A run that was stopped after its first epoch and came back.
@@ -260,12 +267,14 @@ def test_what_is_dead_has_no_weight_and_is_not_found(name, space):
   arch = arch._replace(mask={k: arch.mask[k] & ~dead[k] for k in dead})
   mixes, grads = seen(arch, method)
   assert all(np.isfinite(g).all() for g in jax.tree.leaves(grads))
-  assert any(np.any(grads[kind] != 0) for kind in arch.mask)
+  path = name in PATHS
+  assert path != any(np.any(grads[kind] != 0) for kind in arch.mask)
   for drawn in mixes:
     for kind, mask in arch.mask.items():
       p = np.asarray(drawn[kind])[..., : mask.shape[-1]]
       assert np.isfinite(p).all() and not p[~mask].any()
-      assert (p[1:].sum(axis=-1) > 0).all()
+      some = p[1:].sum(axis=-1) > 0
+      assert some.any() if path else some.all()
   found = method.discretize(own, arch, jax.device_get(mixes[0]))
   fields = json.loads(json.dumps(found.fields))
   assert type(found).read(fields) == found

@@ -1,5 +1,7 @@
 """What is measured at the end of a search, on a small space."""
 
+import dataclasses
+
 import jax
 from jax import flatten_util
 import jax.numpy as jnp
@@ -8,6 +10,7 @@ import pytest
 
 from configs import search_digits
 from sdnas_jax.analysis import landscape
+from sdnas_jax.methods import arch as archs
 from sdnas_jax.runs import artifacts
 from sdnas_jax.steps import sharpness
 from sdnas_jax.tasks import measure
@@ -128,3 +131,33 @@ def test_methods_and_rules_share_what_looks_at_a_search():
   assert structure(one) == structure(two)
   other = looking('darts_minus')
   assert structure(one.setup) != structure(other.setup)
+
+
+def test_a_look_at_a_part_of_the_valid_half(at):
+  """Of all its images in one batch it is that of the whole."""
+  setup, state, valid = at
+  images = len(valid.labels)
+  setup = dataclasses.replace(setup, batch_size=images)
+  look = measure.Look(measure.view(setup, state, valid, seed=3))
+  mix = jax.device_get(archs.softmax(state.arch, None))
+  whole = look(mix)
+  assert whole == pytest.approx(look(mix, 0, images))
+  # As many as there are, drawn anew for each part, the same each time.
+  parts = [look(mix, part, 5) for part in range(8)]
+  assert parts == [look(mix, part, 5) for part in range(8)]
+  assert len({*parts}) > 1
+  assert all(round(5 * share, 3).is_integer() for share in parts)
+  other = measure.Look(measure.view(setup, state, valid, seed=4))
+  assert parts != [other(mix, part, 5) for part in range(8)]
+
+
+def test_a_part_is_augmented_and_padded(at):
+  setup, state, valid = at
+  varied = dataclasses.replace(setup, augment=toys.VARIED)
+  mix = jax.device_get(archs.softmax(state.arch, None))
+  plain, other = (
+    measure.Look(measure.view(own, state, valid)) for own in (setup, varied)
+  )
+  assert plain(mix) == other(mix)
+  seen = [[look(mix, part, 10) for part in range(8)] for look in (plain, other)]
+  assert seen[0] != seen[1]

@@ -10,6 +10,7 @@ import pytest
 from configs import ablation_teachers
 from configs import ablation_warmup
 from configs import demo
+from configs import evolution
 from configs import methods
 from configs import r_darts
 from configs import sharpness_digits
@@ -25,6 +26,7 @@ from sdnas_jax.spaces import darts
 from sdnas_jax.spaces import nasbench201 as cells
 from sdnas_jax.spaces import published
 from sdnas_jax.spaces import SPACES
+from sdnas_jax.tasks import evolve
 from sdnas_jax.tasks import results
 from sdnas_jax.tasks import study
 from tests import toys
@@ -135,7 +137,7 @@ def test_found_published_and_random_cells_are_trained_alike(
   trained = [published.find(config.genotype) for _, config in runs.trainings]
   assert trained[0] == trained[1] == published.CELLS['GDAS_V1'].genotype
   assert trained[2] == trained[3] == published.CELLS['DARTS_V2'].genotype
-  assert trained[4:] == [study.random(darts.SPACE, n) for n in range(3)]
+  assert trained[4:] == [evolve.random(darts.SPACE, n) for n in range(3)]
   for _, config in runs.trainings:  # all else is the recipe
     own, recipe = config.to_dict(), demo.get_config().evaluate.to_dict()
     for name in ('genotype', 'seed'):
@@ -467,7 +469,7 @@ def test_a_real_study_of_a_toy(tmp_path, monkeypatch, capsys):
 
 
 def test_random_genotypes_are_uniform():
-  found = [study.random(darts.SPACE, seed) for seed in range(3000)]
+  found = [evolve.random(darts.SPACE, seed) for seed in range(3000)]
   assert all(
     pairs[2 * n][1] != pairs[2 * n + 1][1]
     for genotype in found[:100]
@@ -648,3 +650,101 @@ def test_r_darts_is_as_its_paper_has_it(tmp_path):
 def test_an_unknown_form_is_refused(made):
   with pytest.raises(ValueError, match="no 'small'"):
     made.get_config('small')
+
+
+def worth(cell):
+  """Of a cell: how many of its operations are convolutions."""
+  graphs = cell.graphs.values()
+  return sum('conv' in op for g in graphs for op, *_ in g.edges)
+
+
+def evolving():
+  made = evolution.get_config('digits')
+  made.evolve.evolution.update(population=3, sample=2, children=8)
+  made.evolve.random_search.update(population=11)
+  return made
+
+
+def test_evolution_and_random_search_by_training(runs, tmp_path, monkeypatch):
+  runs.error = lambda config, path: 1 - worth(cell(path.parent)) / 16
+
+  def cell(path):
+    return published.find(f'{path}/genotype.json')
+
+  config = evolving()
+  study.run(config, tmp_path, False)
+  candidates = [
+    cell(tmp_path / f'evolution_candidates0-{n}') for n in range(11)
+  ]
+  assert candidates[:3] == [
+    evolve.random(darts.SPACE, (0, n)) for n in range(3)
+  ]
+  for n, found in enumerate(candidates[3:], start=3):
+    alive = candidates[n - 3 : n]
+    assert found not in alive
+    # A child of one that is alive.
+    assert 1 in [apart(one, found) for one in alive]
+  others = [
+    cell(tmp_path / f'random_search_candidates0-{n}') for n in range(11)
+  ]
+  assert others == [evolve.random(darts.SPACE, (0, n)) for n in range(11)]
+  for name, among in (('evolution', candidates), ('random_search', others)):
+    best = max(among, key=worth)
+    assert worth(cell(tmp_path / f'{name}-0')) == worth(best)
+  by = dict(runs.trainings)
+  held, whole = (
+    by['evolution_candidates0-4/trained-0'],
+    by['evolution-0/trained-0'],
+  )
+  assert held.data.holdout == 360 and held.epochs == 10
+  assert whole.epochs == config.evaluate.epochs
+  rows = artifacts.read_rows(tmp_path / 'study.csv')
+  (chosen,) = [row for row in rows if row['variant'] == 'evolution']
+  assert chosen['selected'] == 'evolution_candidates0'
+  own = [row for row in rows if row['variant'] == 'evolution_candidates0']
+  assert len(own) == 11 and not any(row['selected'] for row in own)
+  assert all(row['validation_error'] for row in own)
+  # Begun anew in another folder, or gone on with, it finds the same.
+  asked = len(runs.trainings)
+  study.run(config, tmp_path, False)
+  assert len(runs.trainings) == asked
+  study.run(config, tmp_path.with_name('again'), False)
+  again = tmp_path.with_name('again')
+  assert candidates == [
+    cell(again / f'evolution_candidates0-{n}') for n in range(11)
+  ]
+
+
+def apart(one, two):
+  """How many pairs of two cells differ."""
+  pairs = [
+    {(kind, *edge) for kind, g in x.graphs.items() for edge in g.edges}
+    for x in (one, two)
+  ]
+  return len(pairs[0] - pairs[1])
+
+
+@pytest.mark.parametrize(
+  'change, told',
+  [
+    ({'evolve': {'evolution': {'population': 0}}}, 'population'),
+    ({'evolve': {'evolution': {'sampl': 1}}}, 'did you mean sample'),
+    ({'evolve': {'evolution': {'children': 2000}}}, 'at most 1000'),
+    ({'evolve': {'other': 3}}, 'must be a dict'),
+    ({'select': None}, 'held-out images'),
+    ({'seeds': 1000}, 'lower them'),
+  ],
+)
+def test_an_evolution_that_cannot_be(change, told, tmp_path):
+  config = evolving().to_dict()
+  for name, value in change.items():
+    if isinstance(value, dict):
+      for inner, own in value.items():
+        both = isinstance(own, dict)
+        old = config[name].get(inner, {})
+        config[name][inner] = {**old, **own} if both else own
+    else:
+      config[name] = value
+  config = study.ConfigDict({k: v for k, v in config.items() if v is not None})
+  with pytest.raises(errors.BadInput, match=told):
+    study.plan(config, tmp_path)
