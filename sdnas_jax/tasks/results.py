@@ -16,6 +16,7 @@ from sdnas_jax.report import table
 from sdnas_jax.runs import artifacts
 from sdnas_jax.runs import locks
 from sdnas_jax.spaces import published
+from sdnas_jax.spaces import SPACES
 from sdnas_jax.steps import sharpness
 from sdnas_jax.tasks import rank
 
@@ -37,7 +38,9 @@ TITLES = {
   'parameters': ('parameters', 1, 0),
   'eigenvalue': ('dominant_eigenvalue', 1, 4),
   'sharpness': ('sharpness', 1, 4),
-  'skips': ('skips', 1, 1),  # in the normal cell
+  # Of the normal cell's operations.
+  'skips': ('skips', 1, 1),
+  'noise': ('noise', 1, 1),
   'gap': ('gap', 1, 4),
   'loss drop': ('loss_drop', 1, 4),
   "Kendall's tau": ('kendall_tau', 1, 2),
@@ -165,6 +168,8 @@ def _searched(path, search):
   if normal := cell.graphs.get('normal'):
     kinds = [kind for kind, *_ in normal.edges]
     found['skips'] = kinds.count('skip_connect')
+    if 'noise' in SPACES[search.space].primitives:
+      found['noise'] = kinds.count('noise')
   if truth.note(search.space, search.data.name):
     found |= truth.scores(cell)
     ranked = path / 'rank.csv'
