@@ -30,6 +30,6 @@ def get_config(data: str = 'cifar') -> ConfigDict:
         'data': {'cutout': cutout * (float(name) > 0)},
       }
     }
-    for name in ('0.0', '0.2', '0.4', '0.6')
+    for name in ('0e-1', '2e-1', '4e-1', '6e-1')
   }
   return config

@@ -38,15 +38,15 @@ TITLES = {
   'parameters': ('parameters', 1, 0),
   'eigenvalue': ('dominant_eigenvalue', 1, 4),
   'sharpness': ('sharpness', 1, 4),
-  # Of the normal cell's operations.
-  'skips': ('skips', 1, 1),
-  'noise': ('noise', 1, 1),
   'gap': ('gap', 1, 4),
   'loss drop': ('loss_drop', 1, 4),
   "Kendall's tau": ('kendall_tau', 1, 2),
   'supernet accuracy, %': ('supernet_accuracy', 100, 2),
   'search, s': ('search_seconds', 1, 0),
   'training, s': ('seconds', 1, 0),
+  # Of the normal cell's operations.
+  'skips': ('skips', 1, 1),
+  'noise': ('noise', 1, 1),
 }
 
 
