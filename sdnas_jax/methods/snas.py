@@ -15,6 +15,8 @@ import jax.numpy as jnp
 from sdnas_jax.methods import arch as archs
 from sdnas_jax.methods import method
 
+TWICE = 'it drops paths by options.drop_path: set weights.drop_path to 0'
+
 
 def snas(tau_min: float = 0.03, drop_path: float = 0.3) -> method.Method:
   """From temperature 1 to `tau_min`; edges dropped by `drop_path`."""
@@ -25,16 +27,8 @@ def snas(tau_min: float = 0.03, drop_path: float = 0.3) -> method.Method:
     turn='joint',
     init=init,
     discretize=method.every_edge,
-    refuse=refuse,
+    refuse=lambda _, fields: TWICE if fields['weights.drop_path'] else '',
   )
-
-
-def refuse(space, fields):
-  """Where its own probability is not the one that would count."""
-  own = (
-    'its drop_path is --config.options.drop_path: set weights.drop_path to 0'
-  )
-  return own if fields['weights.drop_path'] else ''
 
 
 def init(rng, net, scale):
