@@ -3,8 +3,7 @@
 Each edge's weights are a draw of the Concrete distribution with a falling
 temperature. One batch moves weights and alphas together, so nothing is held
 out: let `data.shared` search on all images, as the authors do. Their resource
-cost is not here. A genotype keeps the best operation of every edge, `none` as
-any.
+cost is not here. A genotype keeps the best of every edge, `none` as any.
 """
 
 from functools import partial
