@@ -88,9 +88,9 @@ MUTANTS = (
   Mutant(
     'the alphas learn from the training half',
     'steps/search.py',
-    """state.stats, valid, mix)
+    """state.stats, valid, mix | more)
     return totals.cross_entropy(logits, valid)""",
-    """state.stats, train, mix)
+    """state.stats, train, mix | more)
     return totals.cross_entropy(logits, train)""",
     STEP,
   ),

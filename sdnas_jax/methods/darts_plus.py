@@ -52,5 +52,5 @@ def unmoved(alphas, learn, epochs):
 
 def refuse(space, fields):
   """Where there is nothing to count."""
-  has = 'skip_connect' in space.primitives
-  return '' if has else f'the space {space.name} has no skip_connect'
+  why = f'the space {space.name} has no skip_connect: choose another'
+  return '' if 'skip_connect' in space.primitives else why

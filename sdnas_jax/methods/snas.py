@@ -3,8 +3,7 @@
 Each edge's weights are a draw of the Concrete distribution with a falling
 temperature. One batch moves weights and alphas together, so nothing is held
 out: let `data.shared` search on all images, as the authors do. Their resource
-cost is not here. A genotype keeps the best operation of every edge, `none` as
-any.
+cost is not here. A genotype keeps the best of every edge, `none` as any.
 """
 
 from functools import partial
@@ -14,6 +13,8 @@ import jax.numpy as jnp
 
 from sdnas_jax.methods import arch as archs
 from sdnas_jax.methods import method
+
+TWICE = 'it drops paths by options.drop_path: set weights.drop_path to 0'
 
 
 def snas(tau_min: float = 0.03, drop_path: float = 0.3) -> method.Method:
@@ -25,16 +26,8 @@ def snas(tau_min: float = 0.03, drop_path: float = 0.3) -> method.Method:
     turn='joint',
     init=init,
     discretize=method.every_edge,
-    refuse=refuse,
+    refuse=lambda _, fields: TWICE if fields['weights.drop_path'] else '',
   )
-
-
-def refuse(space, fields):
-  """Where its own probability is not the one that would count."""
-  own = (
-    'its drop_path is --config.options.drop_path: set weights.drop_path to 0'
-  )
-  return own if fields['weights.drop_path'] else ''
 
 
 def init(rng, net, scale):

@@ -17,6 +17,7 @@ from sdnas_jax.report import table
 from sdnas_jax.runs import artifacts
 from sdnas_jax.runs import locks
 from sdnas_jax.spaces import published
+from sdnas_jax.spaces import SPACES
 from sdnas_jax.steps import sharpness
 from sdnas_jax.tasks import rank
 
@@ -38,13 +39,15 @@ TITLES = {
   'parameters': ('parameters', 1, 0),
   'eigenvalue': ('dominant_eigenvalue', 1, 4),
   'sharpness': ('sharpness', 1, 4),
-  'skips': ('skips', 1, 1),  # in the normal cell
   'gap': ('gap', 1, 4),
   'loss drop': ('loss_drop', 1, 4),
   "Kendall's tau": ('kendall_tau', 1, 2),
   'supernet accuracy, %': ('supernet_accuracy', 100, 2),
   'search, s': ('search_seconds', 1, 0),
   'training, s': ('seconds', 1, 0),
+  # Of the normal cell's operations.
+  'skips': ('skips', 1, 1),
+  'noise': ('noise', 1, 1),
 }
 
 
@@ -174,6 +177,8 @@ def _searched(path, search):
   if normal := cell.graphs.get('normal'):
     kinds = [kind for kind, *_ in normal.edges]
     found['skips'] = kinds.count('skip_connect')
+    if 'noise' in SPACES[search.space].primitives:
+      found['noise'] = kinds.count('noise')
   if truth.note(search.space, search.data.name):
     found |= truth.scores(cell)
     ranked = path / 'rank.csv'

@@ -128,7 +128,7 @@ def test_large_alphas_neither_overflow_nor_vanish(drawn):
 
 @pytest.mark.parametrize('shape', [(2, 4, 3), (2, 6, 3), (2, 5, 2), (2, 5, 4)])
 def test_a_table_of_another_space_raises(shape):
-  with pytest.raises(ValueError, match='zip'):
+  with pytest.raises(ValueError, match='broadcast'):
     alphas.draw({'normal': np.zeros(shape)}, SMALL)
 
 

@@ -244,6 +244,25 @@ def test_untaught_it_is_darts_bit_for_bit(change):
   equal(plain.stats, other.stats)
 
 
+def test_paths_are_dropped_ever_more_and_in_both_groups_steps():
+  parts = dataclasses.replace(untaught(), epochs=3)
+  state = toys.state(parts)
+  both = [parts, dataclasses.replace(parts, drop_path=0.6)]
+  # In the first epoch none are.
+  first, same = (advance(state, 1, own) for own in both)
+  close = functools.partial(np.testing.assert_allclose, rtol=1e-3, atol=1e-5)
+  jax.tree.map(close, first.params, same.params)
+  late = enter(state, 2)._replace(step=jnp.asarray(2 * STEPS))
+  one, two = (advance(late, 2 * STEPS + 1, own) for own in both)
+  assert all(moved(one.params['alphas'], two.params['alphas']))
+  assert any(moved(one.params['weights'], two.params['weights']))
+  # Validation sees all of them.
+  _, valid = toys.halves()
+  look = jax.jit(search.validate)
+  seen = [look(one, valid, totals.zero(), 0, 3, own) for own in both]
+  equal(*seen)
+
+
 def test_distillation_starts_at_its_epoch_and_changes_the_weights():
   state, seen = epochs(setup(warmup=1), 3)
   plain, _ = epochs(untaught(), 3)
