@@ -17,6 +17,12 @@ from configs import evaluate_cifar
 from configs import search_cifar
 from sdnas_jax.methods import METHODS
 
+# Looks at the supernet that take minutes.
+FEWER = {
+  **dict.fromkeys(('spos', 'fairnas'), {'population': 20, 'generations': 5}),
+  **{'random_ws': {'samples': 100}, 'shapley_nas': {'samples': 2}},
+}
+
 
 def get_config(data: str = 'cifar') -> ConfigDict:
   """The experiment, on 'cifar' or scaled down to the 'digits'."""
@@ -31,5 +37,8 @@ def get_config(data: str = 'cifar') -> ConfigDict:
   config.search.sharpness.every = 2  # some methods look at it themselves
   config.search.distill.weight = 0.0
   config.variants = {name: {'search': {'method': name}} for name in METHODS}
+  if data == 'digits':
+    for name, options in FEWER.items():
+      config.variants[name]['search']['options'] = options
   config.variants['sd_darts'] = {'search': {'distill': {'weight': 1.0}}}
   return config
