@@ -19,8 +19,10 @@ from sdnas_jax.methods import METHODS
 
 # Looks at the supernet that take minutes.
 FEWER = {
-  **dict.fromkeys(('spos', 'fairnas'), {'population': 20, 'generations': 5}),
-  **{'random_ws': {'samples': 100}, 'shapley_nas': {'samples': 2}},
+  'spos': {'population': 20, 'generations': 5},
+  'fairnas': {'population': 20, 'generations': 5},
+  'random_ws': {'samples': 100},
+  'shapley_nas': {'samples': 2},
 }
 
 
