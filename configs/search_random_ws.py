@@ -3,8 +3,9 @@
   python launch.py --config=configs/search_random_ws.py
   python launch.py --config=configs/search_random_ws.py:digits
 
-As DARTS, but for 300 epochs, and a clip of 0.25, as theirs. Published: 2.85 +-
-0.08 % test error with 4.3 M parameters, the best of several searches.
+DARTS's setting, not theirs, but for 300 epochs, since a path shares its steps
+with all the others. Published: 2.85 +- 0.08 % test error with 4.3 M parameters,
+the best of several searches.
 """
 
 from ml_collections import ConfigDict
@@ -18,7 +19,6 @@ def get_config(data: str = 'cifar') -> ConfigDict:
   config.method = 'random_ws'
   if data == 'cifar':
     config.epochs = 300
-    config.weights.clip = 0.25
   else:
     config.epochs = 64  # a path shares its steps with all the others
     config.options.samples = 100

@@ -180,6 +180,41 @@ MUTANTS = (
     'if name',
     'tests/spaces/space_test.py',
   ),
+  Mutant(
+    'the deviation of contributions is added',
+    'methods/contribution.py',
+    'values.mean(axis=1) - values.std',
+    'values.mean(axis=1) + values.std',
+    'tests/golden/shapley_nas_test.py -k in_a_row',
+  ),
+  Mutant(
+    'an order ends at the threshold itself',
+    'methods/contribution.py',
+    'now < threshold',
+    'now <= threshold',
+    'tests/golden/shapley_nas_test.py -k at_the_threshold',
+  ),
+  Mutant(
+    'a pass of every step is left out',
+    'methods/fairness.py',
+    'fori_loop(0,',
+    'fori_loop(1,',
+    'tests/methods/fairness_test.py -k each_once',
+  ),
+  Mutant(
+    'the policy climbs down',
+    'methods/reinforce.py',
+    "own['baseline'] - reward",
+    "reward - own['baseline']",
+    'tests/methods/paths_test.py -k the_gradient',
+  ),
+  Mutant(
+    'a node draws three edges',
+    'methods/paths.py',
+    'before < topology.EDGES',
+    'before <= topology.EDGES',
+    'tests/methods/paths_test.py -k as_likely',
+  ),
 )
 
 

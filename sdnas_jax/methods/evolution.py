@@ -46,6 +46,8 @@ def decided(
       name = b''.join(p.tobytes() for p in path.values())
       if name not in seen:
         seen[name] = look(path), path
+        best = max(accuracy for accuracy, _ in seen.values())
+        shown.set_postfix_str(f'best {best:.1%}')
         shown.update()
       if len(seen) - before == count:
         break

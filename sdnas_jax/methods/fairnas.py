@@ -3,7 +3,7 @@
 Rethinking Evaluation Fairness of Weight Sharing Neural Architecture Search,
 ICCV 2021. Each step draws a permutation pi_e of every edge's operations; with
 as many passes as operations, in pass m edge e takes pi_e(m), the weights move
-once, along sum_m grad L(pi(m), w): equation 3, strict fairness. A node has all
+once, along sum_m grad L(pi(m), w): strict fairness, algorithm 1. A node has all
 its edges then, where a cell that is found has two. The last stage evolves paths
 as `spos` does, for the accuracy alone; theirs, NSGA-II, weighs size too.
 """

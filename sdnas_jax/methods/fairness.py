@@ -43,5 +43,8 @@ def descend(gradient, loss, w, mix, now):
   def more(m, total):
     return jax.tree.map(jnp.add, total, one(m))
 
-  grads, seen = lax.fori_loop(1, mix['passes'], more, one(0))
+  none = jax.tree.map(
+    lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(one, 0)
+  )
+  grads, seen = lax.fori_loop(0, mix['passes'], more, none)
   return grads, jax.tree.map(lambda x: x / mix['passes'], seen)

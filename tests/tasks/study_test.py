@@ -594,7 +594,11 @@ def test_every_scale_is_a_config_that_works(scale, tmp_path):
   assert ('"digits"' in said) == (scale == 'digits')
 
 
+<<<<<<< HEAD
 @pytest.mark.parametrize('made', [methods, r_darts])
+=======
+@pytest.mark.parametrize('made', [study_methods, r_darts, evolution])
+>>>>>>> oneshot
 def test_the_digits_of_a_study_are_apart(made, tmp_path):
   config = made.get_config('digits')
   runs = study.plan(config, tmp_path)
@@ -645,7 +649,12 @@ def test_r_darts_is_as_its_paper_has_it(tmp_path):
 
 
 @pytest.mark.parametrize(
+<<<<<<< HEAD
   'made', [table_nasbench201, ablation_warmup, methods, r_darts]
+=======
+  'made',
+  [table_nasbench201, ablation_warmup, study_methods, r_darts, evolution],
+>>>>>>> oneshot
 )
 def test_an_unknown_form_is_refused(made):
   with pytest.raises(ValueError, match="no 'small'"):
