@@ -53,8 +53,10 @@ def get_config() -> ConfigDict:
   weights.clip = 5.0
   weights.schedule = 'cosine'  # early_cosine, linear
   weights.warmup = 0  # epochs in which the rate rises
-  weights.rule = 'plain'  # or 'sam'
-  weights.rho = 0.05  # of 'sam'
+  weights.rule = 'plain'  # sam, asam, gradient_norm
+  weights.rho = 0.05  # of 'sam'; published of 'asam' 0.5, 'gradient_norm' 0.1
+  weights.eta = 0.01  # of 'asam'
+  weights.balance = 0.8  # of 'gradient_norm'
 
   config.alphas = alphas = ConfigDict()
   alphas.lr = 3e-4
@@ -64,7 +66,8 @@ def get_config() -> ConfigDict:
   alphas.scale = 1e-3  # of the first values
   alphas.warmup = 0  # epochs before they move
   alphas.clip = 0.0  # of their gradient's norm; 0: none
-  alphas.rule = 'plain'
+  alphas.rule = 'plain'  # or 'a2m'
+  alphas.rho = 0.1  # of 'a2m'
 
   config.distill = distill = ConfigDict()
   distill.warmup = 25

@@ -75,7 +75,7 @@ def setup(
     net=Net(SPACE, CLASSES, channels=2, layers=layers, **method.model),
     method=method,
     rule=jax.tree_util.Partial(rules.plain),
-    alpha_rule=rules.direct,
+    alpha_rule=jax.tree_util.Partial(rules.direct),
     schedule=optimizers.cosine,
     nesterov=False,
     distill=term(**change),

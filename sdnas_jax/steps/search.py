@@ -64,8 +64,9 @@ class Setup:
 
   net: nn.Module = struct.field(pytree_node=False)
   method: methods.Method
-  rule: Callable[..., Any]  # of the weights' gradient; a jax.tree_util.Partial
-  alpha_rule: Callable[..., Tree] = struct.field(pytree_node=False)
+  # Of the gradients of both groups; each is a jax.tree_util.Partial.
+  rule: Callable[..., Any]
+  alpha_rule: Callable[..., Tree]
   # Of the weights' learning rate.
   schedule: Callable[..., jax.Array] = struct.field(pytree_node=False)
   nesterov: bool = struct.field(pytree_node=False)

@@ -199,12 +199,11 @@ def begin(
   w, a, data = config.weights, config.alphas, config.data
   model = config.model.to_dict() | dict(method.model)
   net = SUPERNETS[space.genotype](space, source.classes, **model)
-  rho = {'rho': w.rho} if w.rule == 'sam' else {}
   setup = search.Setup(
     net=net,
     method=method,
-    rule=jax.tree_util.Partial(rules.WEIGHTS[w.rule], **rho),
-    alpha_rule=rules.ALPHAS[a.rule],
+    rule=rules.bound(rules.WEIGHTS[w.rule], w),
+    alpha_rule=rules.bound(rules.ALPHAS[a.rule], a),
     schedule=optimizers.SCHEDULES[w.schedule],
     nesterov=w.nesterov,
     distill=distill.make(**config.distill),
