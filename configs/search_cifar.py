@@ -71,11 +71,13 @@ def get_config() -> ConfigDict:
 
   config.distill = distill = ConfigDict()
   distill.warmup = 25
+  distill.ramp = 0  # epochs behind it in which the weight rises
   distill.weight = 1.0  # lambda; 0: plain DARTS
-  distill.teacher = 'window'  # 'ema', 'lag'
+  distill.teacher = 'window'  # lag, ema, mesa, mean_teacher
   distill.teachers = 2  # K, the window's; of 'lag', how many epochs ago
-  distill.decay = 0.5  # of 'ema'
-  distill.metric = 'kl'  # reverse_kl, euclidean, manhattan, cosine
+  distill.decay = 0.5  # of 'ema'; published of 'mesa' 0.9998, a step
+  # Or reverse_kl, euclidean, manhattan, cosine, squared.
+  distill.metric = 'kl'
   distill.temperature = 1.0
 
   config.sharpness = sharpness = ConfigDict()

@@ -44,6 +44,7 @@ def term(**change):
     'teacher': 'window',
     'teachers': 2,
     'warmup': 0,
+    'ramp': 0,
     'metric': 'kl',
     'temperature': 1.0,
     'decay': 0.5,

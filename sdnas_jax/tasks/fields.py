@@ -12,6 +12,7 @@ from sdnas_jax import errors
 from sdnas_jax.bilevel import distill
 from sdnas_jax.bilevel import optimizers
 from sdnas_jax.bilevel import rules
+from sdnas_jax.bilevel import teachers
 from sdnas_jax.data import dataset
 from sdnas_jax.kernels import build
 from sdnas_jax.kernels import separable
@@ -76,11 +77,12 @@ SEARCH = COMMON | {
   'alphas.rule': (str, rules.ALPHAS),
   'alphas.rho': (float, REAL),
   'distill.warmup': (int, WHOLE),
+  'distill.ramp': (int, WHOLE),
   'distill.weight': (float, REAL),
   'distill.teachers': (int, SOME),
   'distill.metric': (str, distill.METRICS),
   'distill.temperature': (float, (1e-3, math.inf)),
-  'distill.teacher': (str, distill.TEACHERS),
+  'distill.teacher': (str, teachers.TEACHERS),
   'distill.decay': (float, SHARE),
   'sharpness.every': (int, WHOLE),
   'sharpness.of': (str, ('alphas', 'weights')),

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from sdnas_jax.bilevel import distill
+from sdnas_jax.bilevel import teachers
 from tests import toys
 
 
@@ -54,20 +55,20 @@ def follow(teacher, rng, expected, note):
   return state
 
 
-@pytest.mark.parametrize('teachers', [1, 2, 3])
-def test_window_equals_a_dict_of_lists(teachers):
-  rng = np.random.default_rng(teachers)
+@pytest.mark.parametrize('count', [1, 2, 3])
+def test_window_equals_a_dict_of_lists(count):
+  rng = np.random.default_rng(count)
   past = {n: [] for n in range(10)}
 
   def mean(n):
-    said = past[n][-teachers:]
+    said = past[n][-count:]
     return np.mean(said, 0) if said else None
 
   def note(n, p):
     past[n].append(p)
 
-  state = follow(distill.window(teachers), rng, mean, note)
-  assert max(map(len, past.values())) > teachers  # it did wrap around
+  state = follow(teachers.window(count), rng, mean, note)
+  assert max(map(len, past.values())) > count  # it did wrap around
   np.testing.assert_array_equal(state.count, [len(past[n]) for n in range(10)])
 
 
@@ -83,7 +84,7 @@ def test_lag_is_what_was_said_so_many_records_ago(epochs):
     past[n].append(p)
 
   rng = np.random.default_rng(epochs)
-  state = follow(distill.lag(epochs), rng, then, note)
+  state = follow(teachers.lag(epochs), rng, then, note)
   assert state.probs.shape == (epochs, 10, 3)
   assert max(map(len, past.values())) > 2 * epochs
 
@@ -94,15 +95,15 @@ def test_ema_equals_its_recursion():
   def note(n, p):
     mean[n] = 0.7 * mean[n] + 0.3 * p if n in mean else p
 
-  follow(distill.ema(0.7), np.random.default_rng(0), mean.get, note)
+  follow(teachers.ema(0.7), np.random.default_rng(0), mean.get, note)
   assert len(mean) == 10
 
 
 def test_equal_teachers_are_one_to_a_compiled_step():
   for make, number in (
-    (distill.window, 2),
-    (distill.lag, 3),
-    (distill.ema, 0.5),
+    (teachers.window, 2),
+    (teachers.lag, 3),
+    (teachers.ema, 0.5),
   ):
     assert make(number) is make(number)
 
@@ -118,6 +119,7 @@ EXPECTED = {
     / np.linalg.norm(q, axis=-1)
     / np.linalg.norm(p, axis=-1)
   ),
+  'squared': lambda q, p: np.mean((q - p) ** 2, -1),
 }
 
 
@@ -192,7 +194,7 @@ def test_lag_softens_by_the_temperature_as_saf_and_waits_its_epochs():
 
 def test_a_teacher_may_run_the_weights_it_remembers():
   """The seam for teachers of another network: it sees what it asks for."""
-  teacher = distill.Teacher(
+  teacher = teachers.Teacher(
     init=lambda examples, classes, weights: weights,
     read=lambda memory, index, see: (see(memory), index < 5),
     push=lambda memory, index, probs, weights: 0.5 * (memory + weights),

@@ -8,6 +8,8 @@ option of several steps uphill, which no script there sets, is not built, and
 their DARTS-PT, whose alphas go back to the first ones at every step, is not.
 """
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -118,7 +120,7 @@ def test_the_difference_falls_to_the_exact_product():
     assert share(found, expected) < (1e-8 if epsilon <= TINY else 1e-9)
   far = [share(exact, expected) for expected in told]
   seen = [(e, d) for e, d in zip(lengths, far, strict=True) if e > TINY]
-  for (long, more), (short, less) in zip(seen, seen[1:], strict=False):
+  for (long, more), (short, less) in itertools.pairwise(seen):
     assert 0.5 < more / less / (long / short) ** 2 < 2
   assert min(far) < 1e-8
 
@@ -178,10 +180,10 @@ PENALISED = [
 @pytest.mark.parametrize('case, name, rho', PENALISED)
 def test_beta_darts_penalty_is_within_each_gradient(case, name, rho):
   """Theirs sums two tables' means, with the epoch's half for a weight."""
+  alphas = {'cell': jnp.asarray(GOLDEN['beta/one_table_alpha'])}
   if case == 'two_tables':
-    alphas, most = two(GOLDEN['toy/alpha']), float(EPOCHS)
-  else:
-    alphas, most = {'cell': jnp.asarray(GOLDEN['beta/one_table_alpha'])}, EPOCHS / 2
+    alphas = two(GOLDEN['toy/alpha'])
+  most = EPOCHS * len(alphas) / 2
   method = methods.make('beta_darts', {'lam_max': most})
   for n, epoch in enumerate(GOLDEN[f'beta/{case}_epoch']):
     own = problem(alphas, method=method, epoch=int(epoch))

@@ -21,7 +21,8 @@ from tests.golden import filling
 
 GOLDEN = filling.load('sharpness_aware')
 HYPER = json.loads(str(GOLDEN['hyper_json']))
-DECAY, CLIP = HYPER['weight_decay'], HYPER['gradient_clipping_in_google_and_gnp']
+DECAY = HYPER['weight_decay']
+CLIP = HYPER['gradient_clipping_in_google_and_gnp']
 NAMES = json.loads(str(GOLDEN['variants_json']))
 CLOSE, FAR = 1e-10, 1e-8
 # As a release names its weights, and where nothing is known for a bias.

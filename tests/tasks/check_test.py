@@ -69,7 +69,7 @@ def test_the_paper_s_table_1_is_the_default():
     ({'space': 'dart'}, 'did you mean darts'),
     ({'method': 'nonesuch'}, 'choose one of beta_darts, darts,'),
     ({'distill.metric': 'KL'}, 'unknown distill.metric'),
-    ({'distill.teacher': 'median'}, 'ema, lag, window'),
+    ({'distill.teacher': 'median'}, 'ema, lag, mean_teacher, mesa, window'),
     ({'distill.teacher': 'windows'}, 'did you mean window'),
     ({'weights.rule': 'sma'}, 'did you mean sam'),
     ({'alphas.rule': 'a3m'}, 'unknown alphas.rule'),
