@@ -4,7 +4,6 @@ import dataclasses
 from unittest import mock
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 import numpy as np
 
