@@ -129,9 +129,9 @@ def a2m(
 def bound(
   rule: Callable[..., Any], fields: Mapping[str, Any]
 ) -> Callable[..., Any]:
-  """A rule with those of its group's fields that it takes by name, traced."""
-  names = inspect.signature(rule).parameters
-  own = {name: value for name, value in fields.items() if name in names}
+  """A rule with its numbers, traced; they are fields of its group's."""
+  taken = inspect.signature(rule).parameters.values()
+  own = {p.name: fields[p.name] for p in taken if p.default is not p.empty}
   return jax.tree_util.Partial(rule, **own)
 
 
