@@ -162,7 +162,7 @@ def test_a_sweep_over_a2m_s_radius_compiles_once():
   ends = [run(first, KEY, *toys.halves(), 1, parts) for parts in (one, two)]
   assert run._cache_size() == count + 1
   moments = [
-    end.opt.inner_states['alphas'].inner_state[2].mu['alphas']['normal']
+    end.opt.inner_states['alphas'].inner_state[2].mu['alphas']['reduce']
     for end in ends
   ]
   assert not np.allclose(*moments, rtol=1e-2, atol=0)
