@@ -583,6 +583,19 @@ def test_the_paper_s_ablations(tmp_path):
   assert json.dumps(warmup.evaluate.to_dict())
 
 
+@pytest.mark.parametrize('data', ['cifar', 'digits'])
+def test_who_teaches_is_all_that_the_averages_change(data, tmp_path):
+  config = ablation_teachers.get_config(f'{data}_averages')
+  runs = study.plan(config, tmp_path)[:4]
+  terms = [one.search.distill.to_dict() for one in runs]
+  assert [own.pop('teacher') for own in terms] == [
+    *('window', 'window', 'mesa', 'mean_teacher')
+  ]
+  assert [own.pop('weight') for own in terms] == [0.0, 1.0, 1.0, 1.0]
+  decays = [own.pop('decay') for own in terms]
+  assert max(decays) < 1 and terms == 4 * [terms[0]]
+
+
 @pytest.mark.parametrize('scale', table_nasbench201.SCALES)
 def test_every_scale_is_a_config_that_works(scale, tmp_path):
   config = table_nasbench201.get_config(scale)
