@@ -9,9 +9,9 @@
 The warm-up is the search's own, 25 epochs in the paper's section 5.2, which
 finds K = 2 best. Cost and scale are those of `ablation_warmup.py`. With
 `cifar_averages` or `digits_averages` K stays, and who teaches changes: the
-paper's Remark 2 argues that past supernets should vote and not be averaged, as
-MESA and Mean Teacher do. All else is the same, so their own weights, metrics
-and temperatures are not in it. On the digits' few steps averages are shorter.
+paper's Remark 2 argues against averaging weights, as MESA and Mean Teacher do.
+All else is the same, so their own weights, metrics and temperatures are not in
+it. On the digits' few steps averages are shorter.
 """
 
 from ml_collections import ConfigDict
