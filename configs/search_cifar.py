@@ -53,9 +53,11 @@ def get_config() -> ConfigDict:
   weights.clip = 5.0
   weights.schedule = 'cosine'  # early_cosine, linear
   weights.warmup = 0  # epochs in which the rate rises
-  weights.rule = 'plain'  # or 'sam'
-  weights.rho = 0.05  # of 'sam'
   weights.drop_path = 0.0  # of mixed edges, in the last epoch (R-DARTS)
+  weights.rule = 'plain'  # sam, asam, gradient_norm
+  weights.rho = 0.05  # of 'sam'; published of 'asam' 0.5, 'gradient_norm' 0.1
+  weights.eta = 0.01  # of 'asam'
+  weights.balance = 0.8  # of 'gradient_norm'
 
   config.alphas = alphas = ConfigDict()
   alphas.lr = 3e-4
@@ -65,15 +67,18 @@ def get_config() -> ConfigDict:
   alphas.scale = 1e-3  # of the first values
   alphas.warmup = 0  # epochs before they move
   alphas.clip = 0.0  # of their gradient's norm; 0: none
-  alphas.rule = 'plain'
+  alphas.rule = 'plain'  # or 'a2m'
+  alphas.rho = 0.1  # of 'a2m'
 
   config.distill = distill = ConfigDict()
   distill.warmup = 25
+  distill.ramp = 0  # epochs behind it in which the weight rises
   distill.weight = 1.0  # lambda; 0: plain DARTS
-  distill.teacher = 'window'  # 'ema', 'lag'
+  distill.teacher = 'window'  # lag, ema, mesa, mean_teacher
   distill.teachers = 2  # K, the window's; of 'lag', how many epochs ago
-  distill.decay = 0.5  # of 'ema'
-  distill.metric = 'kl'  # reverse_kl, euclidean, manhattan, cosine
+  distill.decay = 0.5  # of 'ema'; published of 'mesa' 0.9998, a step
+  # Or reverse_kl, euclidean, manhattan, cosine, squared.
+  distill.metric = 'kl'
   distill.temperature = 1.0
 
   config.sharpness = sharpness = ConfigDict()

@@ -29,6 +29,7 @@ def get_config(setting: str = 'authors') -> ConfigDict:
     )
   config = search_cifar.get_config()
   config.space = 'nasbench201'
+  config.alphas.rho = 0.01
   config.model.layers = 5  # to each of three stages
   config.model.affine = False  # the cells' normalisation; if not, biases
   config.model.tracked = True  # validate by running statistics, or the batch's

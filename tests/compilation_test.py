@@ -69,6 +69,26 @@ def built(x, setup):
       {'weights.rho': 0.1},
       {'weights.rule': 'plain'},
     ),
+    (
+      functools.partial(searching, **{'weights.rule': 'asam'}),
+      {'weights.eta': 0.1},
+      {'weights.rule': 'sam'},
+    ),
+    (
+      functools.partial(searching, **{'weights.rule': 'gradient_norm'}),
+      {'weights.balance': 0.3},
+      {'distill.ramp': 4},
+    ),
+    (
+      functools.partial(searching, **{'alphas.rule': 'a2m'}),
+      {'alphas.rho': 0.3},
+      {'alphas.rule': 'plain'},
+    ),
+    (
+      functools.partial(searching, **{'distill.ramp': 4}),
+      {'distill.ramp': 5},
+      {'distill.teacher': 'mean_teacher'},
+    ),
     (training, {'weights.smoothing': 0.1}, {'genotype': 'DARTS_V1'}),
     (training, {'weights.lr': 0.1}, {'weights.schedule': 'linear'}),
     (training, {'seed': 3}, {'weights.nesterov': True}),

@@ -177,7 +177,7 @@ def test_a_lost_loss_stops_the_run_and_keeps_the_last_checkpoint(
   'flag, says',
   [
     ('--config.distill.teachrs=3', 'did you mean distill.teachers'),
-    ('--config.distill.teacher=3', 'ema, lag, window'),
+    ('--config.distill.teacher=3', 'ema, lag, mean_teacher, mesa, window'),
     ('--config.options.tau=3', 'darts has no options'),
     ('--config.method=dart', 'did you mean darts'),
     ('--config.epochs=many', 'epochs'),

@@ -154,7 +154,7 @@ MUTANTS = (
   ),
   Mutant(
     'a teacher is an epoch late',
-    'bilevel/distill.py',
+    'bilevel/teachers.py',
     'slot = _count(ring, index) % len(ring.probs)\n',
     'slot = (_count(ring, index) + 1) % len(ring.probs)\n',
     'tests/bilevel/distill_test.py',

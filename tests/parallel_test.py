@@ -1,4 +1,4 @@
-"""One device against eight: the same images, validation and curvature.
+"""One device against eight: the same images, validation, curvature, teachers.
 
 `methods/contract_test.py` compares each method's step.
 """
@@ -51,7 +51,19 @@ def look():
     'valid': sums.loss,
     'eigenvalue': found.dominant_eigenvalue,
     'sharpness': found.sharpness,
+    **{f'taught {name}': taught(name) for name in ('mesa', 'mean_teacher')},
   }
+
+
+def taught(name):
+  """The average of the weights after two steps, on every device alike."""
+  parts = toys.setup(layers=1, augment=toys.VARIED, teacher=name, decay=0.6)
+  run = jax.jit(search.advance, out_shardings=parallel.everywhere())
+  halves = parallel.replicate(toys.halves())
+  end = run(toys.state(parts), jax.random.key(0), *halves, 2, parts)
+  leaves = jax.tree.leaves((end.memory, end.sums.distill))
+  assert all(leaf.sharding.is_fully_replicated for leaf in leaves)
+  return np.concatenate([np.ravel(leaf) for leaf in leaves])
 
 
 def test_eight_devices_compute_what_one_does(tmp_path):

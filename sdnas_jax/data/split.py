@@ -32,6 +32,7 @@ class Batch(NamedTuple):
   label: jax.Array  # int32 [B]
   index: jax.Array  # int32 [B], in the half; in its host's order of a stream
   present: jax.Array  # bool [B], false for padding
+  again: jax.Array | None = None  # another augmentation of the image
 
 
 def like(examples: int, shape: Sequence[int]) -> Split:

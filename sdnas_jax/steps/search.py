@@ -20,6 +20,7 @@ import optax
 from sdnas_jax.bilevel import distill
 from sdnas_jax.bilevel import hypergrad
 from sdnas_jax.bilevel import optimizers
+from sdnas_jax.bilevel import teachers
 from sdnas_jax.data import split
 from sdnas_jax.data.augment import Augment
 from sdnas_jax.methods import arch as archs
@@ -44,7 +45,7 @@ class State(NamedTuple):
   mask: dict[str, jax.Array]  # bool, like each kind's alphas: operations alive
   own: Tree  # the method's numbers
   rates: dict[str, jax.Array]  # the optimisers' numbers, by the config's names
-  memory: Tree  # what the supernet said of each training example
+  memory: Tree  # the teacher's, as what was said of each training example
   gradient: Tree  # of the weights, clipped, of the last step, if observed
   sums: totals.Totals  # of the epoch under way
 
@@ -64,8 +65,9 @@ class Setup:
 
   net: nn.Module = struct.field(pytree_node=False)
   method: methods.Method
-  rule: Callable[..., Any]  # of the weights' gradient; a jax.tree_util.Partial
-  alpha_rule: Callable[..., Tree] = struct.field(pytree_node=False)
+  # Of the gradients of both groups; each is a jax.tree_util.Partial.
+  rule: Callable[..., Any]
+  alpha_rule: Callable[..., Tree]
   # Of the weights' learning rate.
   schedule: Callable[..., jax.Array] = struct.field(pytree_node=False)
   nesterov: bool = struct.field(pytree_node=False)
@@ -132,8 +134,8 @@ def step(
   else:
     state = move_alphas(state, *given, valid)
     state, seen = move_weights(state, *given)
-  said, weights = setup.distill.soften(seen.logits), state.params['weights']
-  push = setup.distill.teacher.push
+  student = teachers.Student(state.params['weights'], seen.stats)
+  said, push = setup.distill.soften(seen.logits), setup.distill.teacher.push
   counted = totals.count(
     *(state.sums, seen.logits, train, seen.loss, state.step), seen.term
   )
@@ -141,7 +143,7 @@ def step(
   return state._replace(
     step=state.step + 1,
     stats=seen.stats,
-    memory=push(state.memory, train.index, said, weights),
+    memory=push(state.memory, train.index, said, student),
     sums=totals.watch(counted, size, state.step),
   )
 
@@ -276,18 +278,22 @@ def training(state, keys, batch, setup, group):
   `group` is whose step it is in.
   """
   more = beside(state, keys, setup, group)
+  other = batch if batch.again is None else batch._replace(image=batch.again)
 
   def loss(w, mix, running=False):
-    see = functools.partial(
-      forward, setup.net, batch=batch, mix=mix | more, running=running
-    )
-    logits, stats = see(w=w, stats=state.stats)
+    def see(w, stats, batch, running):
+      return forward(setup.net, w, stats, batch, mix | more, running)
+
+    def taught(weights, stats=None):
+      if stats is None:
+        return see(weights, state.stats, other, running)[0]
+      return see(weights, stats, other, True)[0]
+
+    logits, stats = see(w, state.stats, batch, running)
     own = totals.cross_entropy(logits, batch)
-    term = setup.distill.loss(
-      *(state.memory, batch, logits, clock(state, setup).epoch),
-      lambda weights: see(w=weights, stats=state.stats)[0],
-    )
-    total = own + setup.distill.weight * term
+    epoch = clock(state, setup).epoch
+    term = setup.distill.loss(state.memory, batch, logits, epoch, taught)
+    total = own + setup.distill.weigh(epoch) * term
     return total, Seen(logits, stats, own, term)
 
   return loss
@@ -362,6 +368,10 @@ def advance(
     own = jax.random.split(at(vary))[0]
     index, how = order[state.step % steps], setup.augment
     ours = split.take(train, index, setup.mean, setup.std, how, own)
+    if setup.distill.teacher.again:
+      more = jax.random.fold_in(at(vary), 2)  # apart from what is split of it
+      other = split.take(train, index, setup.mean, setup.std, how, more)
+      ours = ours._replace(again=other.image)
     theirs = alpha_batch(key, state.step, valid, setup)
     return step(state, at(noise), ours, theirs, setup)
 
@@ -424,7 +434,7 @@ def init(
   """The state before the first step, from first values of the parameters."""
   params = {'weights': variables['params'], 'alphas': arch.alphas}
   rates = {name: jnp.asarray(float(value)) for name, value in rates.items()}
-  remember = setup.distill.teacher.init
+  student = teachers.Student(variables['params'], variables['batch_stats'])
   tx = optimizers.both(rates, 0.0, setup.nesterov)
   return State(
     step=jnp.zeros((), jnp.int32),
@@ -436,7 +446,7 @@ def init(
     mask=arch.mask,
     own=arch.own,
     rates=rates,
-    memory=remember(examples, classes, variables['params']),
+    memory=setup.distill.teacher.init(examples, classes, student),
     gradient=jax.tree.map(
       jnp.zeros_like, variables['params'] if setup.method.observe else ()
     ),

@@ -8,6 +8,7 @@ from ml_collections import ConfigDict
 
 from sdnas_jax import errors
 from sdnas_jax import parallel
+from sdnas_jax.bilevel import hypergrad
 from sdnas_jax.data import dataset
 from sdnas_jax.data import split
 from sdnas_jax.kernels import choice
@@ -65,6 +66,7 @@ def _stage(stage, known):
   if why := stage.method.refuse(SPACES[config.space], given):
     raise errors.BadInput(f'{config.method} cannot search so: {why}')
   _schedule(config.weights, epochs)
+  _rule(config, stage.method)
   term, points = config.distill, config.sharpness.landscape
   late = {'warmup': term.warmup}
   if term.teacher == 'lag':  # whose first word is that old
@@ -75,6 +77,17 @@ def _stage(stage, known):
         f'distill.{name} ({first}) leaves none of the {epochs} epochs to '
         'distil: lower it, or set --config.distill.weight=0 for plain DARTS'
       )
+  if term.weight and term.warmup + term.ramp > epochs:
+    raise errors.BadInput(
+      f'distill.ramp ({term.ramp}) behind a warm-up of {term.warmup} is longer '
+      f'than the {epochs} epochs, so that distill.weight is never reached: '
+      'lower either'
+    )
+  if term.weight and term.teacher == 'mesa' and term.decay == 1:
+    raise errors.BadInput(
+      'distill.decay (1.0) keeps the first random weights for a teacher: lower '
+      'it, as to the 0.9998 of MESA'
+    )
   if config.alphas.warmup >= epochs:
     raise errors.BadInput(
       f'alphas.warmup ({config.alphas.warmup}) leaves none of the {epochs} '
@@ -84,6 +97,25 @@ def _stage(stage, known):
     raise errors.BadInput(
       f'sharpness.landscape ({points}) must be odd, so that its middle '
       'is where the search ended, and at least 3; or 0 for none'
+    )
+
+
+def _rule(config, method):
+  """Refuses a rule of the alphas where its gradient is not what it says."""
+  if config.alphas.rule == 'plain':
+    return
+  why = ''
+  if method.turn == 'joint':
+    why = 'moves alphas and weights by one gradient'
+  elif method.sample is not None:
+    why = 'draws at random, and what it draws is no function of the alphas'
+  elif method.hypergrad is not hypergrad.first_order:
+    why = 'has another gradient of the alphas than that of their loss'
+  if why:
+    raise errors.BadInput(
+      f"alphas.rule='{config.alphas.rule}' takes the loss's gradient and "
+      f"curvature in the alphas, but {config.method} {why}: leave it 'plain', "
+      'or take another method'
     )
 
 

@@ -12,6 +12,7 @@ from sdnas_jax import errors
 from sdnas_jax.bilevel import distill
 from sdnas_jax.bilevel import optimizers
 from sdnas_jax.bilevel import rules
+from sdnas_jax.bilevel import teachers
 from sdnas_jax.data import dataset
 from sdnas_jax.kernels import build
 from sdnas_jax.kernels import separable
@@ -64,6 +65,8 @@ SEARCH = COMMON | {
   'weights.rule': (str, rules.WEIGHTS),
   'weights.rho': (float, REAL),
   'weights.drop_path': (float, BELOW_ONE),
+  'weights.eta': (float, REAL),
+  'weights.balance': (float, SHARE),
   'model.remat': (bool, None),
   'alphas.lr': (float, REAL),
   'alphas.b1': (float, BELOW_ONE),
@@ -73,12 +76,14 @@ SEARCH = COMMON | {
   'alphas.warmup': (int, WHOLE),
   'alphas.clip': (float, REAL),
   'alphas.rule': (str, rules.ALPHAS),
+  'alphas.rho': (float, REAL),
   'distill.warmup': (int, WHOLE),
+  'distill.ramp': (int, WHOLE),
   'distill.weight': (float, REAL),
   'distill.teachers': (int, SOME),
   'distill.metric': (str, distill.METRICS),
   'distill.temperature': (float, (1e-3, math.inf)),
-  'distill.teacher': (str, distill.TEACHERS),
+  'distill.teacher': (str, teachers.TEACHERS),
   'distill.decay': (float, SHARE),
   'sharpness.every': (int, WHOLE),
   'sharpness.of': (str, ('alphas', 'weights')),

@@ -20,6 +20,7 @@ from sdnas_jax.analysis import truth
 from sdnas_jax.bilevel import distill
 from sdnas_jax.bilevel import optimizers
 from sdnas_jax.bilevel import rules
+from sdnas_jax.bilevel import teachers
 from sdnas_jax.data import augment
 from sdnas_jax.data import dataset
 from sdnas_jax.data import sources
@@ -175,7 +176,7 @@ class Stage:
     """The first state of a later stage, from the last of the one before."""
     first = parallel.replicate(self.first())
     shapes = functools.partial(jax.tree.map, np.shape)
-    for name in ('own', 'gradient', 'memory'):  # of another method or teacher?
+    for name in ('own', 'gradient'):  # of another method?
       old, new = getattr(before, name), getattr(first, name)
       if shapes(old) != shapes(new):
         before = before._replace(**{name: new})
@@ -188,6 +189,11 @@ class Stage:
       state = state._replace(opt=opt, rates=first.rates)
     if self.carry == 'widened':
       state = parallel.replicate(widening.widened(state, first, self.seed))
+    if shapes(before.memory) != shapes(first.memory):  # of another teacher?
+      student = teachers.Student(state.params['weights'], state.stats)
+      given = self.examples, self.setup.net.classes, student
+      remembered = parallel.replicate(self.setup.distill.teacher.init(*given))
+      state = state._replace(memory=remembered)
     return state
 
 
@@ -199,12 +205,11 @@ def begin(
   w, a, data = config.weights, config.alphas, config.data
   model = config.model.to_dict() | dict(method.model)
   net = SUPERNETS[space.genotype](space, source.classes, **model)
-  rho = {'rho': w.rho} if w.rule == 'sam' else {}
   setup = search.Setup(
     net=net,
     method=method,
-    rule=jax.tree_util.Partial(rules.WEIGHTS[w.rule], **rho),
-    alpha_rule=rules.ALPHAS[a.rule],
+    rule=rules.bound(rules.WEIGHTS[w.rule], w),
+    alpha_rule=rules.bound(rules.ALPHAS[a.rule], a),
     schedule=optimizers.SCHEDULES[w.schedule],
     nesterov=w.nesterov,
     distill=distill.make(**config.distill),

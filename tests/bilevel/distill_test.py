@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from sdnas_jax.bilevel import distill
+from sdnas_jax.bilevel import teachers
 from tests import toys
 
 
@@ -54,20 +55,20 @@ def follow(teacher, rng, expected, note):
   return state
 
 
-@pytest.mark.parametrize('teachers', [1, 2, 3])
-def test_window_equals_a_dict_of_lists(teachers):
-  rng = np.random.default_rng(teachers)
+@pytest.mark.parametrize('count', [1, 2, 3])
+def test_window_equals_a_dict_of_lists(count):
+  rng = np.random.default_rng(count)
   past = {n: [] for n in range(10)}
 
   def mean(n):
-    said = past[n][-teachers:]
+    said = past[n][-count:]
     return np.mean(said, 0) if said else None
 
   def note(n, p):
     past[n].append(p)
 
-  state = follow(distill.window(teachers), rng, mean, note)
-  assert max(map(len, past.values())) > teachers  # it did wrap around
+  state = follow(teachers.window(count), rng, mean, note)
+  assert max(map(len, past.values())) > count  # it did wrap around
   np.testing.assert_array_equal(state.count, [len(past[n]) for n in range(10)])
 
 
@@ -83,7 +84,7 @@ def test_lag_is_what_was_said_so_many_records_ago(epochs):
     past[n].append(p)
 
   rng = np.random.default_rng(epochs)
-  state = follow(distill.lag(epochs), rng, then, note)
+  state = follow(teachers.lag(epochs), rng, then, note)
   assert state.probs.shape == (epochs, 10, 3)
   assert max(map(len, past.values())) > 2 * epochs
 
@@ -94,15 +95,17 @@ def test_ema_equals_its_recursion():
   def note(n, p):
     mean[n] = 0.7 * mean[n] + 0.3 * p if n in mean else p
 
-  follow(distill.ema(0.7), np.random.default_rng(0), mean.get, note)
+  follow(teachers.ema(0.7), np.random.default_rng(0), mean.get, note)
   assert len(mean) == 10
 
 
 def test_equal_teachers_are_one_to_a_compiled_step():
   for make, number in (
-    (distill.window, 2),
-    (distill.lag, 3),
-    (distill.ema, 0.5),
+    (teachers.window, 2),
+    (teachers.lag, 3),
+    (teachers.ema, 0.5),
+    (teachers.mesa, 0.5),
+    (teachers.mean_teacher, 0.5),
   ):
     assert make(number) is make(number)
 
@@ -118,6 +121,7 @@ EXPECTED = {
     / np.linalg.norm(q, axis=-1)
     / np.linalg.norm(p, axis=-1)
   ),
+  'squared': lambda q, p: np.mean((q - p) ** 2, -1),
 }
 
 
@@ -192,7 +196,7 @@ def test_lag_softens_by_the_temperature_as_saf_and_waits_its_epochs():
 
 def test_a_teacher_may_run_the_weights_it_remembers():
   """The seam for teachers of another network: it sees what it asks for."""
-  teacher = distill.Teacher(
+  teacher = teachers.Teacher(
     init=lambda examples, classes, weights: weights,
     read=lambda memory, index, see: (see(memory), index < 5),
     push=lambda memory, index, probs, weights: 0.5 * (memory + weights),
@@ -221,3 +225,69 @@ def test_a_weight_of_zero_remembers_nothing():
   assert made.teacher.push(state, index, logits, None) == state
   batch = Batch(index, index == 0)
   assert float(made.loss(state, batch, logits, epoch=9, see=unseen)) == 0
+
+
+def said(teacher, memory, x):
+  """What a linear teacher says of inputs; a statistic shifts its logits."""
+  see = lambda w, shift=0.0: x @ w + shift  # noqa: E731
+  return teacher.read(memory, None, see)[0]
+
+
+def test_mesa_averages_weights_and_statistics_from_a_copy_on():
+  rng, teacher = np.random.default_rng(0), teachers.mesa(0.7)
+  x, first = rng.standard_normal((4, 2)), rng.standard_normal((2, 3))
+  memory = teacher.init(5, 3, teachers.Student(first, first[0]))
+  w, shift = first, first[0]
+  for _ in range(4):
+    new = rng.standard_normal((2, 3))
+    memory = teacher.push(memory, None, None, teachers.Student(new, new[0]))
+    w, shift = 0.7 * w + 0.3 * new, 0.7 * shift + 0.3 * new[0]
+    expected = x @ w + shift
+    np.testing.assert_allclose(said(teacher, memory, x), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize('decay', [0.0, 0.6, 1.0])
+def test_a_mean_teacher_is_the_mean_of_all_at_first(decay):
+  """Of a copy and the weights since; with no decay, of the last alone."""
+  rng, teacher = np.random.default_rng(0), teachers.mean_teacher(decay)
+  x, past = rng.standard_normal((4, 2)), [rng.standard_normal((2, 3))]
+  memory = teacher.init(5, 3, teachers.Student(past[0], None))
+  mean = past[0]
+  for n in range(1, 6):
+    past.append(rng.standard_normal((2, 3)))
+    memory = teacher.push(memory, None, None, teachers.Student(past[-1], None))
+    d = min(1 - 1 / (n + 1), decay)
+    mean = d * mean + (1 - d) * past[-1]
+    found = said(teacher, memory, x)
+    np.testing.assert_allclose(found, x @ mean, rtol=1e-5, atol=1e-6)
+  if decay == 1:
+    np.testing.assert_allclose(found, x @ np.mean(past, 0), rtol=1e-5)
+  if not decay:
+    np.testing.assert_allclose(found, x @ past[-1], rtol=1e-5)
+
+
+def test_a_teacher_of_all_knows_no_padding_and_passes_no_gradient():
+  made = toys.term(teacher='mesa', temperature=2.0)
+  rng = np.random.default_rng(0)
+  x, w, logits = (rng.standard_normal(s) for s in ((4, 2), (2, 3), (4, 3)))
+  memory, index = teachers.Student(w, None), jnp.array([0, 1, 2, 5])
+
+  def loss(logits, x):
+    see = lambda w, stats: x @ w  # noqa: E731
+    return made.loss(memory, Batch(index, index < 5), logits, 0, see)
+
+  q, p = softmax(x @ w / 2), softmax(logits / 2)
+  each = np.sum(q * np.log(q / p), axis=-1)
+  np.testing.assert_allclose(
+    loss(logits, x), 4 * np.sum(each[:3]) / 3, rtol=1e-5
+  )
+  student, teacher = jax.grad(loss, (0, 1))(logits, x)
+  assert student.any() and not teacher.any()
+
+
+def test_the_weight_rises_behind_the_warm_up():
+  made = toys.term(weight=3.0, warmup=2, ramp=4)
+  found = [float(made.weigh(epoch)) for epoch in range(8)]
+  expected = [3 * np.exp(-5 * (1 - n / 4) ** 2) for n in (0, 0, 0, 1, 2, 3)]
+  np.testing.assert_allclose(found, [*expected, 3, 3], rtol=1e-5)
+  assert toys.term(weight=3.0).weigh(0) == 3.0

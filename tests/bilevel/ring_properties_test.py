@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import pytest
 
-from sdnas_jax.bilevel import distill
+from sdnas_jax.bilevel import teachers
 
 EXAMPLES, ROWS, CLASSES = 5, 3, 2
 PADDING = EXAMPLES, EXAMPLES + 2, 2**31 - 1
@@ -65,11 +65,11 @@ LAST = [([0, 1, 2], np.zeros((3, 2))), ([3, 4, 5], np.zeros((3, 2)))]
 @pytest.mark.parametrize(
   'make, number, expected',
   [
-    (distill.window, 1, mean),
-    (distill.window, 3, mean),
-    (distill.lag, 1, then),
-    (distill.lag, 2, then),
-    (distill.ema, 0.25, averaged),
+    (teachers.window, 1, mean),
+    (teachers.window, 3, mean),
+    (teachers.lag, 1, then),
+    (teachers.lag, 2, then),
+    (teachers.ema, 0.25, averaged),
   ],
 )
 @settings(max_examples=25)

@@ -69,3 +69,73 @@ def test_the_alphas_plain_rule_is_the_method_s():
   problem = hypergrad.Problem(None, jnp.arange(3.0), None, None, None, None)
   found = rules.direct(lambda p: 2 * p.a, problem)
   np.testing.assert_array_equal(found, [0, 2, 4])
+
+
+def test_asam_s_ball_is_as_wide_as_the_weights(problem):
+  """T scales the gradient twice: into the ball, and out of it."""
+  h, x, w = problem
+  loss = functools.partial(quadratic, h)
+  grads, seen = rules.asam(loss, w, rho=0.3, eta=0.2)
+  t, g = np.abs(x) + 0.2, h @ x
+  expected = h @ (x + 0.3 * t**2 * g / np.linalg.norm(t * g))
+  np.testing.assert_allclose(flat(grads), expected, rtol=1e-5)
+  np.testing.assert_array_equal(seen, x)
+
+
+@pytest.mark.parametrize('names', [('bias', 'bias'), ('alphas', 'x')])
+def test_asam_of_biases_and_of_alphas_is_sam(problem, names):
+  h, _, w = problem
+  outer, inner = names
+  named = {outer: {inner: w}} if outer == 'alphas' else {'a': {'bias': w['a']}}
+
+  def loss(tree):
+    both = tree[outer][inner] if outer in tree else w | {'a': tree['a']['bias']}
+    return quadratic(h, both)
+
+  one, two = (rule(loss, named, rho=0.3)[0] for rule in (rules.asam, rules.sam))
+  jax.tree.map(np.testing.assert_array_equal, one, two)
+
+
+@pytest.mark.parametrize('balance, rule', [(1.0, 'sam'), (0.0, 'plain')])
+def test_the_gradient_norm_has_two_ends(problem, balance, rule):
+  h, _, w = problem
+  loss = functools.partial(quadratic, h)
+  one, _ = rules.gradient_norm(loss, w, rho=0.3, balance=balance)
+  two, _ = rules.bound(rules.WEIGHTS[rule], {'rho': 0.3})(loss, w)
+  jax.tree.map(np.testing.assert_array_equal, one, two)
+
+
+def test_the_gradient_norm_descends_what_it_says(problem):
+  """On a quadratic the difference of gradients is exact."""
+  h, x, w = problem
+  rho, weight = 0.1, 0.06
+  loss = functools.partial(quadratic, h)
+  found, _ = rules.gradient_norm(loss, w, rho=rho, balance=weight / rho)
+  total = lambda x: x @ h @ x / 2 + weight * jnp.linalg.norm(h @ x)  # noqa: E731
+  np.testing.assert_allclose(flat(found), jax.grad(total)(x), rtol=1e-4)
+
+
+def alphas_problem(h, w):
+  """Of the quadratic, as the alphas' loss."""
+  valid = lambda _, a: quadratic(h, a)[0]  # noqa: E731
+  return hypergrad.Problem(None, w, None, valid, None, None)
+
+
+@pytest.mark.parametrize('rho', [0.0, 0.05])
+def test_a2m_looks_ahead_by_the_gradient(problem, rho):
+  """On a quadratic it is (1 + rho H) H (1 + rho H) a."""
+  h, x, w = problem
+  own = alphas_problem(h, w)
+  found = rules.a2m(hypergrad.first_order, own, rho=rho)
+  more = np.eye(5) + rho * h
+  np.testing.assert_allclose(flat(found), more @ h @ more @ x, rtol=1e-4)
+  if not rho:
+    plain = rules.direct(hypergrad.first_order, own)
+    jax.tree.map(np.testing.assert_array_equal, found, plain)
+
+
+def test_a_rule_takes_its_own_fields_alone():
+  fields = {'rho': 0.3, 'eta': 0.2, 'lr': 0.1, 'rule': 'asam'}
+  assert rules.bound(rules.asam, fields).keywords == {'rho': 0.3, 'eta': 0.2}
+  assert rules.bound(rules.plain, fields).keywords == {}
+  assert rules.bound(rules.a2m, fields).keywords == {'rho': 0.3}

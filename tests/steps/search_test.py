@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from sdnas_jax import parallel
-from sdnas_jax.bilevel import distill
 from sdnas_jax.bilevel import optimizers
 from sdnas_jax.bilevel import rules
+from sdnas_jax.bilevel import teachers
 from sdnas_jax.data import split
 from sdnas_jax.methods import darts_es
 from sdnas_jax.methods import gdas
@@ -494,7 +494,7 @@ def test_an_update_that_overflows_is_noted_before_it_is_saved():
 def test_an_exponential_average_composes_with_the_step():
   parts = toys.setup(layers=1, teacher='ema')
   end = advance(toys.state(parts), STEPS, parts)
-  assert isinstance(end.memory, distill.Ring)
+  assert isinstance(end.memory, teachers.Ring)
   assert end.memory.probs.shape == (1, 20, toys.CLASSES)
   np.testing.assert_allclose(end.memory.probs.sum(-1), np.ones((1, 20)), 1e-5)
 

@@ -1,10 +1,15 @@
 """A search's stages: what each changes, and when its schedules are."""
 
+import jax
+import numpy as np
 import pytest
 
 from configs import search_digits
 from sdnas_jax import errors
+from sdnas_jax import parallel
+from sdnas_jax.data import sources
 from sdnas_jax.spaces import SPACES
+from sdnas_jax.tasks import search
 from sdnas_jax.tasks import stages
 
 SPACE = SPACES['darts']
@@ -90,3 +95,45 @@ def test_a_method_brings_its_own_stages_and_needs():
   assert needing.config.sharpness.every == 2
   (given,) = plan(method='darts_es', **{'sharpness.every': 1})
   assert given.config.sharpness.every == 1
+
+
+def entered(planned, change=lambda state: state):
+  """A second stage's first state, from a changed first state of the first."""
+  source = sources.find('digits', '')
+  one, two = (search.begin(own, SPACE, source, 80) for own in planned)
+  return two.enter(change(parallel.replicate(one.first())))
+
+
+def heavier(state):
+  weights = jax.tree.map(lambda w: w + 1, state.params['weights'])
+  return state._replace(params={**state.params, 'weights': weights})
+
+
+def same(a, b):
+  jax.tree.map(np.testing.assert_array_equal, a, b)
+
+
+TINY = {'model.channels': 2, 'model.layers': 1}
+
+
+def test_a_teacher_that_comes_later_begins_with_the_weights_of_then():
+  begun = entered(plan({}, {'distill.teacher': 'mesa'}, **TINY), heavier)
+  first = entered(plan({}, {}, **TINY))
+  same(begun.memory.weights, heavier(first).params['weights'])
+  same(begun.memory.stats, begun.stats)
+
+
+def test_a_teacher_stays_where_the_weights_do():
+  own = {'distill.teacher': 'mesa', **TINY}
+  begun = entered(plan({}, {}, **own), heavier)
+  fresh = entered(plan({}, {'carry': 'fresh'}, **own), heavier)
+  before = jax.tree.map(lambda w: w + 1, begun.memory.weights)
+  same(before, begun.params['weights'])
+  same(fresh.memory.weights, fresh.params['weights'])
+
+
+def test_a_teacher_is_as_wide_as_the_network():
+  own = {'method': 'drnas', 'distill.teacher': 'mesa', **TINY}
+  begun = entered(plan(**own | {'model.channels': 12}))
+  same(begun.memory.weights, begun.params['weights'])
+  same(begun.memory.stats, begun.stats)

@@ -585,6 +585,19 @@ def test_the_paper_s_ablations(tmp_path):
   assert json.dumps(warmup.evaluate.to_dict())
 
 
+@pytest.mark.parametrize('data', ['cifar', 'digits'])
+def test_who_teaches_is_all_that_the_averages_change(data, tmp_path):
+  config = ablation_teachers.get_config(f'{data}_averages')
+  runs = study.plan(config, tmp_path)[:4]
+  terms = [one.search.distill.to_dict() for one in runs]
+  for one, own in zip(runs, terms, strict=True):
+    untaught = one.name == 'untaught'
+    assert own.pop('teacher') == ('window' if untaught else one.name)
+    assert own.pop('weight') == 1 - untaught
+  decays = [own.pop('decay') for own in terms]
+  assert max(decays) < 1 and terms == 4 * [terms[0]]
+
+
 @pytest.mark.parametrize('scale', table_nasbench201.SCALES)
 def test_every_scale_is_a_config_that_works(scale, tmp_path):
   config = table_nasbench201.get_config(scale)
@@ -594,11 +607,7 @@ def test_every_scale_is_a_config_that_works(scale, tmp_path):
   assert ('"digits"' in said) == (scale == 'digits')
 
 
-<<<<<<< HEAD
-@pytest.mark.parametrize('made', [methods, r_darts])
-=======
-@pytest.mark.parametrize('made', [study_methods, r_darts, evolution])
->>>>>>> oneshot
+@pytest.mark.parametrize('made', [methods, r_darts, evolution])
 def test_the_digits_of_a_study_are_apart(made, tmp_path):
   config = made.get_config('digits')
   runs = study.plan(config, tmp_path)
@@ -649,12 +658,8 @@ def test_r_darts_is_as_its_paper_has_it(tmp_path):
 
 
 @pytest.mark.parametrize(
-<<<<<<< HEAD
-  'made', [table_nasbench201, ablation_warmup, methods, r_darts]
-=======
   'made',
-  [table_nasbench201, ablation_warmup, study_methods, r_darts, evolution],
->>>>>>> oneshot
+  [table_nasbench201, ablation_warmup, methods, r_darts, evolution],
 )
 def test_an_unknown_form_is_refused(made):
   with pytest.raises(ValueError, match="no 'small'"):
