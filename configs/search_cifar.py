@@ -65,6 +65,7 @@ def get_config() -> ConfigDict:
   alphas.warmup = 0  # epochs before they move
   alphas.clip = 0.0  # of their gradient's norm; 0: none
   alphas.rule = 'plain'
+  alphas.optimizer = ''  # adam, lazy_adam; '': the method's, or adam
 
   config.distill = distill = ConfigDict()
   distill.warmup = 25

@@ -19,14 +19,18 @@ from sdnas_jax.methods.darts_es import darts_es
 from sdnas_jax.methods.darts_minus import darts_minus
 from sdnas_jax.methods.darts_pt import darts_pt
 from sdnas_jax.methods.drnas import drnas
+from sdnas_jax.methods.dsnas import dsnas
 from sdnas_jax.methods.gdas import gdas
+from sdnas_jax.methods.idarts import idarts
 from sdnas_jax.methods.method import Method
 from sdnas_jax.methods.oles import oles
 from sdnas_jax.methods.p_darts import p_darts
 from sdnas_jax.methods.pc_darts import pc_darts
+from sdnas_jax.methods.proxylessnas import proxylessnas
 from sdnas_jax.methods.sdarts_adv import sdarts_adv
 from sdnas_jax.methods.sdarts_rs import sdarts_rs
 from sdnas_jax.methods.sgas import sgas
+from sdnas_jax.methods.single_level import single_level
 from sdnas_jax.methods.snas import snas
 
 METHODS: dict[str, Callable[..., Method]] = {
@@ -34,6 +38,7 @@ METHODS: dict[str, Callable[..., Method]] = {
   for method in (
     *(darts, darts2, darts_es, darts_ada, darts_minus, darts_pt, beta_darts),
     *(drnas, gdas, oles, p_darts, pc_darts, sdarts_rs, sdarts_adv, sgas, snas),
+    *(single_level, idarts, dsnas, proxylessnas),
   )
 }
 

@@ -10,7 +10,8 @@ broadcasts.
 An operation whose mixing weight on an edge is exactly zero is dead there: its
 parameters are read as zero and have no gradient, nor has its weight, and its
 running statistics rest. So the sum below is all operations times the mix, and
-the CPU's kernels leave out what is dead without changing it.
+the CPU's kernels leave out what is dead without changing it. Of a mix that is
+`open` nothing is dead, so that a weight of zero has a derivative.
 
 Modules compute in their input's type, which may be bfloat16; parameters, the
 normalisation's statistics and the logits are float32 at least.
@@ -50,21 +51,27 @@ class Context:
   drops: what is dropped in training, a key and a rate each: `drop_path`, an
     image's mixture on an edge (Larsson et al. 2017); `skip_dropout`, elements
     of an identity (P-DARTS, Chen et al. 2019).
+  open: whether nothing is dead.
   """
 
   train: bool = struct.field(pytree_node=False)
   share: jax.Array
   backend: str = struct.field(pytree_node=False)
   drops: dict[str, Any] = struct.field(default_factory=dict)
+  open: bool = struct.field(pytree_node=False, default=False)
 
   @property
   def native(self) -> bool:
     return self.backend == 'native'
 
   def dropping(self, mix: Mapping[str, Any]) -> 'Context':
-    """With what a mix says of it, in training."""
+    """With what a mix says of it, in training; and whether it is open."""
     drops = {name: mix[name] for name in DROPS if name in mix and self.train}
-    return self.replace(drops=drops)
+    return self.replace(drops=drops, open='open' in mix)
+
+  def alive(self, p: jax.Array) -> jax.Array:
+    """What is not dead of what p weighs: bool of its shape."""
+    return jnp.ones(p.shape, bool) if self.open else p != 0
 
   def at(self, place: int) -> 'Context':
     """That of a place in the network, which drops other paths."""
@@ -148,7 +155,7 @@ class Norm(nn.Module):
     given, wide = x.dtype, jnp.promote_types(x.dtype, mean.value.dtype)
     p = jnp.ones((1, x.shape[0]), bool) if p is None else p
     plain = p.dtype == bool and not self.affine
-    alive, p = p != 0, p.astype(wide)
+    alive, p = ctx.alive(p), p.astype(wide)
     rows = alive.reshape(x.shape[0], -1).any(axis=1)
     p, bias = self.weights(p, rows, shape)
     if not ctx.native:  # foreign functions take it as it is
@@ -192,7 +199,8 @@ def weigh(p: jax.Array, x: jax.Array, ctx: Context) -> jax.Array:
   """p_e x on each edge: [edges, ...] of p [edges] and x [1, ...]."""
   wide = jnp.promote_types(x.dtype, jnp.float32)
   own = x if ctx.native else x.astype(wide)
-  return mixture.weigh(p.astype(wide), own, ctx.native).astype(x.dtype)
+  given = p.astype(wide), own, ctx.alive(p), ctx.native
+  return mixture.weigh(*given).astype(x.dtype)
 
 
 class Pointwise(nn.Module):
@@ -272,7 +280,7 @@ class FactorizedReduce(nn.Module):
   ) -> jax.Array:
     odd = [(0, n % 2) for n in x.shape[2:4]]
     x = jnp.pad(nn.relu(x), ((0, 0), (0, 0), *odd, (0, 0)))
-    alive = None if p is None else p[0] != 0
+    alive = None if p is None else ctx.alive(p[0])
     half = self.channels // 2
     halves = (
       Pointwise(self.edges, half)(x[:, :, ::2, ::2], ctx, alive),
@@ -301,7 +309,7 @@ class Separable(nn.Module):
     self, x: jax.Array, ctx: Context, p: jax.Array | None = None
   ) -> jax.Array:
     count = len(self.kernels) * self.edges
-    alive = jnp.ones(count, bool) if p is None else p.reshape(count) != 0
+    alive = jnp.ones(count, bool) if p is None else ctx.alive(p.reshape(count))
     kernels = []
     for n, (size, dilation) in enumerate(self.kernels):
       shape = self.edges, size, size, x.shape[-1]
@@ -337,7 +345,7 @@ class MixedOp(nn.Module):
   def __call__(self, x: jax.Array, mix: jax.Array, ctx: Context) -> jax.Array:
     """From x [1, batch, ...], mix [edges, primitives] to [edges, ...]."""
     total, edges = 0.0, len(mix)
-    mix = keep(mix != 0, mix)
+    mix = keep(ctx.alive(mix), mix)
     for branch, members in (
       (self.twice, TWICE),
       (self.once, ONCE),
@@ -354,7 +362,7 @@ class MixedOp(nn.Module):
     kernels = tuple(TWICE[n] for n in names)
     first = Separable(kernels, edges, self.channels, self.stride, name='first')
     second = Separable(kernels, edges, self.channels, name='second')
-    return second(first(x, ctx, (p != 0).reshape(1, -1)), ctx, p)
+    return second(first(x, ctx, ctx.alive(p).reshape(1, -1)), ctx, p)
 
   def once(self, names, x, p, ctx, edges):
     kernels = tuple(ONCE[n] for n in names)

@@ -54,7 +54,8 @@ def view(
   It holds nothing that only a step needs, so that methods share programs.
   """
   state = state._replace(opt=None, memory=None, sums=None, rates=None)
-  steps = 'rule', 'alpha_rule', 'schedule', 'nesterov', 'distill'
+  rules = 'rule', 'alpha_rule', 'alpha_optimizer'
+  steps = *rules, 'schedule', 'nesterov', 'distill'
   method = Method(relax=setup.method.relax)
   setup = dataclasses.replace(setup, method=method, **dict.fromkeys(steps))
   return sharpness.View(state, np.uint32(seed), valid, setup, probe)

@@ -31,7 +31,8 @@ from sdnas_jax.steps import search
 from sdnas_jax.steps import totals
 from tests import toys
 
-OPTIONS = {'pc_darts': {'k': 2}}  # of two channels
+# Of two channels; of two steps an epoch.
+OPTIONS = {'pc_darts': {'k': 2}, 'proxylessnas': {'every': 1}}
 FIELDS = {
   **{'model.channels': 2, 'sharpness.every': 2, 'sharpness.of': 'alphas'},
 }
