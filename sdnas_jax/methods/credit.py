@@ -15,8 +15,8 @@ def sampled(alphas, alive, gumbel, fixed):
   """
   p = archs.alive(alphas, alive)
   best = jnp.argmax(jnp.where(alive, alphas + gumbel, -jnp.inf), axis=-1)
-  best = jnp.where(fixed < 0, best, fixed)[..., None]
-  z = alive & (jnp.arange(p.shape[-1]) == best)
+  best = jnp.where(fixed < 0, best, fixed)
+  z = alive & jax.nn.one_hot(best, p.shape[-1], dtype=bool)
   log_p = jnp.log(jnp.where(z, p, 1))
   return z * (1 + (log_p - lax.stop_gradient(log_p)))
 

@@ -44,9 +44,8 @@ def gate(alphas, among, gumbel, none):
   """g + q - sg q, with g one-hot."""
   q = archs.alive(alphas, among)
   best = jnp.argmax(jnp.where(among, alphas + gumbel, -jnp.inf), axis=-1)
-  g = among & (jnp.arange(q.shape[-1]) == best[..., None])
-  rest = jnp.any(g & none, axis=-1, keepdims=True)
-  q = jnp.where(rest, lax.stop_gradient(q), q)
+  g = among & jax.nn.one_hot(best, q.shape[-1], dtype=bool)
+  q = jnp.where(none[best][..., None], lax.stop_gradient(q), q)
   return g + (q - lax.stop_gradient(q))
 
 
