@@ -25,7 +25,8 @@ def get_config(data: str = 'cifar') -> ConfigDict:
     config.epochs = 160
     config.alphas.warmup = 41
     config.alphas.lr = 1e-3
-  else:
-    config.alphas.warmup = 4
-    config.alphas.lr = 1e-2
+  else:  # each step trains one operation in eight
+    config.epochs = 64
+    config.alphas.warmup = 16
+    config.alphas.lr = 3e-2
   return config
