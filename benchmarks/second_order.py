@@ -94,18 +94,22 @@ def main():
   import jax
   import numpy as np
 
+  from sdnas_jax import compilation
   from sdnas_jax.steps import search
 
+  compilation.keep()
   state, halves, setup = begun()
-  go, found = jax.jit(search.advance), {}
+  go, states, found = jax.jit(search.advance), {}, {}
   for steps in args.steps:
     while int(state.step) < steps:
       stop = min(steps, (int(state.epoch) + 1) * setup.steps)
       state = go(state, jax.random.key(0), *halves, np.int32(stop), setup)
       if int(state.step) % setup.steps == 0:
         state = state._replace(epoch=state.epoch + 1)
-    for precision in ('float32', 'float64'):
-      with jax.enable_x64(precision == 'float64'):
+    states[steps] = state
+  for precision in ('float32', 'float64'):
+    with jax.enable_x64(precision == 'float64'):
+      for steps, state in states.items():
         own = double(state) if precision == 'float64' else state
         at = functools.partial(gradient, go, own, halves, setup)
         exact = at({})
