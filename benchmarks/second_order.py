@@ -77,6 +77,17 @@ def double(state):
   return jax.tree.map(wide, state)
 
 
+def widened(take):
+  """`split.take`, of images in double precision where that is on."""
+  import jax.numpy as jnp
+
+  def own(*given):
+    batch = take(*given)
+    return batch._replace(image=batch.image.astype(jnp.result_type(float)))
+
+  return own
+
+
 def compared(exact, near):
   """The relative error and the cosine."""
   import numpy as np
@@ -95,9 +106,11 @@ def main():
   import numpy as np
 
   from sdnas_jax import compilation
+  from sdnas_jax.data import split
   from sdnas_jax.steps import search
 
   compilation.keep()
+  split.take = widened(split.take)
   state, halves, setup = begun()
   go, states, found = jax.jit(search.advance), {}, {}
   for steps in args.steps:
