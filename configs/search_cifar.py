@@ -69,6 +69,7 @@ def get_config() -> ConfigDict:
   alphas.clip = 0.0  # of their gradient's norm; 0: none
   alphas.rule = 'plain'  # or 'a2m'
   alphas.rho = 0.1  # of 'a2m'
+  alphas.optimizer = ''  # adam, lazy_adam; '': the method's, or adam
 
   config.distill = distill = ConfigDict()
   distill.warmup = 25

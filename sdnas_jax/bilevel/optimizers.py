@@ -5,6 +5,7 @@ transforms' labels. What an optimiser's numbers are may be traced, so that one
 compiled step serves all of them.
 """
 
+from collections.abc import Callable
 from collections.abc import Mapping
 import functools
 from typing import Any
@@ -90,13 +91,79 @@ def adam(
   )
 
 
+def lazy_adam(
+  lr: Number, b1: Number, b2: Number, decay: Number, clip: Number = 0.0
+) -> optax.GradientTransformation:
+  """The same where rows, of the last axis, rest if all their gradient is 0.
+
+  Their values, moments and count of steps stay, as those of parameters without
+  a gradient do in PyTorch: of an edge that a step says nothing on.
+  """
+  decayed = optax.stateless(
+    lambda grads, params: jax.tree.map(
+      lambda g, a: g + jnp.where(_due(g), decay, 0) * a, grads, params
+    )
+  )
+  return optax.chain(
+    clip_by_global_norm(jnp.where(clip > 0, clip, jnp.inf)),
+    decayed,
+    _scale_by_lazy_adam(b1, b2),
+    optax.scale_by_learning_rate(lr),
+  )
+
+
+def _due(g):
+  """[..., 1]: which rows have a gradient."""
+  return jnp.any(g != 0, axis=-1, keepdims=True)
+
+
+def _scale_by_lazy_adam(b1, b2, eps=1e-8):
+  """Optax's `scale_by_adam`, with a count for each row."""
+
+  def init(params):
+    zeros = optax.tree_utils.tree_zeros_like(params)
+    count = jax.tree.map(lambda a: jnp.zeros_like(_due(a), jnp.int32), params)
+    return optax.ScaleByAdamState(count, zeros, zeros)
+
+  def update(grads, state, params=None):
+    del params
+    due = jax.tree.map(_due, grads)
+    count = jax.tree.map(jnp.add, state.count, due)
+
+    def moment(b, old, order):
+      def new(d, m, g):
+        return jnp.where(d, b * m + (1 - b) * g**order, m)
+
+      return jax.tree.map(new, due, old, grads)
+
+    mu, nu = moment(b1, state.mu, 1), moment(b2, state.nu, 2)
+
+    def step(d, n, m, v):
+      n = jnp.maximum(n, 1)
+      return jnp.where(
+        d, (m / (1 - b1**n)) / (jnp.sqrt(v / (1 - b2**n)) + eps), 0
+      )
+
+    moved = jax.tree.map(step, due, count, mu, nu)
+    return moved, optax.ScaleByAdamState(count, mu, nu)
+
+  return optax.GradientTransformation(init, update)
+
+
+# Of the alphas, by the config's names: from `ALPHAS`'s numbers.
+OPTIMIZERS = {'adam': adam, 'lazy_adam': lazy_adam}
+
+
 def both(
-  rates: Rates, lr: Number, nesterov: bool
+  rates: Rates,
+  lr: Number,
+  nesterov: bool,
+  alphas: Callable[..., optax.GradientTransformation] = adam,
 ) -> optax.GradientTransformation:
   """A search's optimisers, at the rate that the weights' schedule is at."""
   own = {name: rates[f'weights.{name}'] for name in WEIGHTS[3:]}
   other = {name: rates[f'alphas.{name}'] for name in ALPHAS}
-  return split(sgd(lr, **own, nesterov=nesterov), adam(**other))
+  return split(sgd(lr, **own, nesterov=nesterov), alphas(**other))
 
 
 def clip_by_global_norm(limit: Number) -> optax.GradientTransformation:

@@ -262,14 +262,16 @@ def _sum(x, axis):
   return functools.reduce(jnp.add, parts)
 
 
-def weigh(p: jax.Array, x: jax.Array, native: bool = False) -> jax.Array:
+def weigh(
+  p: jax.Array, x: jax.Array, alive: jax.Array, native: bool = False
+) -> jax.Array:
   """p_e x for each edge: p [edges], x [1, batch, height, width, channels].
 
-  The foreign functions' derivative in a p_e of exactly zero is zero.
+  The foreign functions' derivative in a p_e that is not alive [edges] is zero.
   """
   like = 1, 1, 1, 1, x.shape[-1]
   mean, scale = jnp.zeros(like, p.dtype), jnp.ones(like, p.dtype)
-  return mix(p[None, :, None], None, x, mean, scale, p[None] != 0, native)
+  return mix(p[None, :, None], None, x, mean, scale, alive[None], native)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3,))

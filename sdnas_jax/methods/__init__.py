@@ -20,28 +20,40 @@ from sdnas_jax.methods.darts_minus import darts_minus
 from sdnas_jax.methods.darts_plus import darts_plus
 from sdnas_jax.methods.darts_pt import darts_pt
 from sdnas_jax.methods.drnas import drnas
+from sdnas_jax.methods.dsnas import dsnas
 from sdnas_jax.methods.enas import enas
 from sdnas_jax.methods.fair_darts import fair_darts
 from sdnas_jax.methods.fairnas import fairnas
 from sdnas_jax.methods.gdas import gdas
+from sdnas_jax.methods.idarts import idarts
 from sdnas_jax.methods.method import Method
 from sdnas_jax.methods.oles import oles
 from sdnas_jax.methods.p_darts import p_darts
 from sdnas_jax.methods.pc_darts import pc_darts
+from sdnas_jax.methods.proxylessnas import proxylessnas
 from sdnas_jax.methods.random_ws import random_ws
 from sdnas_jax.methods.sdarts_adv import sdarts_adv
 from sdnas_jax.methods.sdarts_rs import sdarts_rs
 from sdnas_jax.methods.sgas import sgas
 from sdnas_jax.methods.shapley_nas import shapley_nas
+from sdnas_jax.methods.single_level import single_level
 from sdnas_jax.methods.snas import snas
 from sdnas_jax.methods.spos import spos
 
 METHODS: dict[str, Callable[..., Method]] = {
   method.__name__: method
   for method in (
-    *(darts, darts2, darts_es, darts_ada, darts_minus, darts_plus, darts_pt),
-    *(beta_darts, drnas, fair_darts, gdas, oles, p_darts, pc_darts),
-    *(sdarts_rs, sdarts_adv, sgas, snas),
+    *(
+      darts,
+      darts2,
+      single_level,
+      darts_es,
+      darts_ada,
+      darts_minus,
+      darts_plus,
+    ),
+    *(darts_pt, beta_darts, drnas, dsnas, fair_darts, gdas, idarts, oles),
+    *(p_darts, pc_darts, proxylessnas, sdarts_rs, sdarts_adv, sgas, snas),
     *(shapley_nas, spos, fairnas, random_ws, enas),
   )
 }

@@ -204,7 +204,8 @@ class Method:
 
   # (arch, now) -> mix
   relax: Callable[..., Mix] = archs.softmax
-  # (key, arch, now, group that the step is of) -> mix; None: relax
+  # (key, arch, now, group that the step is of) -> mix; None: relax. With a key
+  # `open` beside its tables, weights of 0 have a derivative
   sample: Callable[..., Mix] | None = None
   # (arch, mix, now) -> scalar, added to the architecture's loss
   penalty: Callable[..., jax.Array] = lambda arch, mix, now: jnp.zeros(())
@@ -214,7 +215,7 @@ class Method:
   # (now) -> bool, whether the alphas have a step; or one for each of them, of
   # which those that rest keep their moments going
   moves: Callable[..., Any] = lambda now: True
-  # (key, arch before, alphas after, now) -> alphas
+  # (key, arch before, alphas after, now) -> alphas; the key is their draw's
   settle: Callable[..., Tree] = lambda key, before, after, now: after
   # (key, mix, loss, now) -> mix, in the weight step only; loss(mix, running),
   # with `running` normalised by the running statistics

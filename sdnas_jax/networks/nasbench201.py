@@ -83,17 +83,17 @@ class MixedOp(nn.Module):
     self, x: jax.Array, mix: jax.Array, ctx: ops.Context
   ) -> jax.Array:
     """From x [1, batch, ...], mix [edges, columns] to [edges, ...]."""
-    mix = ops.keep(mix != 0, mix)
+    mix = ops.keep(ctx.alive(mix), mix)
     p = dict(zip(self.primitives, mix.T, strict=False))
     positive, edges, channels = nn.relu(x), len(mix), x.shape[-1]
     kernels, biases = [], []
     for name, size in CONVOLUTIONS.items():
       conv = Conv(edges, channels, size, not self.affine, name=name)
-      kernel, bias = conv(positive, p[name] != 0)
+      kernel, bias = conv(positive, ctx.alive(p[name]))
       kernels.append(kernel)
       biases.append(bias)
     weights = jnp.stack([p[name] for name in CONVOLUTIONS])
-    alive = weights.reshape(-1) != 0
+    alive = ctx.alive(weights.reshape(-1))
     if ctx.train and ctx.native:
       y = convolution.promise(positive, kernels)
     else:

@@ -10,7 +10,8 @@ broadcasts.
 An operation whose mixing weight on an edge is exactly zero is dead there: its
 parameters are read as zero and have no gradient, nor has its weight, and its
 running statistics rest. So the sum below is all operations times the mix, and
-the CPU's kernels leave out what is dead without changing it.
+the CPU's kernels leave out what is dead without changing it. Of a mix that is
+`open` nothing is dead, so that a weight of zero has a derivative.
 
 Modules compute in their input's type, which may be bfloat16; parameters, the
 normalisation's statistics and the logits are float32 at least.
@@ -52,6 +53,7 @@ class Context:
     of an identity (P-DARTS, Chen et al. 2019).
   noise: the key of what is drawn where the operation is `noise`, in training or
     not; a pass that was given none draws by a fixed one. None: there is none.
+  open: whether nothing is dead.
   """
 
   train: bool = struct.field(pytree_node=False)
@@ -59,15 +61,18 @@ class Context:
   backend: str = struct.field(pytree_node=False)
   drops: dict[str, Any] = struct.field(default_factory=dict)
   noise: jax.Array | None = None
+  open: bool = struct.field(pytree_node=False, default=False)
 
   @property
   def native(self) -> bool:
     return self.backend == 'native'
 
   def dropping(self, mix: Mapping[str, Any]) -> 'Context':
-    """With what a mix says of it, in training."""
+    """With what a mix says of it, in training; and whether it is open."""
     drops = {name: mix[name] for name in DROPS if name in mix and self.train}
-    return self.replace(drops=drops, noise=mix.get('noise', self.noise))
+    return self.replace(
+      drops=drops, noise=mix.get('noise', self.noise), open='open' in mix
+    )
 
   def noisy(self, really: bool, key: jax.Array | None = None) -> 'Context':
     """With a key of the noise, if it really is needed."""
@@ -77,6 +82,10 @@ class Context:
     return self.replace(
       noise=jax.random.fold_in(key, 1)
     )  # drops have key's own
+
+  def alive(self, p: jax.Array) -> jax.Array:
+    """What is not dead of what p weighs: bool of its shape."""
+    return jnp.ones(p.shape, bool) if self.open else p != 0
 
   def at(self, place: int) -> 'Context':
     """That of a place in the network, with other drops and noise."""
@@ -162,7 +171,7 @@ class Norm(nn.Module):
     given, wide = x.dtype, jnp.promote_types(x.dtype, mean.value.dtype)
     p = jnp.ones((1, x.shape[0]), bool) if p is None else p
     plain = p.dtype == bool and not self.affine
-    alive, p = p != 0, p.astype(wide)
+    alive, p = ctx.alive(p), p.astype(wide)
     rows = alive.reshape(x.shape[0], -1).any(axis=1)
     p, bias = self.weights(p, rows, shape)
     if not ctx.native:  # foreign functions take it as it is
@@ -206,7 +215,8 @@ def weigh(p: jax.Array, x: jax.Array, ctx: Context) -> jax.Array:
   """p_e x on each edge: [edges, ...] of p [edges] and x [1, ...]."""
   wide = jnp.promote_types(x.dtype, jnp.float32)
   own = x if ctx.native else x.astype(wide)
-  return mixture.weigh(p.astype(wide), own, ctx.native).astype(x.dtype)
+  given = p.astype(wide), own, ctx.alive(p), ctx.native
+  return mixture.weigh(*given).astype(x.dtype)
 
 
 def noise(key: jax.Array, x: jax.Array, stride: int, edges: int) -> jax.Array:
@@ -295,7 +305,7 @@ class FactorizedReduce(nn.Module):
   ) -> jax.Array:
     odd = [(0, n % 2) for n in x.shape[2:4]]
     x = jnp.pad(nn.relu(x), ((0, 0), (0, 0), *odd, (0, 0)))
-    alive = None if p is None else p[0] != 0
+    alive = None if p is None else ctx.alive(p[0])
     half = self.channels // 2
     halves = (
       Pointwise(self.edges, half)(x[:, :, ::2, ::2], ctx, alive),
@@ -324,7 +334,7 @@ class Separable(nn.Module):
     self, x: jax.Array, ctx: Context, p: jax.Array | None = None
   ) -> jax.Array:
     count = len(self.kernels) * self.edges
-    alive = jnp.ones(count, bool) if p is None else p.reshape(count) != 0
+    alive = jnp.ones(count, bool) if p is None else ctx.alive(p.reshape(count))
     kernels = []
     for n, (size, dilation) in enumerate(self.kernels):
       shape = self.edges, size, size, x.shape[-1]
@@ -360,7 +370,7 @@ class MixedOp(nn.Module):
   def __call__(self, x: jax.Array, mix: jax.Array, ctx: Context) -> jax.Array:
     """From x [1, batch, ...], mix [edges, primitives] to [edges, ...]."""
     total, edges = 0.0, len(mix)
-    mix = keep(mix != 0, mix)
+    mix = keep(ctx.alive(mix), mix)
     for branch, members in (
       (self.twice, TWICE),
       (self.once, ONCE),
@@ -378,7 +388,7 @@ class MixedOp(nn.Module):
     kernels = tuple(TWICE[n] for n in names)
     first = Separable(kernels, edges, self.channels, self.stride, name='first')
     second = Separable(kernels, edges, self.channels, name='second')
-    return second(first(x, ctx, (p != 0).reshape(1, -1)), ctx, p)
+    return second(first(x, ctx, ctx.alive(p).reshape(1, -1)), ctx, p)
 
   def once(self, names, x, p, ctx, edges):
     kernels = tuple(ONCE[n] for n in names)

@@ -120,8 +120,8 @@ class Supernet(Base):
     Args:
       images: [batch, height, width, channels] float.
       mix: [edges, columns] mixing weights for each kind of cell, or [cells of
-        the kind, edges, columns]. It may say what to drop, and have the noise's
-        key, see `ops.Context`.
+        the kind, edges, columns]. It may say what to drop, have the noise's
+        key, and by a key `open` say that nothing is dead, see `ops.Context`.
       train: whether to normalise by the batch's own statistics.
       present: [batch] bool, false for rows that only pad the batch.
 

@@ -82,6 +82,10 @@ class Setup:
   alpha_warmup: int  # epochs before the alphas move
   # Probability in the last epoch, reached linearly from 0; None: none at all.
   drop_path: float | None = None
+  # One of `optimizers.OPTIMIZERS`.
+  alpha_optimizer: Callable[..., optax.GradientTransformation] = struct.field(
+    pytree_node=False, default=optimizers.adam
+  )
 
 
 class Seen(NamedTuple):
@@ -342,7 +346,8 @@ def rate(state: State, setup: Setup) -> jax.Array:
 def optimiser(state: State, setup: Setup) -> optax.GradientTransformation:
   """Both groups', at the state's rates."""
   lr = rate(state, setup)
-  return optimizers.both(state.rates, lr, setup.nesterov)
+  own = setup.nesterov, setup.alpha_optimizer
+  return optimizers.both(state.rates, lr, *own)
 
 
 def advance(
@@ -435,7 +440,7 @@ def init(
   params = {'weights': variables['params'], 'alphas': arch.alphas}
   rates = {name: jnp.asarray(float(value)) for name, value in rates.items()}
   student = teachers.Student(variables['params'], variables['batch_stats'])
-  tx = optimizers.both(rates, 0.0, setup.nesterov)
+  tx = optimizers.both(rates, 0.0, setup.nesterov, setup.alpha_optimizer)
   return State(
     step=jnp.zeros((), jnp.int32),
     epoch=jnp.zeros((), jnp.int32),

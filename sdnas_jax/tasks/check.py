@@ -56,6 +56,13 @@ def search(config: ConfigDict) -> list[stages.Stage]:
         f"stages[{two.number}] changes the model's shape, which no weights "
         "survive: set its carry to 'fresh'"
       )
+    first, second = (s.config.alphas.optimizer or 'adam' for s in (one, two))
+    if two.carry != 'fresh' and first != second:
+      raise errors.BadInput(
+        f'stages[{two.number}] goes from {first} to {second} for the alphas, '
+        "which keep other moments: set its carry to 'fresh', or its "
+        f'alphas.optimizer to {first!r}'
+      )
   return plan
 
 

@@ -77,6 +77,7 @@ SEARCH = COMMON | {
   'alphas.clip': (float, REAL),
   'alphas.rule': (str, rules.ALPHAS),
   'alphas.rho': (float, REAL),
+  'alphas.optimizer': (str, ('', *optimizers.OPTIMIZERS)),
   'distill.warmup': (int, WHOLE),
   'distill.ramp': (int, WHOLE),
   'distill.weight': (float, REAL),

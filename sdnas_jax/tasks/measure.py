@@ -53,7 +53,8 @@ def view(
   It holds nothing that only a step needs, so that methods share programs.
   """
   state = state._replace(opt=None, memory=None, sums=None, rates=None)
-  steps = 'rule', 'alpha_rule', 'schedule', 'nesterov', 'distill', 'drop_path'
+  rules = 'rule', 'alpha_rule', 'alpha_optimizer', 'drop_path'
+  steps = *rules, 'schedule', 'nesterov', 'distill'
   method = Method(relax=setup.method.relax)
   setup = dataclasses.replace(setup, method=method, **dict.fromkeys(steps))
   return sharpness.View(state, np.uint32(seed), valid, setup, probe)

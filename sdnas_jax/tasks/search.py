@@ -222,6 +222,7 @@ def begin(
     epochs=stage.total,
     alpha_warmup=a.warmup,
     drop_path=w.drop_path or None,
+    alpha_optimizer=optimizers.OPTIMIZERS[a.optimizer or 'adam'],
   )
   rates = {f'weights.{name}': w[name] for name in optimizers.WEIGHTS}
   rates |= {f'alphas.{name}': a[name] for name in optimizers.ALPHAS}

@@ -1,6 +1,7 @@
 """Hypergradients against a closed form and against finite differences."""
 
 import functools
+import itertools
 
 import jax
 import jax.numpy as jnp
@@ -111,3 +112,68 @@ def test_the_second_order_of_a_network_equals_central_differences():
     )
     slope = sum(jnp.vdot(grad[k], way[k]) for k in a)
     np.testing.assert_allclose(slope, (up - down) / (2 * step), rtol=1e-6)
+
+
+def quadratic(rng):
+  """A problem away from its optimum; the implicit gradient there."""
+  root, mixed = rng.standard_normal((4, 4)), rng.standard_normal((4, 3))
+  h = root @ root.T / 4 + np.eye(4)
+  c, target = rng.standard_normal((2, 4))
+  w, a = (jnp.asarray(rng.standard_normal(n)) for n in (4, 3))
+  rate = 1 / np.linalg.eigvalsh(h).max()
+
+  def train_loss(w, a):
+    return 0.5 * w @ h @ w - w @ (mixed @ a + c)
+
+  def valid_loss(w, a):
+    return 0.5 * jnp.sum((w - target) ** 2) + jnp.sum(jnp.sin(a))
+
+  def virtual(g):
+    return w - rate * g
+
+  problem = hypergrad.Problem(w, a, train_loss, valid_loss, virtual, rate)
+  return problem, np.cos(a) + mixed.T @ np.linalg.solve(h, w - target)
+
+
+def test_the_series_ends_at_the_implicit_gradient():
+  problem, implicit = quadratic(np.random.default_rng(0))
+  errors = [
+    np.abs(hypergrad.neumann(problem, terms) - implicit).max()
+    for terms in (0, 2, 8, 32, 128)
+  ]
+  assert all(b < a for a, b in itertools.pairwise(errors))
+  assert errors[-1] < 1e-10 < errors[1]
+
+
+def test_without_more_terms_it_is_second_order_seen_from_the_weights():
+  problem, _ = quadratic(np.random.default_rng(1))
+  at = problem._replace(virtual=lambda g: problem.w)
+  w, a = problem.w, problem.a
+  v, direct = jax.grad(problem.valid, (0, 1))(w, a)
+  # One step's derivative, with the validation gradient at w instead of w'.
+  _, pull = jax.vjp(lambda a: jax.grad(problem.train)(w, a), a)
+  told = direct - problem.rate * pull(v)[0]
+  np.testing.assert_allclose(hypergrad.neumann(at, 0), told, rtol=1e-12)
+
+
+def test_the_difference_nears_the_exact_second_order():
+  train_loss, valid_loss, w, a = losses(np.random.default_rng(1))
+  sgd = optimizers.sgd(0.5, 0.9, 3e-4, clip=0.1, nesterov=True)
+  tx = optimizers.split(sgd, optimizers.adam(0.1, 0.5, 0.999, 1e-3))
+  params = {'weights': w, 'alphas': a}
+  opt = tx.init(params)
+
+  def virtual(g):
+    return optimizers.update(tx, 'weights', g, opt, params)[0]['weights']
+
+  problem = hypergrad.Problem(w, a, train_loss, valid_loss, virtual, 0.5)
+  exact = jax.jit(lambda: hypergrad.second_order(problem))()
+  size = optimizers.norm(exact)
+  near = jax.jit(lambda r: hypergrad.difference(problem, r))
+
+  def error(r):
+    apart = jax.tree.map(jnp.subtract, near(r), exact)
+    return optimizers.norm(apart) / size
+
+  assert error(1e-6) < 1e-6
+  assert error(1e-6) < error(0.01)

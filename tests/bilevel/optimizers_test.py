@@ -183,3 +183,29 @@ def test_the_early_cosine_is_a_pytorch_schedule_stepped_before_its_epoch():
   early = epochs(optimizers.early_cosine, 4, lr=0.1, lr_min=0.01)
   usual = epochs(optimizers.cosine, 4, lr=0.1, lr_min=0.01)
   assert early == pytest.approx([*usual[1:], 0.01])
+
+
+def test_lazy_adam_is_adam_of_the_steps_with_a_gradient(start):
+  """Each row by itself; the decay too waits for a gradient."""
+  rng = np.random.default_rng(0)
+  gradients = rng.standard_normal((6, 4, 3)).astype(np.float32)
+  due = rng.random((6, 4)) < 0.6
+  due[:, 3] = False  # one never has any
+  start = {**start, 'alphas': jnp.asarray(rng.standard_normal((4, 3)))}
+
+  def both(alphas):
+    sgd = optimizers.sgd(0.1, 0.9, 0.02, clip=1.0)
+    return optimizers.split(sgd, alphas(0.01, 0.5, 0.999, decay=0.03))
+
+  given = np.where(due[:, :, None], gradients, 0)
+  lazy = optimizers.OPTIMIZERS['lazy_adam']
+  params, opt = run(lambda n: both(lazy), 'alphas', given, start)
+  count = optax.tree_utils.tree_get(opt, 'count')['alphas']
+  np.testing.assert_array_equal(count[:, 0], due.sum(axis=0))
+  for row, own in enumerate(due.T):
+    alone = {**start, 'alphas': start['alphas'][row]}
+    told = gradients[own, row]
+    expected, _ = run(lambda n: both(optimizers.adam), 'alphas', told, alone)
+    np.testing.assert_allclose(
+      params['alphas'][row], expected['alphas'], rtol=1e-6
+    )

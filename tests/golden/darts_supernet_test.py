@@ -1,5 +1,6 @@
 """The supernet and the search step against quark0/darts, edge by edge."""
 
+import dataclasses
 import functools
 
 import jax
@@ -7,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from sdnas_jax import methods
 from sdnas_jax.kernels import build
 from sdnas_jax.networks import ops
 from sdnas_jax.networks import supernet
@@ -123,13 +125,18 @@ def test_the_supernet_s_logits_gradients_and_statistics(
     ('first', 'darts', 'clip'),
     ('first_clipped', 'darts', 'small_clip'),
     ('exact', 'darts2', 'clip'),
+    ('second', 'darts2', 'clip'),
+    ('second_clipped', 'darts2', 'small_clip'),
   ],
 )
 def test_three_steps(
   golden, net, variables, alphas, batches, run, method, clip
 ):
   limit = float(golden[f'steps/{clip}'])
-  parts = filling.setup(net, method)
+  exact = parts = filling.setup(net, method)
+  if run.startswith('second'):  # by the release's difference
+    own = methods.make(method, {'difference': 0.01})
+    parts = dataclasses.replace(parts, method=own)
   state = filling.state(parts, variables, alphas, DECAY, limit)
   told = {
     name.removeprefix(f'steps/{run}/'): value
@@ -138,27 +145,33 @@ def test_three_steps(
   }
   # Theirs clips by the norm + 1e-6, ours by the norm.
   slack = 1e-9 if clip == 'clip' else 20 * 1e-6 / told['weight_grad_l2'].min()
-  each = told['weights'].ndim == 3  # the parameters after each step
+  # The parameters after each step, after the last, or not at all.
+  known = {0: (), 2: (2,), 3: range(3)}[np.ndim(told.get('weights', 0))]
   loss = 0.0
   for t in range(3):
     before, (train, valid) = state, batches[1 + 2 * t : 3 + 2 * t]
     state = filling.step(before, filling.KEY, train, valid, parts)
+    if run == 'second_clipped':
+      state = unclipped(before, state, train, valid, parts)
     filling.close((state.sums.loss - loss) / 4, told['loss'][t], slack)
     loss = state.sums.loss
     for kind, a in state.params['alphas'].items():
       filling.close(a, told[f'alpha_{kind}'][t], slack)
       seen = filling.seen(before, state)[kind]
       if t == 0:
-        hypergradients(golden, method, kind, seen)
+        hypergradients(golden, run, kind, seen)
       if f'grad_alpha_{kind}' in told:
         filling.close(seen, told[f'grad_alpha_{kind}'][t])
+    if run == 'second':
+      other = filling.step(before, filling.KEY, train, valid, exact)
+      for kind, seen in filling.seen(before, other).items():
+        filling.close(seen, told[f'exact_alpha_{kind}'][t])
     names, weights = golden['net/param_names'], state.params['weights']
     sums = filling.sums(weights, names, filling.darts)
     filling.close(sums.sum(0), told['weights_total'][t], slack)
-    if each or t == 2:
-      filling.close(
-        sums, told['weights'][t] if each else told['weights'], slack
-      )
+    if t in known:
+      each = told['weights'].reshape(-1, *sums.shape)
+      filling.close(sums, each[min(t, len(each) - 1)], slack)
   mix = jax.tree.map(jax.nn.softmax, state.params['alphas'])
   logits, _ = filling.forward(net, weights, state.stats, batches[0], mix)
   filling.close(logits, told['logits_train'], slack)
@@ -170,13 +183,35 @@ def test_three_steps(
     assert np.abs(mean - told['stem_running_mean']).max() > 1e-4
 
 
-def hypergradients(golden, method, kind, found):
+def unclipped(before, after, train, valid, parts):
+  """A step whose alphas moved as in the release: by a step not clipped.
+
+  Ours, `after`, is by one as the weights' own.
+  """
+  rates = before.rates | {'weights.clip': jnp.asarray(1e9)}
+  free = before._replace(rates=rates)
+  free = filling.step(free, filling.KEY, train, valid, parts)
+  ours, theirs = (filling.seen(before, own) for own in (after, free))
+  for kind, g in theirs.items():
+    assert np.abs(g - ours[kind]).max() > 1e-3 * np.abs(g).max()
+  inner = before.opt.inner_states
+  inner = {**inner, 'alphas': free.opt.inner_states['alphas']}
+  state = before._replace(
+    params={**before.params, 'alphas': free.params['alphas']},
+    opt=before.opt._replace(inner_states=inner),
+  )
+  return filling.weights(state, train, valid, parts)
+
+
+def hypergradients(golden, run, kind, found):
   """At the first state."""
-  if method == 'darts':
+  if run.startswith('first'):
     filling.close(found, golden[f'arch/first_{kind}'])
-    return
-  filling.close(found, golden[f'arch/exact_{kind}'])
-  filling.close(found, golden[f'arch/difference_r1e-6_{kind}'], 1e-7)
-  # The release's own difference, of a longer step, crosses kinks.
-  theirs = golden[f'arch/difference_{kind}'] - found
-  assert np.linalg.norm(theirs) > 1e-2 * np.linalg.norm(found)
+  elif run.startswith('second'):
+    filling.close(found, golden[f'arch/difference_{kind}'])
+  else:
+    filling.close(found, golden[f'arch/exact_{kind}'])
+    filling.close(found, golden[f'arch/difference_r1e-6_{kind}'], 1e-7)
+    # The release's own difference, of a longer step, crosses kinks.
+    theirs = golden[f'arch/difference_{kind}'] - found
+    assert np.linalg.norm(theirs) > 1e-2 * np.linalg.norm(found)

@@ -148,6 +148,6 @@ def test_one_input_weighed_for_each_edge(native):
 
   jax.tree.map(
     lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-9),
-    both(lambda p, x: mixture.weigh(p, x, native)),
+    both(lambda p, x: mixture.weigh(p, x, p != 0, native)),
     both(lambda p, x: jnp.einsum('e,bhwc->ebhwc', p, x[0])),
   )

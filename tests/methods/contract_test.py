@@ -31,7 +31,11 @@ from sdnas_jax.steps import search
 from sdnas_jax.steps import totals
 from tests import toys
 
-OPTIONS = {'pc_darts': {'k': 2}, 'shapley_nas': {'k': 2}}  # of two channels
+# Of two channels; of two steps an epoch.
+OPTIONS = {
+  **{'pc_darts': {'k': 2}, 'shapley_nas': {'k': 2}},
+  'proxylessnas': {'every': 1},
+}
 # What they draw has no derivative, and not all edges.
 PATHS = 'spos', 'fairnas', 'random_ws', 'enas'
 FIELDS = {

@@ -226,3 +226,40 @@ def test_nor_is_a_dense_convolution():
       for old, new in zip(*map(jax.tree.leaves, (stats, after)), strict=True):
         moved = np.any(old != new, (1, 2, 3, 4)).tolist()
         assert moved == [False, True, False, True, False, False]
+
+
+@pytest.mark.parametrize('backend', ['grouped', 'native'])
+@pytest.mark.parametrize('which', ['stride 1', 'stride 2', 'cell'])
+def test_of_an_open_mix_gates_that_are_0_have_a_derivative(which, backend):
+  """It is what their operation would add; and nothing else changes."""
+  names, alive = (
+    (CELL.primitives, CELL_ALIVE) if which == 'cell' else (NAMES, ALIVE)
+  )
+  op = {
+    'stride 1': STRIDES[1],
+    'stride 2': STRIDES[2],
+    'cell': nasbench201.MixedOp(CELL.primitives, False),
+  }[which]
+  with jax.enable_x64(True):
+    params, stats, x, mix = case(op, names, alive, 'float64')
+    ctx = context(backend).dropping({'open': ()})
+
+    @jax.jit
+    def run(ctx, params, x, mix):
+      given = {'params': params, 'batch_stats': stats}
+      return op.apply(given, x, mix, ctx, mutable=['batch_stats'])[0]
+
+    def back(ctx):
+      y, pull = jax.vjp(functools.partial(run, ctx), params, x, mix)
+      return y, *pull(jnp.cos(y))
+
+    y, of_w, of_x, of_mix = back(ctx)
+    plain_y, plain_w, plain_x, _ = back(context(backend))
+    close((y, of_x), (plain_y, plain_x), 1e-12)
+    jax.tree.map(functools.partial(close, tolerance=1e-12), of_w, plain_w)
+    for o, column in enumerate(of_mix.T):
+      each = jnp.broadcast_to(jax.nn.one_hot(o, len(names)), mix.shape)
+      own = run(context(backend), params, x, each)
+      told = jnp.sum(jnp.cos(y) * own, axis=(1, 2, 3, 4))
+      close(column, told, 1e-9)
+    assert np.any((mix == 0) & (of_mix != 0))

@@ -86,6 +86,7 @@ def test_the_paper_s_table_1_is_the_default():
       {'distill.teacher': 'mesa', 'distill.decay': 1.0},
       'keeps the first random weights',
     ),
+    ({'alphas.optimizer': 'adm'}, 'did you mean adam'),
     ({'distill.teachers': 0}, 'teachers must be at least 1'),
     ({'distill.temperature': 0.0}, 'temperature must be at least'),
     ({'distill.warmup': 25}, r'distill.warmup \(25\) leaves none of the'),
@@ -144,6 +145,10 @@ def test_every_number_is_bounded():
     ('PC-DARTS', {}, 'did you mean pc_darts'),
     ('pc_darts', {'k': 3}, r'model.channels \(4\) must be a multiple of k, 3'),
     ('darts_ada', {'every': 0}, 'every at least 1'),
+    ('darts2', {'difference': -1.0}, 'difference must not be negative'),
+    ('idarts', {'inner': 0}, 'inner must be at least 1'),
+    ('dsnas', {'gap': 0.0}, r'gap must be in \(0, 1\]'),
+    ('proxylessnas', {'mode': 'one'}, "mode must be 'two' or 'full'"),
   ],
 )
 def test_bad_options(method, options, says):
@@ -180,6 +185,10 @@ def test_a_space_that_cannot_carry_a_method(method, says):
     (({}, {'seed': 3}), r'stages\[1\] changes seed, which all stages share'),
     (({'data.name': 'x'},), 'data.name, which all stages share'),
     (({'carry': 'old'},), r'unknown carry of stages\[0\]'),
+    (
+      ({}, {'method': 'proxylessnas'}),
+      r'stages\[1\] goes from adam to lazy_adam',
+    ),
     (({}, {'model': {'layers': 5}}), "set its carry to 'fresh'"),
     (({}, {'method': 'dart'}), 'did you mean darts'),
     (({}, {'options.tau': 1.0}), 'darts has no options'),
