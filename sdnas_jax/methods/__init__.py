@@ -12,6 +12,7 @@ from typing import Any
 
 from sdnas_jax import errors
 from sdnas_jax.methods.beta_darts import beta_darts
+from sdnas_jax.methods.daas import daas
 from sdnas_jax.methods.darts import darts
 from sdnas_jax.methods.darts2 import darts2
 from sdnas_jax.methods.darts_ada import darts_ada
@@ -33,7 +34,18 @@ METHODS: dict[str, Callable[..., Method]] = {
   method.__name__: method
   for method in (
     *(darts, darts2, darts_es, darts_ada, darts_minus, darts_pt, beta_darts),
-    *(drnas, gdas, oles, p_darts, pc_darts, sdarts_rs, sdarts_adv, sgas, snas),
+    *(
+      daas,
+      drnas,
+      gdas,
+      oles,
+      p_darts,
+      pc_darts,
+      sdarts_rs,
+      sdarts_adv,
+      sgas,
+      snas,
+    ),
   )
 }
 
