@@ -254,8 +254,8 @@ def test_what_is_dead_has_no_weight_and_is_not_found(name, space):
   arch = method.init(rng, parts.net, 1.0)
   dead = {k: (rng.random(m.shape) < 0.4) & m for k, m in arch.mask.items()}
   for mask in dead.values():
-    mask[:, -1] = False  # one is always alive ...
-    mask[0] = True  # ... but for one edge
+    mask[..., -1] = False  # one is always alive ...
+    mask[..., 0, :] = True  # ... but for one edge
   arch = arch._replace(mask={k: arch.mask[k] & ~dead[k] for k in dead})
   mixes, grads = seen(arch, method)
   assert all(np.isfinite(g).all() for g in jax.tree.leaves(grads))
@@ -263,15 +263,19 @@ def test_what_is_dead_has_no_weight_and_is_not_found(name, space):
   for drawn in mixes:
     for kind, mask in arch.mask.items():
       p = np.asarray(drawn[kind])[..., : mask.shape[-1]]
+      mask = np.broadcast_to(mask, p.shape)  # which a mix a cell may share
       assert np.isfinite(p).all() and not p[~mask].any()
-      assert (p[1:].sum(axis=-1) > 0).all()
+      assert (p[..., 1:, :].sum(axis=-1) > 0).all()
   found = method.discretize(own, arch, jax.device_get(mixes[0]))
   fields = json.loads(json.dumps(found.fields))
   assert type(found).read(fields) == found
-  for kind, graph in found.graphs.items():
+  tables, cells = dict(arch.mask), parts.net.cells
+  for n, kind in enumerate(cells):
+    tables[f'cell{n}'] = arch.mask[kind][cells[:n].count(kind)]
+  for name, graph in found.graphs.items():
     for primitive, *edge in graph.live.edges:
       row = own.edges.index(tuple(edge))
-      assert arch.mask[kind][row, own.primitives.index(primitive)]
+      assert tables[name][row, own.primitives.index(primitive)]
 
 
 def test_no_row_that_a_method_sees_has_a_truth():
