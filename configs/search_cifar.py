@@ -65,6 +65,9 @@ def get_config() -> ConfigDict:
   alphas.warmup = 0  # epochs before they move
   alphas.clip = 0.0  # of their gradient's norm; 0: none
   alphas.rule = 'plain'
+  alphas.optimizer = (
+    ''  # adam, sgd (b1 its momentum); '': the method's, or adam
+  )
 
   config.distill = distill = ConfigDict()
   distill.warmup = 25

@@ -87,6 +87,9 @@ def setup(
     before=0,
     epochs=epochs,
     alpha_warmup=0,
+    alpha_optimizer=optimizers.OPTIMIZERS[
+      method.needs.get('alphas.optimizer', 'adam')
+    ],
   )
 
 

@@ -5,6 +5,7 @@ transforms' labels. What an optimiser's numbers are may be traced, so that one
 compiled step serves all of them.
 """
 
+from collections.abc import Callable
 from collections.abc import Mapping
 import functools
 from typing import Any
@@ -90,13 +91,28 @@ def adam(
   )
 
 
+def momentum(
+  lr: Number, b1: Number, b2: Number, decay: Number, clip: Number = 0.0
+) -> optax.GradientTransformation:
+  """SGD by Adam's names: b1 is the momentum, b2 is nothing."""
+  del b2
+  return sgd(lr, b1, decay, jnp.where(clip > 0, clip, jnp.inf))
+
+
+# Of the alphas, by the config's names: from `ALPHAS`'s numbers.
+OPTIMIZERS = {'adam': adam, 'sgd': momentum}
+
+
 def both(
-  rates: Rates, lr: Number, nesterov: bool
+  rates: Rates,
+  lr: Number,
+  nesterov: bool,
+  alphas: Callable[..., optax.GradientTransformation] = adam,
 ) -> optax.GradientTransformation:
   """A search's optimisers, at the rate that the weights' schedule is at."""
   own = {name: rates[f'weights.{name}'] for name in WEIGHTS[3:]}
   other = {name: rates[f'alphas.{name}'] for name in ALPHAS}
-  return split(sgd(lr, **own, nesterov=nesterov), adam(**other))
+  return split(sgd(lr, **own, nesterov=nesterov), alphas(**other))
 
 
 def clip_by_global_norm(limit: Number) -> optax.GradientTransformation:

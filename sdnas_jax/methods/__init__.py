@@ -21,6 +21,7 @@ from sdnas_jax.methods.darts_minus import darts_minus
 from sdnas_jax.methods.darts_pt import darts_pt
 from sdnas_jax.methods.drnas import drnas
 from sdnas_jax.methods.gdas import gdas
+from sdnas_jax.methods.gold_nas import gold_nas
 from sdnas_jax.methods.lambda_darts import lambda_darts
 from sdnas_jax.methods.method import Method
 from sdnas_jax.methods.oles import oles
@@ -36,7 +37,7 @@ METHODS: dict[str, Callable[..., Method]] = {
   for method in (
     *(darts, darts2, darts_es, darts_ada, darts_minus, darts_pt, beta_darts),
     *(drnas, gdas, oles, p_darts, pc_darts, sdarts_rs, sdarts_adv, sgas, snas),
-    *(daas, lambda_darts),
+    *(daas, gold_nas, lambda_darts),
   )
 }
 

@@ -207,6 +207,8 @@ class Method:
   # gradients of the weights, of the last step on the 'train' half, clipped, and
   # of this one's loss on the 'valid' half; owners is `instances.owners`'s list
   observe: Callable[..., Tree] | None = None
+  # (arch, now) -> own, after each step; None: they stay
+  remember: Callable[..., Tree] | None = None
   # (own, mix) -> tables of bool as `instances` has them: the weights that stand
   # still in a step, their momentum too
   held: Callable[..., Mix] | None = None
@@ -248,7 +250,7 @@ class Method:
 
 _COMPILED = (
   *('relax', 'sample', 'penalty', 'hypergrad', 'moves', 'settle'),
-  *('perturb', 'descend', 'observe', 'held'),
+  *('perturb', 'descend', 'observe', 'remember', 'held'),
 )
 
 

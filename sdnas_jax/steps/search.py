@@ -78,6 +78,10 @@ class Setup:
   before: int  # epochs that the schedules have behind them at the first
   epochs: int  # of the schedules
   alpha_warmup: int  # epochs before the alphas move
+  # One of `optimizers.OPTIMIZERS`.
+  alpha_optimizer: Callable[..., optax.GradientTransformation] = struct.field(
+    pytree_node=False, default=optimizers.adam
+  )
 
 
 class Seen(NamedTuple):
@@ -250,6 +254,8 @@ def turn_alphas(state, key, gradient, setup):
       k: jnp.where(moves[k], a, before.alphas[k]) for k, a in after.items()
     }
   after = setup.method.settle(key, before, after, now)
+  if setup.method.remember is not None:
+    own = setup.method.remember(archs.Arch(after, state.mask, own), now)
   return state._replace(params={**params, 'alphas': after}, opt=opt, own=own)
 
 
@@ -292,7 +298,8 @@ def rate(state: State, setup: Setup) -> jax.Array:
 def optimiser(state: State, setup: Setup) -> optax.GradientTransformation:
   """Both groups', at the state's rates."""
   lr = rate(state, setup)
-  return optimizers.both(state.rates, lr, setup.nesterov)
+  own = setup.nesterov, setup.alpha_optimizer
+  return optimizers.both(state.rates, lr, *own)
 
 
 def advance(
@@ -373,7 +380,7 @@ def init(
   params = {'weights': variables['params'], 'alphas': arch.alphas}
   rates = {name: jnp.asarray(float(value)) for name, value in rates.items()}
   remember = setup.distill.teacher.init
-  tx = optimizers.both(rates, 0.0, setup.nesterov)
+  tx = optimizers.both(rates, 0.0, setup.nesterov, setup.alpha_optimizer)
   return State(
     step=jnp.zeros((), jnp.int32),
     epoch=jnp.zeros((), jnp.int32),

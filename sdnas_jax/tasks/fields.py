@@ -72,6 +72,7 @@ SEARCH = COMMON | {
   'alphas.warmup': (int, WHOLE),
   'alphas.clip': (float, REAL),
   'alphas.rule': (str, rules.ALPHAS),
+  'alphas.optimizer': (str, ('', *optimizers.OPTIMIZERS)),
   'distill.warmup': (int, WHOLE),
   'distill.weight': (float, REAL),
   'distill.teachers': (int, SOME),

@@ -54,7 +54,8 @@ def view(
   It holds nothing that only a step needs, so that methods share programs.
   """
   state = state._replace(opt=None, memory=None, sums=None, rates=None)
-  steps = 'rule', 'alpha_rule', 'schedule', 'nesterov', 'distill'
+  rules = 'rule', 'alpha_rule', 'alpha_optimizer'
+  steps = *rules, 'schedule', 'nesterov', 'distill'
   method = Method(relax=setup.method.relax)
   setup = dataclasses.replace(setup, method=method, **dict.fromkeys(steps))
   return sharpness.View(state, np.uint32(seed), valid, setup, probe)
@@ -63,7 +64,13 @@ def view(
 def hard(view: sharpness.View, genotype: spaces.Genotype) -> Tree:
   """A genotype's one-hot mix."""
   net = view.setup.net
-  mix = columns.whole(net, spaces.hard(net.space, genotype))
+  mix = spaces.hard(net.space, genotype)
+  if net.per_cell:
+    mix = {
+      kind: np.stack([mix[f'cell{n}'] for n in numbers])
+      for kind, numbers in net.numbers.items()
+    }
+  mix = columns.whole(net, mix)
   return parallel.replicate(mix)
 
 

@@ -216,6 +216,7 @@ def begin(
     before=stage.before,
     epochs=stage.total,
     alpha_warmup=a.warmup,
+    alpha_optimizer=optimizers.OPTIMIZERS[a.optimizer or 'adam'],
   )
   rates = {f'weights.{name}': w[name] for name in optimizers.WEIGHTS}
   rates |= {f'alphas.{name}': a[name] for name in optimizers.ALPHAS}

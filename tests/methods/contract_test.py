@@ -16,6 +16,7 @@ import sys
 import jax
 import jax.numpy as jnp
 import numpy as np
+from optax.tree_utils import tree_get
 import pytest
 
 from sdnas_jax import methods
@@ -31,7 +32,8 @@ from sdnas_jax.steps import search
 from sdnas_jax.steps import totals
 from tests import toys
 
-OPTIONS = {'pc_darts': {'k': 2}}  # of two channels
+# Of two channels; of nodes that 21 operations enter.
+OPTIONS = {'pc_darts': {'k': 2}, 'gold_nas': {'eta_max': 0.02}}
 FIELDS = {
   **{'model.channels': 2, 'sharpness.every': 2, 'sharpness.of': 'alphas'},
 }
@@ -177,7 +179,7 @@ def look(name, space):
   end = run(first, KEY, *halves(space), 1, parts)
   inner = {k: v.inner_state[2] for k, v in end.opt.inner_states.items()}
   # The optimisers' first moments after one step are the gradients themselves.
-  moments = inner['alphas'].mu, inner['weights'].trace
+  moments = [tree_get(v, 'mu', tree_get(v, 'trace')) for v in inner.values()]
   leaves = jax.tree.leaves((moments, end.sums.loss, end.memory.probs))
   return {f'{name}/{space}/{n}': leaf for n, leaf in enumerate(leaves)}
 
