@@ -31,13 +31,14 @@ from sdnas_jax.methods.sdarts_adv import sdarts_adv
 from sdnas_jax.methods.sdarts_rs import sdarts_rs
 from sdnas_jax.methods.sgas import sgas
 from sdnas_jax.methods.snas import snas
+from sdnas_jax.methods.u_darts import u_darts
 
 METHODS: dict[str, Callable[..., Method]] = {
   method.__name__: method
   for method in (
     *(darts, darts2, darts_es, darts_ada, darts_minus, darts_pt, beta_darts),
     *(drnas, gdas, oles, p_darts, pc_darts, sdarts_rs, sdarts_adv, sgas, snas),
-    *(daas, gold_nas, lambda_darts),
+    *(daas, gold_nas, lambda_darts, u_darts),
   )
 }
 

@@ -1,4 +1,4 @@
-"""Millions of multiply-adds that a supernet takes, on 32 x 32 pixels."""
+"""What operations cost: multiply-adds, depth, weights."""
 
 import numpy as np
 
@@ -9,7 +9,11 @@ BLOCKS = [(2, ops.TWICE), (1, ops.ONCE)]
 
 
 def tables(net):
-  """Of each operation: [cells, edges, operations] for each kind of cell."""
+  """Millions of multiply-adds on 32 x 32 pixels.
+
+  Returns:
+    [cells, edges, operations] for each kind of cell.
+  """
   space, found = net.space, {}
   for kind, numbers in net.numbers.items():
     reduces = [kind == 'reduce' and i < space.inputs for i, _ in space.edges]
@@ -22,7 +26,7 @@ def tables(net):
 
 
 def base(net):
-  """Of stem, classifier and what prepares the cells' inputs."""
+  """The same of stem, classifier and what prepares the cells' inputs."""
   wide = [width(net, n) for n in range(len(net.cells))]
   inputs = [net.stem * net.channels] * 2
   inputs += [net.space.nodes * channels for channels in wide]
@@ -40,11 +44,25 @@ def width(net, n):
 
 def _cost(name, net, n, reduces):
   """A 1 x 1 convolution takes as much at every width."""
-  plain = PIXELS * net.channels**2 / MILLION
+  plain, (depth, size) = PIXELS * net.channels**2 / MILLION, blocks(name)
   if name == 'skip_connect':
     return plain * reduces
+  return depth * plain * (1 + size**2 / width(net, n))
+
+
+def blocks(name):
+  """How many separable convolutions an operation is, and their side."""
   for count, kernels in BLOCKS:
     if name in kernels:
-      size, _ = kernels[name]
-      return count * plain * (1 + size**2 / width(net, n))
-  return 0.0
+      return count, kernels[name][0]
+  return 0, 0
+
+
+def deep(space, channels=36):
+  """[1, 1, operations] 1 / (1 + depth) + 0.1 share of weights (U-DARTS).
+
+  Of so many channels, at stride 1, with scaled normalisation.
+  """
+  depth, size = np.array([blocks(name) for name in space.primitives]).T
+  weights = depth * (size**2 * channels + channels**2 + 2 * channels)
+  return (1 / (1 + depth) + 0.1 * weights / max(weights.sum(), 1))[None, None]

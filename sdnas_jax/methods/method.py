@@ -203,6 +203,8 @@ class Method:
   descend: Callable[..., tuple[Tree, Any]] = (
     lambda gradient, loss, w, mix, now: gradient(lambda w: loss(w, mix), w)
   )
+  # (now) -> bool, whether both optimisers begin anew with a step; None: never
+  restarts: Callable[..., jax.Array] | None = None
   # (own, gradients, owners, now) -> own, before each step of the alphas:
   # gradients of the weights, of the last step on the 'train' half, clipped, and
   # of this one's loss on the 'valid' half; owners is `instances.owners`'s list
@@ -250,7 +252,7 @@ class Method:
 
 _COMPILED = (
   *('relax', 'sample', 'penalty', 'hypergrad', 'moves', 'settle'),
-  *('perturb', 'descend', 'observe', 'remember', 'held'),
+  *('perturb', 'descend', 'restarts', 'observe', 'remember', 'held'),
 )
 
 

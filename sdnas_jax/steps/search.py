@@ -126,6 +126,7 @@ def step(
   """One update of the alphas on `valid`, then one of the weights on `train`."""
   keys = jax.random.split(key, 3)
   turn, given = setup.method.turn, (keys, train, setup)
+  state = restarted(state, setup)
   if turn == 'joint':
     state, seen = move_both(state, *given)
   elif turn == 'weights_first':
@@ -257,6 +258,16 @@ def turn_alphas(state, key, gradient, setup):
   if setup.method.remember is not None:
     own = setup.method.remember(archs.Arch(after, state.mask, own), now)
   return state._replace(params={**params, 'alphas': after}, opt=opt, own=own)
+
+
+def restarted(state, setup):
+  """With optimisers that know of no step yet, if the method begins anew."""
+  if setup.method.restarts is None:
+    return state
+  again = setup.method.restarts(clock(state, setup))
+  fresh = optimiser(state, setup).init(state.params)
+  choose = functools.partial(jnp.where, again)
+  return state._replace(opt=jax.tree.map(choose, fresh, state.opt))
 
 
 def training(state, batch, setup):
