@@ -18,6 +18,7 @@ from sdnas_jax.methods.darts2 import darts2
 from sdnas_jax.methods.darts_ada import darts_ada
 from sdnas_jax.methods.darts_es import darts_es
 from sdnas_jax.methods.darts_minus import darts_minus
+from sdnas_jax.methods.darts_pap import darts_pap
 from sdnas_jax.methods.darts_pt import darts_pt
 from sdnas_jax.methods.drnas import drnas
 from sdnas_jax.methods.gdas import gdas
@@ -38,7 +39,7 @@ METHODS: dict[str, Callable[..., Method]] = {
   for method in (
     *(darts, darts2, darts_es, darts_ada, darts_minus, darts_pt, beta_darts),
     *(drnas, gdas, oles, p_darts, pc_darts, sdarts_rs, sdarts_adv, sgas, snas),
-    *(daas, gold_nas, lambda_darts, u_darts),
+    *(daas, darts_pap, gold_nas, lambda_darts, u_darts),
   )
 }
 

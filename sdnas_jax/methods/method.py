@@ -188,6 +188,9 @@ class Method:
   sample: Callable[..., Mix] | None = None
   # (arch, mix, now) -> scalar, added to the architecture's loss
   penalty: Callable[..., jax.Array] = lambda arch, mix, now: jnp.zeros(())
+  # (logits, batch) -> scalar, the alphas' loss on their half; None: the mean
+  # cross-entropy
+  criterion: Callable[..., jax.Array] | None = None
   # (hypergrads.Problem) -> gradient of the alphas
   hypergrad: Callable[..., Tree] = hypergrads.first_order
   # (now) -> bool, whether the alphas have a step; or one for each of them, of
@@ -251,7 +254,7 @@ class Method:
 
 
 _COMPILED = (
-  *('relax', 'sample', 'penalty', 'hypergrad', 'moves', 'settle'),
+  *('relax', 'sample', 'penalty', 'criterion', 'hypergrad', 'moves', 'settle'),
   *('perturb', 'descend', 'restarts', 'observe', 'remember', 'held'),
 )
 

@@ -153,6 +153,7 @@ def move_alphas(state, keys, train, setup, valid):
   """The alphas' update, in which no running statistic moves."""
   method, now, tx = setup.method, clock(state, setup), optimiser(state, setup)
   arch, train_loss = state.arch, training(state, train, setup)
+  criterion = method.criterion or totals.cross_entropy
 
   def mixed(a):
     own = arch._replace(alphas=a)
@@ -161,7 +162,7 @@ def move_alphas(state, keys, train, setup, valid):
   def valid_loss(w, a):
     own, mix = mixed(a)
     logits, _ = forward(setup.net, w, state.stats, valid, mix)
-    return totals.cross_entropy(logits, valid) + method.penalty(own, mix, now)
+    return criterion(logits, valid) + method.penalty(own, mix, now)
 
   def virtual(grads):
     new, _ = optimizers.update(tx, 'weights', grads, state.opt, state.params)

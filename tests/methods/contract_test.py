@@ -68,7 +68,7 @@ NOW = search.archs.Now(jnp.asarray(0), jnp.asarray(1), jnp.asarray(2))
 # What in a method meets the network, and what meets a batch besides; all else
 # is of tables alone, which are the same on any space or number of devices.
 NETWORK = 'perturb', 'observe', 'held'
-BATCH = 'hypergrad', 'descend', 'turn'
+BATCH = 'hypergrad', 'descend', 'turn', 'criterion'
 
 
 @pytest.fixture(autouse=True)
