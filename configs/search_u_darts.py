@@ -20,4 +20,6 @@ def get_config(data: str = 'cifar') -> ConfigDict:
     config.epochs = 100
     config.data.cutout = 16
     config.model.layers = 20
+  else:
+    config.weights.lr = 0.1  # of few steps a path
   return config

@@ -30,11 +30,23 @@ def drawn(arch, now, period):
   for part in (now.epoch, now.step // period):
     key = jax.random.fold_in(key, part)
   noise = method.drawn(jax.random.uniform, key, arch.alphas)
-  found = {}
-  for kind, alive in arch.mask.items():
-    best = jnp.where(alive, noise[kind], -1.0).argmax(axis=-1)
-    found[kind] = alive & jax.nn.one_hot(best, alive.shape[-1], dtype=bool)
-  return found
+  return {kind: best(noise[kind], m) for kind, m in arch.mask.items()}
+
+
+def largest(arch):
+  """The same of the largest alphas."""
+  return {kind: best(arch.alphas[kind], m) for kind, m in arch.mask.items()}
+
+
+def best(values, alive):
+  """One of each row: the largest that is alive."""
+  first = jnp.where(alive, values, -jnp.inf).argmax(axis=-1)
+  return alive & jax.nn.one_hot(first, alive.shape[-1], dtype=bool)
+
+
+def gates(arch, on):
+  """The alphas there, else 0."""
+  return {k: jnp.where(m, arch.alphas[k], 0) for k, m in on.items()}
 
 
 def settle(key, before, after, now, period):
@@ -50,12 +62,12 @@ def absent(own, mix):
 
 
 def genotype(space, arch, mix):
-  """DARTS's rule in each cell, of weights of either sign."""
+  """DARTS's rule in each cell, of alphas of either sign."""
   cells = {}
   for kind, numbers in arch.own['numbers'].items():
-    both = zip(numbers, mix[kind], arch.mask[kind], strict=True)
-    for n, p, alive in both:
-      above = np.where(alive, p - p.min() + 1, 0)
+    both = zip(numbers, arch.alphas[kind], arch.mask[kind], strict=True)
+    for n, a, alive in both:
+      above = np.where(alive, a - a.min() + 1, 0)
       cells[int(n)] = spaces.keep(space, above, 2)
   found = {f'cell{n}': cells[n] for n in sorted(cells)}
   return spaces.Genotype.of(space, found)

@@ -40,18 +40,18 @@ def u_darts(weight: float = 0.0175, period: int = 100) -> method.Method:
 def init(rng, net, scale):
   """Gates 0.1 sigmoid(N(0, 1)), whatever the scale."""
   arch, own = method.normal(rng, net, 1.0), paths.own(rng, net)
-  gates = {k: special.expit(a) / 10 for k, a in arch.alphas.items()}
-  return arch._replace(alphas=gates, own=own | {'cost': costs.deep(net.space)})
+  alphas = {k: special.expit(a) / 10 for k, a in arch.alphas.items()}
+  return arch._replace(alphas=alphas, own=own | {'cost': costs.deep(net.space)})
 
 
 def relax(arch, now):
-  """All gates [cells, edges, operations], of either sign."""
-  return {k: jnp.where(m, arch.alphas[k], 0) for k, m in arch.mask.items()}
+  """The largest gate of each edge, [cells, edges, operations]."""
+  return paths.gates(arch, paths.largest(arch))
 
 
 def sample(key, arch, now, group, period):
-  """Those on the paths."""
-  return relax(arch._replace(mask=paths.drawn(arch, now, period)), now)
+  """Those on the paths that are drawn."""
+  return paths.gates(arch, paths.drawn(arch, now, period))
 
 
 def penalty(arch, mix, now, weight):
