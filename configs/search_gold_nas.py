@@ -30,6 +30,7 @@ def get_config(data: str = 'cifar') -> ConfigDict:
     config.model.layers = 14
     config.weights.lr = config.weights.lr_min = 0.01
   else:
-    config.options.min_flops = 1.0
+    config.epochs = 48
+    config.options.min_flops = 2.0
     config.options.lam = 1e-3
   return config
