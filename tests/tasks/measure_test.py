@@ -1,5 +1,7 @@
 """What is measured at the end of a search, on a small space."""
 
+import types
+
 import jax
 from jax import flatten_util
 import jax.numpy as jnp
@@ -9,6 +11,7 @@ import pytest
 from configs import search_digits
 from sdnas_jax.analysis import landscape
 from sdnas_jax.runs import artifacts
+from sdnas_jax.spaces import space as spaces
 from sdnas_jax.steps import sharpness
 from sdnas_jax.tasks import measure
 from tests import toys
@@ -128,3 +131,24 @@ def test_methods_and_rules_share_what_looks_at_a_search():
   assert structure(one) == structure(two)
   other = looking('darts_minus')
   assert structure(one.setup) != structure(other.setup)
+
+
+def test_a_genotype_of_a_table_a_cell_is_a_mix_of_such_tables():
+  """Each cell's in the place that its kind has among its own."""
+  net = toys.setup().net.clone(layers=4, per_cell=True)
+  space, rng = net.space, np.random.default_rng(0)
+  cells = {
+    f'cell{n}': {
+      node: [(str(rng.choice(space.primitives[1:])), n % node)]
+      for node in space.targets
+    }
+    for n in range(net.layers)
+  }
+  genotype = spaces.Genotype.of(space, cells)
+  view = types.SimpleNamespace(setup=types.SimpleNamespace(net=net))
+  mix = measure.hard(view, genotype)
+  assert {kind: p.shape for kind, p in mix.items()} == net.tables
+  told = spaces.hard(space, genotype)
+  for kind, numbers in net.numbers.items():
+    for own, n in zip(mix[kind], numbers, strict=True):
+      np.testing.assert_array_equal(own, told[f'cell{n}'])
