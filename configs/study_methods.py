@@ -1,4 +1,4 @@
-"""Which method finds the best cell? All of this package, by one recipe.
+"""Which method finds the best cell? All that seek one, by one recipe.
 
   python launch.py --config=configs/study_methods.py --workdir=runs/methods
   python launch.py --config=configs/study_methods.py:digits \\
@@ -15,6 +15,7 @@ from ml_collections import ConfigDict
 from configs import demo
 from configs import evaluate_cifar
 from configs import search_cifar
+from sdnas_jax.methods import make
 from sdnas_jax.methods import METHODS
 
 
@@ -30,6 +31,8 @@ def get_config(data: str = 'cifar') -> ConfigDict:
     config.evaluate = evaluate_cifar.get_config()
   config.search.sharpness.every = 2  # some methods look at it themselves
   config.search.distill.weight = 0.0
-  config.variants = {name: {'search': {'method': name}} for name in METHODS}
+  # A cell a layer is trained at the depth it is found at: another recipe.
+  alike = [name for name in METHODS if 'per_cell' not in make(name, {}).model]
+  config.variants = {name: {'search': {'method': name}} for name in alike}
   config.variants['sd_darts'] = {'search': {'distill': {'weight': 1.0}}}
   return config
