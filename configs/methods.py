@@ -52,13 +52,19 @@ def get_config(scale: str = 'full') -> ConfigDict:
   search.sharpness.every = 2  # some methods look at it themselves
   config.variants = {}
   for name in methods.METHODS:
-    if scale == 'proxy' and not carries(search, methods.make(name, {})):
+    method = methods.make(name, {})
+    if scale == 'proxy' and not carries(search, method):
       continue
     own = {} if scale == 'proxy' else settings(name, scale)
     own |= {'method': name}
     term = own.get('distill', {}) | {'weight': 1.0}
-    config.variants[name] = {'search': own}
-    config.variants[f'sd_{name}'] = {'search': own | {'distill': term}}
+    train = {}
+    if 'per_cell' in method.model:  # and so many cells are found
+      layers = own.get('model', {}).get('layers', search.model.layers)
+      train = {'evaluate': {'model': {'layers': layers}}}
+    config.variants[name] = {'search': own} | train
+    taught = own | {'distill': term}
+    config.variants[f'sd_{name}'] = {'search': taught} | train
   return config
 
 

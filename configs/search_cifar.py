@@ -69,7 +69,8 @@ def get_config() -> ConfigDict:
   alphas.clip = 0.0  # of their gradient's norm; 0: none
   alphas.rule = 'plain'  # or 'a2m'
   alphas.rho = 0.1  # of 'a2m'
-  alphas.optimizer = ''  # adam, lazy_adam; '': the method's, or adam
+  # adam, lazy_adam, sgd (b1 its momentum); '': the method's, or adam
+  alphas.optimizer = ''
 
   config.distill = distill = ConfigDict()
   distill.warmup = 25

@@ -150,8 +150,16 @@ def _scale_by_lazy_adam(b1, b2, eps=1e-8):
   return optax.GradientTransformation(init, update)
 
 
+def momentum(
+  lr: Number, b1: Number, b2: Number, decay: Number, clip: Number = 0.0
+) -> optax.GradientTransformation:
+  """SGD by Adam's names: b1 is the momentum, b2 is nothing."""
+  del b2
+  return sgd(lr, b1, decay, jnp.where(clip > 0, clip, jnp.inf))
+
+
 # Of the alphas, by the config's names: from `ALPHAS`'s numbers.
-OPTIMIZERS = {'adam': adam, 'lazy_adam': lazy_adam}
+OPTIMIZERS = {'adam': adam, 'lazy_adam': lazy_adam, 'sgd': momentum}
 
 
 def both(

@@ -12,11 +12,13 @@ from typing import Any
 
 from sdnas_jax import errors
 from sdnas_jax.methods.beta_darts import beta_darts
+from sdnas_jax.methods.daas import daas
 from sdnas_jax.methods.darts import darts
 from sdnas_jax.methods.darts2 import darts2
 from sdnas_jax.methods.darts_ada import darts_ada
 from sdnas_jax.methods.darts_es import darts_es
 from sdnas_jax.methods.darts_minus import darts_minus
+from sdnas_jax.methods.darts_pap import darts_pap
 from sdnas_jax.methods.darts_plus import darts_plus
 from sdnas_jax.methods.darts_pt import darts_pt
 from sdnas_jax.methods.drnas import drnas
@@ -25,7 +27,9 @@ from sdnas_jax.methods.enas import enas
 from sdnas_jax.methods.fair_darts import fair_darts
 from sdnas_jax.methods.fairnas import fairnas
 from sdnas_jax.methods.gdas import gdas
+from sdnas_jax.methods.gold_nas import gold_nas
 from sdnas_jax.methods.idarts import idarts
+from sdnas_jax.methods.lambda_darts import lambda_darts
 from sdnas_jax.methods.method import Method
 from sdnas_jax.methods.oles import oles
 from sdnas_jax.methods.p_darts import p_darts
@@ -39,22 +43,16 @@ from sdnas_jax.methods.shapley_nas import shapley_nas
 from sdnas_jax.methods.single_level import single_level
 from sdnas_jax.methods.snas import snas
 from sdnas_jax.methods.spos import spos
+from sdnas_jax.methods.u_darts import u_darts
 
 METHODS: dict[str, Callable[..., Method]] = {
   method.__name__: method
   for method in (
-    *(
-      darts,
-      darts2,
-      single_level,
-      darts_es,
-      darts_ada,
-      darts_minus,
-      darts_plus,
-    ),
-    *(darts_pt, beta_darts, drnas, dsnas, fair_darts, gdas, idarts, oles),
-    *(p_darts, pc_darts, proxylessnas, sdarts_rs, sdarts_adv, sgas, snas),
-    *(shapley_nas, spos, fairnas, random_ws, enas),
+    *(darts, darts2, single_level, idarts, darts_es, darts_ada, darts_plus),
+    *(darts_minus, darts_pap, darts_pt, beta_darts, daas, lambda_darts, oles),
+    *(pc_darts, p_darts, sdarts_rs, sdarts_adv, sgas, shapley_nas),
+    *(gdas, snas, dsnas, proxylessnas, drnas, fair_darts, gold_nas, u_darts),
+    *(spos, fairnas, random_ws, enas),
   )
 }
 

@@ -54,3 +54,10 @@ def alive(logits: jax.Array, mask: jax.Array) -> jax.Array:
   some = jnp.any(mask, axis=-1, keepdims=True)
   logits = jnp.where(mask | ~some, logits, -jnp.inf)
   return jnp.where(mask, jax.nn.softmax(logits, axis=-1), 0.0)
+
+
+def entropy(logits: jax.Array, mask: jax.Array) -> jax.Array:
+  """Of `alive` over the last axis: [...], 0 where nothing is alive."""
+  # p log p itself is nan where p underflows, in its derivative too.
+  log = jax.nn.log_softmax(jnp.where(mask, logits, -jnp.inf), axis=-1)
+  return -jnp.sum(alive(logits, mask) * jnp.where(mask, log, 0), axis=-1)

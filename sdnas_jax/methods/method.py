@@ -209,6 +209,9 @@ class Method:
   sample: Callable[..., Mix] | None = None
   # (arch, mix, now) -> scalar, added to the architecture's loss
   penalty: Callable[..., jax.Array] = lambda arch, mix, now: jnp.zeros(())
+  # (logits, batch) -> scalar, the alphas' loss on their half; None: the mean
+  # cross-entropy
+  criterion: Callable[..., jax.Array] | None = None
   # (hypergrads.Problem) -> gradient of the alphas, or hypergrads.Learned, the
   # method's own numbers too
   hypergrad: Callable[..., Tree] = hypergrads.first_order
@@ -225,10 +228,14 @@ class Method:
   descend: Callable[..., tuple[Tree, Any]] = (
     lambda gradient, loss, w, mix, now: gradient(lambda w: loss(w, mix), w)
   )
+  # (now) -> bool, whether both optimisers begin anew with a step; None: never
+  restarts: Callable[..., jax.Array] | None = None
   # (own, gradients, owners, now) -> own, before each step of the alphas:
   # gradients of the weights, of the last step on the 'train' half, clipped, and
   # of this one's loss on the 'valid' half; owners is `instances.owners`'s list
   observe: Callable[..., Tree] | None = None
+  # (arch, now) -> own, after each step; None: they stay
+  remember: Callable[..., Tree] | None = None
   # (own, mix) -> tables of bool as `instances` has them: the weights that stand
   # still in a step, their momentum too
   held: Callable[..., Mix] | None = None
@@ -270,8 +277,8 @@ class Method:
 
 
 _COMPILED = (
-  *('relax', 'sample', 'penalty', 'hypergrad', 'moves', 'settle'),
-  *('perturb', 'descend', 'observe', 'held'),
+  *('relax', 'sample', 'penalty', 'criterion', 'hypergrad', 'moves', 'settle'),
+  *('perturb', 'descend', 'restarts', 'observe', 'remember', 'held'),
 )
 
 

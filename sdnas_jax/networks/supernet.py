@@ -81,6 +81,15 @@ class Base(nn.Module):
   per_cell: bool = False  # a table a cell, not a kind
 
   @property
+  def numbers(self) -> dict[str, tuple[int, ...]]:
+    """The layers of each kind's cells."""
+    pairs = [*enumerate(self.cells)]
+    return {
+      kind: tuple(n for n, own in pairs if own == kind)
+      for kind in self.space.kinds
+    }
+
+  @property
   def tables(self) -> dict[str, tuple[int, ...]]:
     """The shape of each kind's alphas; with `per_cell`, cells first."""
     count = self.cells.count

@@ -36,7 +36,8 @@ def draw(history: Mapping[str, np.ndarray], space: spaces.Space) -> bytes:
   A kind of cell is a triangle of panels: a row a node, a column a source.
 
   Args:
-    history: alphas (logits) by kind of cell, each [epochs, edges, primitives].
+    history: alphas (logits) by kind of cell, each [epochs, edges, primitives];
+      of tables [epochs, cells, ...] the mean over the cells is drawn.
 
   Raises:
     ValueError: the edges or primitives of a table are not those of the space.
@@ -60,7 +61,10 @@ def _triangles(history, space):
   heights = [_LEGEND] + len(history) * [part[1]]
   picture = figure.Figure((part[0], sum(heights)), dpi=130)
   stack = gridspec.GridSpec(len(heights), 1, picture, height_ratios=heights)
-  weights = {k: _weights(v, space.alive(k)) for k, v in history.items()}
+  weights = {
+    k: _weights(v, space.alive(k)) for k, v in history.items() if v.size
+  }
+  weights = {k: v.mean(axis=1) if v.ndim > 3 else v for k, v in weights.items()}
   high = max(np.nanmax(table) for table in weights.values())
   for n, (kind, table) in enumerate(weights.items()):
     half = picture.add_subfigure(stack[n + 1])

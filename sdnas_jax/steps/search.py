@@ -130,6 +130,7 @@ def step(
   """One update of the alphas on `valid`, then one of the weights on `train`."""
   keys = jax.random.split(key, 3)
   turn, given = setup.method.turn, (keys, train, setup)
+  state = restarted(state, setup)
   if turn == 'joint':
     state, seen = move_both(state, *given)
   elif turn == 'weights_first':
@@ -157,6 +158,7 @@ def move_alphas(state, keys, train, setup, valid):
   method, now, tx = setup.method, clock(state, setup), optimiser(state, setup)
   arch, train_loss = state.arch, training(state, keys, train, setup, 'alphas')
   more = beside(state, keys, setup, 'valid')
+  criterion = method.criterion or totals.cross_entropy
 
   def mixed(a):
     own = arch._replace(alphas=a)
@@ -165,10 +167,10 @@ def move_alphas(state, keys, train, setup, valid):
   def valid_loss(w, a):
     own, mix = mixed(a)
     logits, _ = forward(setup.net, w, state.stats, valid, mix | more)
-    return totals.cross_entropy(logits, valid) + method.penalty(own, mix, now)
+    return criterion(logits, valid) + method.penalty(own, mix, now)
 
   def accuracy(w, mix):
-    logits, _ = forward(setup.net, w, state.stats, valid, mix)
+    logits, _ = forward(setup.net, w, state.stats, valid, mix | more)
     right = (logits.argmax(axis=-1) == valid.label) & valid.present
     return jnp.sum(right) / jnp.sum(valid.present)
 
@@ -273,7 +275,19 @@ def turn_alphas(state, key, gradient, setup):
       k: jnp.where(moves[k], a, before.alphas[k]) for k, a in after.items()
     }
   after = setup.method.settle(key, before, after, now)
+  if setup.method.remember is not None:
+    own = setup.method.remember(archs.Arch(after, state.mask, own), now)
   return state._replace(params={**params, 'alphas': after}, opt=opt, own=own)
+
+
+def restarted(state, setup):
+  """With optimisers that know of no step yet, if the method begins anew."""
+  if setup.method.restarts is None:
+    return state
+  again = setup.method.restarts(clock(state, setup))
+  fresh = optimiser(state, setup).init(state.params)
+  choose = functools.partial(jnp.where, again)
+  return state._replace(opt=jax.tree.map(choose, fresh, state.opt))
 
 
 def training(state, keys, batch, setup, group):

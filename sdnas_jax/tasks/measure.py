@@ -63,7 +63,13 @@ def view(
 def hard(view: sharpness.View, genotype: spaces.Genotype) -> Tree:
   """A genotype's one-hot mix."""
   net = view.setup.net
-  mix = columns.whole(net, spaces.hard(net.space, genotype))
+  mix = spaces.hard(net.space, genotype)
+  if net.per_cell:
+    mix = {
+      kind: np.stack([mix[f'cell{n}'] for n in numbers])
+      for kind, numbers in net.numbers.items()
+    }
+  mix = columns.whole(net, mix)
   return parallel.replicate(mix)
 
 

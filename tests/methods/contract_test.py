@@ -16,6 +16,7 @@ import sys
 import jax
 import jax.numpy as jnp
 import numpy as np
+from optax.tree_utils import tree_get
 import pytest
 
 from sdnas_jax import methods
@@ -31,10 +32,11 @@ from sdnas_jax.steps import search
 from sdnas_jax.steps import totals
 from tests import toys
 
-# Of two channels; of two steps an epoch.
+# Of two channels; of two steps an epoch; of nodes that 21 operations enter.
 OPTIONS = {
   **{'pc_darts': {'k': 2}, 'shapley_nas': {'k': 2}},
   'proxylessnas': {'every': 1},
+  'gold_nas': {'eta_max': 0.02},
 }
 # What they draw has no derivative, and not all edges.
 PATHS = 'spos', 'fairnas', 'random_ws', 'enas'
@@ -73,7 +75,7 @@ NOW = search.archs.Now(jnp.asarray(0), jnp.asarray(1), jnp.asarray(2))
 # What in a method meets the network, and what meets a batch besides; all else
 # is of tables alone, which are the same on any space or number of devices.
 NETWORK = 'perturb', 'observe', 'held'
-BATCH = 'hypergrad', 'descend', 'turn'
+BATCH = 'hypergrad', 'descend', 'turn', 'criterion'
 
 
 @pytest.fixture(autouse=True)
@@ -189,7 +191,7 @@ def look(name, space):
   end = run(first, KEY, *halves(space), 1, parts)
   inner = {k: v.inner_state[2] for k, v in end.opt.inner_states.items()}
   # The optimisers' first moments after one step are the gradients themselves.
-  moments = inner['alphas'].mu, inner['weights'].trace
+  moments = [tree_get(v, 'mu', tree_get(v, 'trace')) for v in inner.values()]
   leaves = jax.tree.leaves((moments, end.sums.loss, end.memory.probs))
   return {f'{name}/{space}/{n}': leaf for n, leaf in enumerate(leaves)}
 
@@ -266,8 +268,8 @@ def test_what_is_dead_has_no_weight_and_is_not_found(name, space):
   arch = method.init(rng, parts.net, 1.0)
   dead = {k: (rng.random(m.shape) < 0.4) & m for k, m in arch.mask.items()}
   for mask in dead.values():
-    mask[:, -1] = False  # one is always alive ...
-    mask[0] = True  # ... but for one edge
+    mask[..., -1] = False  # one is always alive ...
+    mask[..., 0, :] = True  # ... but for one edge
   arch = arch._replace(mask={k: arch.mask[k] & ~dead[k] for k in dead})
   mixes, grads = seen(arch, method)
   assert all(np.isfinite(g).all() for g in jax.tree.leaves(grads))
@@ -276,16 +278,20 @@ def test_what_is_dead_has_no_weight_and_is_not_found(name, space):
   for drawn in mixes:
     for kind, mask in arch.mask.items():
       p = np.asarray(drawn[kind])[..., : mask.shape[-1]]
+      mask = np.broadcast_to(mask, p.shape)  # which a mix a cell may share
       assert np.isfinite(p).all() and not p[~mask].any()
-      some = p[1:].sum(axis=-1) > 0
+      some = p[..., 1:, :].sum(axis=-1) > 0
       assert some.any() if path else some.all()
   found = method.discretize(own, arch, jax.device_get(mixes[0]))
   fields = json.loads(json.dumps(found.fields))
   assert type(found).read(fields) == found
-  for kind, graph in found.graphs.items():
+  tables, cells = dict(arch.mask), parts.net.cells
+  for n, kind in enumerate(cells):
+    tables[f'cell{n}'] = arch.mask[kind][cells[:n].count(kind)]
+  for name, graph in found.graphs.items():
     for primitive, *edge in graph.live.edges:
       row = own.edges.index(tuple(edge))
-      assert arch.mask[kind][row, own.primitives.index(primitive)]
+      assert tables[name][row, own.primitives.index(primitive)]
 
 
 def test_no_row_that_a_method_sees_has_a_truth():

@@ -67,7 +67,7 @@ def test_the_paper_s_table_1_is_the_default():
   [
     ({'distil.weight': 1.0}, 'did you mean distill.weight'),
     ({'space': 'dart'}, 'did you mean darts'),
-    ({'method': 'nonesuch'}, 'choose one of beta_darts, darts,'),
+    ({'method': 'nonesuch'}, 'choose one of beta_darts, daas, darts,'),
     ({'distill.metric': 'KL'}, 'unknown distill.metric'),
     ({'distill.teacher': 'median'}, 'ema, lag, mean_teacher, mesa, window'),
     ({'distill.teacher': 'windows'}, 'did you mean window'),

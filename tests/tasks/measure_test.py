@@ -1,6 +1,7 @@
 """What is measured at the end of a search, on a small space."""
 
 import dataclasses
+import types
 
 import jax
 from jax import flatten_util
@@ -12,6 +13,7 @@ from configs import search_digits
 from sdnas_jax.analysis import landscape
 from sdnas_jax.methods import arch as archs
 from sdnas_jax.runs import artifacts
+from sdnas_jax.spaces import space as spaces
 from sdnas_jax.steps import sharpness
 from sdnas_jax.tasks import measure
 from tests import toys
@@ -161,3 +163,24 @@ def test_a_part_is_augmented_and_padded(at):
   assert plain(mix) == other(mix)
   seen = [[look(mix, part, 10) for part in range(8)] for look in (plain, other)]
   assert seen[0] != seen[1]
+
+
+def test_a_genotype_of_a_table_a_cell_is_a_mix_of_such_tables():
+  """Each cell's in the place that its kind has among its own."""
+  net = toys.setup().net.clone(layers=4, per_cell=True)
+  space, rng = net.space, np.random.default_rng(0)
+  cells = {
+    f'cell{n}': {
+      node: [(str(rng.choice(space.primitives[1:])), n % node)]
+      for node in space.targets
+    }
+    for n in range(net.layers)
+  }
+  genotype = spaces.Genotype.of(space, cells)
+  view = types.SimpleNamespace(setup=types.SimpleNamespace(net=net))
+  mix = measure.hard(view, genotype)
+  assert {kind: p.shape for kind, p in mix.items()} == net.tables
+  told = spaces.hard(space, genotype)
+  for kind, numbers in net.numbers.items():
+    for own, n in zip(mix[kind], numbers, strict=True):
+      np.testing.assert_array_equal(own, told[f'cell{n}'])
