@@ -89,9 +89,9 @@ MUTANTS = (
     'the alphas learn from the training half',
     'steps/search.py',
     """state.stats, valid, mix | more)
-    return totals.cross_entropy(logits, valid)""",
+    return criterion(logits, valid)""",
     """state.stats, train, mix | more)
-    return totals.cross_entropy(logits, train)""",
+    return criterion(logits, train)""",
     STEP,
   ),
   Mutant(

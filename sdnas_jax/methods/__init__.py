@@ -96,7 +96,9 @@ def make(name: str, given: Mapping[str, Any]) -> Method:
         f'{errors.short(value)}'
       )
   try:
-    return _made(name, tuple(sorted(given.items())))
+    # 5 and 5.0 are one number, but not to a compiled step.
+    same = {key: type(known[key])(value) for key, value in given.items()}
+    return _made(name, tuple(sorted(same.items())))
   except ValueError as error:
     raise errors.BadInput(f'{name}: {error}') from error
 

@@ -202,10 +202,16 @@ def test_what_layers_ask_and_how_far_they_agree(page):
     close(EPS / optimizers.norm(d), told)
 
 
+def training(state, batch, parts):
+  """The loss of a weight step."""
+  keys = jax.random.split(filling.KEY, 3)
+  return search.training(state, keys, batch, parts, 'weights')
+
+
 @jax.jit
 def gradient(state, batch, parts, now):
   """Of the weights, before the clip."""
-  loss, mix = search.training(state, batch, parts), drawn(state, parts)
+  loss, mix = training(state, batch, parts), drawn(state, parts)
   w = state.params['weights']
   return parts.method.descend(rules.plain, loss, w, mix, now)[0]
 
@@ -234,7 +240,7 @@ def test_the_other_kinds_layers_would_give_another_gradient():
   parts = setup('darts', lam=LAM)
   state, data = begin('darts', parts), batch(GOLDEN['x'], GOLDEN['y'])
   base, total = (gradient(state, data, parts, given.now(e, 2)) for e in (0, 1))
-  loss, mix = search.training(state, data, parts), drawn(state, parts)
+  loss, mix = training(state, data, parts), drawn(state, parts)
 
   def all_layers(w):
     g = jax.grad(lambda mix: loss(w, mix)[0])(mix)

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from sdnas_jax.data import split
+from sdnas_jax.spaces import space as spaces
 from sdnas_jax.steps import search
 from sdnas_jax.steps import totals
 from tests import toys
@@ -24,6 +25,7 @@ class Net(nn.Module):
   """
 
   normalises: str
+  space: spaces.Space = spaces.Space('none', ('none',))
 
   @nn.compact
   def __call__(self, x, mix, train, present):

@@ -25,6 +25,7 @@ WEIGHTS = {
   'max_pool_3x3': lambda c: 0,
   'avg_pool_3x3': lambda c: 0,
   'skip_connect': lambda c: 0,
+  'noise': lambda c: 0,
   'sep_conv_3x3': lambda c: 2 * separable(3, c),
   'sep_conv_5x5': lambda c: 2 * separable(5, c),
   'sep_conv_7x7': lambda c: 2 * separable(7, c),

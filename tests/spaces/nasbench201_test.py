@@ -79,7 +79,7 @@ def test_the_neighbours_are_the_24_cells_one_edge_away(index):
       '|none~0|+|none~0|nor_conv_3x4~1|',
       "character 18, from node 1 to 2, 'nor_conv_3x4': did you mean nor_conv_3",
     ),
-    ('|NONE~0|', "character 2, from node 0 to 1, 'NONE': choose one of"),
+    ('|NONE~0|', "character 2, from node 0 to 1, 'NONE': did you mean none of"),
     ('|sep_conv_3x3~0|', 'character 2, from node 0 to 1'),
   ],
 )

@@ -124,7 +124,9 @@ def test_it_is_the_teacher_s_pass_that_the_term_has(name):
     x, jnp.zeros(8, jnp.int32), jnp.arange(8), jnp.arange(8) < 6, y
   )
   mix = parts.method.relax(state.arch, None)
-  loss = jax.jit(lambda state: search.training(state, batch, parts)(
+  keys = jax.random.split(jax.random.key(0), 3)
+  own = keys, batch, parts, 'weights'
+  loss = jax.jit(lambda state: search.training(state, *own)(
     state.params['weights'], mix
   )[1])  # fmt: skip
   seen = loss(state)
