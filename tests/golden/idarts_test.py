@@ -66,6 +66,15 @@ def found(kind, w, i, **options):
   return jax.jit(lambda: method.hypergrad(problem(kind, w, i)))()
 
 
+def rest(i, v):
+  """At most so much is missing after the most terms, on a batch of `q`."""
+  h, b = GOLDEN['q_A'][i], GOLDEN['q_B'][i]
+  low, *_, high = np.linalg.eigvalsh(h)
+  shrinks = max(abs(1 - RATE * low), abs(1 - RATE * high))
+  share = shrinks ** (int(GOLDEN['K'].max()) + 1) / low
+  return share * np.linalg.norm(b, 2) * np.linalg.norm(v)
+
+
 @functools.cache
 def inner(kind, nesterov, steps):
   """The weights after each step of ours, and their gradients' norms."""
@@ -113,7 +122,8 @@ def test_the_gradient_by_the_number_of_terms(kind):
       close(found(kind, w, 4), exact)
       close(GOLDEN[f'{kind}_T4_hypergrad_K2'], theirs)
   if kind == 'q':
-    close(exact, GOLDEN['q_T4_hypergrad_inverse'])
+    told, left = GOLDEN['q_T4_hypergrad_inverse'], rest(4, GOLDEN['q_T4_v'])
+    np.testing.assert_allclose(exact, told, rtol=0, atol=1e-10 + left)
 
 
 @pytest.mark.parametrize('kind', KINDS)
@@ -152,7 +162,7 @@ def test_the_batch_of_a_step_that_was_taken(kind):
   if kind == 'q':
     near(again, told)
   fresh = found(kind, path[0], 4)
-  assert np.abs(fresh - told).max() > 1e-3
+  assert np.abs(fresh - told).max() > 10 * np.abs(again - told).max()
 
 
 @pytest.mark.parametrize('kind', KINDS)
@@ -167,7 +177,8 @@ def test_momentum_without_nesterov_s_form(kind):
   np.testing.assert_allclose(ours, clean, rtol=1e-3, atol=1e-3)
   if kind == 'q':
     near(ours, clean)
-  assert np.abs(ours - GOLDEN[f'{kind}_1shot1_hypergrad']).max() > 1e-3
+  apart = np.abs(ours - GOLDEN[f'{kind}_1shot1_hypergrad']).max()
+  assert apart > 10 * np.abs(ours - clean).max()
 
 
 @pytest.mark.parametrize('kind', KINDS)
@@ -189,7 +200,7 @@ def test_the_notebook_s_weights_do_not_move(kind):
     near(ours, told)
     near(mixed, theirs)
   after = found(kind, inner(kind, True, 4)[0][-1], 4)
-  assert np.abs(after - told).max() > 1e-3
+  assert np.abs(after - told).max() > 10 * np.abs(ours - told).max()
   for run, at in (('released', START[0]), ('T4', GOLDEN[f'{kind}_T4_w'])):
     name = 'w_after' if run == 'released' else 'w_after_perturbed_restore'
     assert np.abs(GOLDEN[f'{kind}_{run}_{name}'] - at).max() > 1e-4
@@ -205,7 +216,9 @@ def test_at_the_optimum_the_series_is_the_gradient_of_the_bilevel_problem():
   for n, terms in enumerate(GOLDEN['K']):
     ours = found('q', star, batch, terms=int(terms))
     close(ours, GOLDEN['q_star_hypergrad_K'][n])
-  close(ours, GOLDEN['q_star_hypergrad_true'])
+  told = GOLDEN['q_star_hypergrad_true']
+  left = rest(batch, jax.grad(quadratic_valid)(jnp.asarray(star), START[1]))
+  np.testing.assert_allclose(ours, told, rtol=0, atol=1e-10 + left)
 
 
 def test_the_alphas_move_after_each_t_steps_of_the_weights():
