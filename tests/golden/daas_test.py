@@ -293,12 +293,13 @@ def test_loop():
   }
   state = search.init(parts, variables, first, rates, 8, 10)
   for t, epoch in enumerate(GOLDEN['loop/epoch']):
+    rows = len(GOLDEN['loop/y_train'][t])
     batches = [
       split.Batch(
         jnp.asarray(GOLDEN[f'loop/x_{of}'][t]),
         jnp.asarray(GOLDEN[f'loop/y_{of}'][t], jnp.int32),
-        jnp.arange(5, dtype=jnp.int32),
-        jnp.ones(5, bool),
+        jnp.arange(rows, dtype=jnp.int32),
+        jnp.ones(rows, bool),
       )
       for of in ('train', 'valid')
     ]

@@ -62,11 +62,12 @@ def test_the_decay(n):
 
 def test_the_average():
   (name,) = [name for name in GOLDEN if name.startswith('ema/teacher_decay')]
-  teacher = term(decay=float(name.rsplit('decay')[1])).teacher
+  decay = float(name.rsplit('decay')[1])
+  teacher = term(decay=decay).teacher
   given = GOLDEN['ema/teacher0'], GOLDEN['ema/student']
   close(average(teacher, *given), GOLDEN[name])
   # Neither by one decay from the start on.
-  fixed = toys.term(teacher='mesa', decay=0.97).teacher
+  fixed = toys.term(teacher='mesa', decay=decay).teacher
   memory = fixed.init(0, 0, teachers.Student(given[0], ()))
   memory = fixed.push(memory, None, None, teachers.Student(given[1][0], ()))
   assert np.abs(memory.weights - GOLDEN[name][0]).max() > 1e-6
