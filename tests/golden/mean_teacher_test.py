@@ -36,6 +36,11 @@ def close(found, told):
   np.testing.assert_allclose(found, told, rtol=1e-9, atol=1e-12)
 
 
+def near(found, told):
+  """After steps, which add their roundings up."""
+  np.testing.assert_allclose(found, told, rtol=1e-9, atol=1e-10)
+
+
 def term(**more):
   return toys.term(teacher='mean_teacher', **more)
 
@@ -167,14 +172,14 @@ def test_the_teacher_of_a_run(tag):
       epoch,
       lambda weights: see(weights['W1'], other),  # noqa: B023
     )
-    close(own.weigh(epoch), GOLDEN[f'run/{tag}/cons_weight'][n])
-    close(own.weigh(epoch) * found, GOLDEN[f'run/{tag}/cons_loss'][n])
+    near(own.weigh(epoch), GOLDEN[f'run/{tag}/cons_weight'][n])
+    near(own.weigh(epoch) * found, GOLDEN[f'run/{tag}/cons_loss'][n])
     student = {head: params(tag, n, 'student', head) for head in heads}
     given = None, None, teachers.Student(student, ())
     memory = own.teacher.push(memory, *given)
     for head in heads:
       expected = params(tag, n, 'teacher', head)
-      jax.tree.map(close, memory.weights[head], expected)
+      jax.tree.map(near, memory.weights[head], expected)
 
 
 def test_a_run():
@@ -192,12 +197,12 @@ def test_a_run():
     x, other = (jnp.asarray(GOLDEN[f'run/{x}'][n]) for x in ('x', 'x_teacher'))
     batch = rows(x, GOLDEN['run/y'][n], other)
     state, loss, found = small.step(state, epoch, batch, parts, labelled)
-    close(loss, GOLDEN[f'run/{tag}/class_loss'][n])
+    near(loss, GOLDEN[f'run/{tag}/class_loss'][n])
     cons = parts.distill.weigh(epoch) * found
-    close(cons, GOLDEN[f'run/{tag}/cons_loss'][n])
-    close(loss + cons, GOLDEN[f'run/{tag}/loss'][n])
-    close(small.search.rate(state, parts), GOLDEN[f'run/{tag}/lr'][n])
-    jax.tree.map(close, state.params['weights'], params(tag, n, 'student'))
-    jax.tree.map(close, state.memory.weights, params(tag, n, 'teacher'))
+    near(cons, GOLDEN[f'run/{tag}/cons_loss'][n])
+    near(loss + cons, GOLDEN[f'run/{tag}/loss'][n])
+    near(small.search.rate(state, parts), GOLDEN[f'run/{tag}/lr'][n])
+    jax.tree.map(near, state.params['weights'], params(tag, n, 'student'))
+    jax.tree.map(near, state.memory.weights, params(tag, n, 'teacher'))
     for moment in ('mean', 'var'):
-      close(state.stats[moment], told(tag, n, 'student', moment))
+      near(state.stats[moment], told(tag, n, 'student', moment))

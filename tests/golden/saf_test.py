@@ -151,7 +151,7 @@ SGD = {'lr': 0.5, 'lr_min': 0.5, 'momentum': 0.9, 'decay': 1e-4}
 
 
 def close(found, told):
-  np.testing.assert_allclose(found, told, rtol=1e-9, atol=1e-11)
+  np.testing.assert_allclose(found, told, rtol=1e-9, atol=1e-10)
 
 
 def taught(epoch, weight):
