@@ -278,7 +278,13 @@ def _do(one):
     return
   for training, path in zip(one.trainings, one.trained, strict=True):
     print(f'\n{one.path.name}, {path.name}\n', flush=True)
-    evaluate.run(training, path, False)
+    try:
+      evaluate.run(training, path, False)
+    except errors.BadInput as error:
+      if not one.search:
+        raise
+      # Some methods may find nothing; that is no reason to ask no other.
+      return print(f'{one.path.name} is not trained: {error}', flush=True)
 
 
 def _given(one):

@@ -25,6 +25,7 @@ from sdnas_jax.runs import locks
 from sdnas_jax.spaces import darts
 from sdnas_jax.spaces import nasbench201 as cells
 from sdnas_jax.spaces import published
+from sdnas_jax.spaces import space as spaces
 from sdnas_jax.spaces import SPACES
 from sdnas_jax.tasks import evolve
 from sdnas_jax.tasks import results
@@ -33,6 +34,7 @@ from tests import toys
 
 SKIPS = cells.text(('skip_connect',) * 6)
 BEST = cells.text(cells.cell(9930))  # the best on cifar100
+CELLS = 'normal', 'reduce'
 PNG = b'\x89PNG'
 
 
@@ -115,6 +117,28 @@ def spread_of(*values):
 
 def words(text):
   return [line.split() for line in text.splitlines()]
+
+
+def test_a_search_that_found_no_network_is_told_and_the_others_go_on(
+  runs, tmp_path, capsys
+):
+  nothing = {n: [] for n in range(2, 6)}
+  empty = spaces.Genotype.of(darts.SPACE, dict.fromkeys(CELLS, nothing))
+  made = two_warmups()
+  first = next(iter(made.variants))
+  warmup = made.variants[first].search.distill.warmup
+  usual = [published.CELLS['GDAS_V1'].genotype]
+
+  def find(config):
+    return [empty] if config.distill.warmup == warmup else usual
+
+  runs.find = find
+  study.run(made, tmp_path, False)
+  out = capsys.readouterr().out
+  assert f'{first}-0 is not trained: ' in out and 'no node with inputs' in out
+  rows = artifacts.read_rows(tmp_path / 'study.csv')
+  assert {row['variant'] for row in rows} == {*made.variants} - {first}
+  assert len(runs.searches) == len(made.variants) * made.seeds
 
 
 def test_found_published_and_random_cells_are_trained_alike(
