@@ -50,7 +50,8 @@ def main():
   given.add_argument('--page', type=pathlib.Path, required=True)
   given.add_argument('--done', action='store_true', help='run no more of it')
   asked = given.parse_args()
-  config, scale = experiments.load(asked.config), asked.config.split(':')[1]
+  config = experiments.load(asked.config)
+  scale = asked.config.partition(':')[2] or 'full'
   if not asked.done:
     study.run(config, asked.workdir, False)
   runs = study.plan(config, asked.workdir)
