@@ -8,10 +8,11 @@ its edges then, where a cell that is found has two. The last stage evolves paths
 as `spos` does, for the accuracy alone; theirs, NSGA-II, weighs size too.
 """
 
-from sdnas_jax.methods import evolution
+import dataclasses
+
 from sdnas_jax.methods import fairness
 from sdnas_jax.methods import method
-from sdnas_jax.methods import paths
+from sdnas_jax.methods.spos import spos
 
 
 def fairnas(
@@ -22,21 +23,8 @@ def fairnas(
   decide: bool = False,
 ) -> method.Method:
   """Looks at `population` paths in each of `generations`: see `spos`."""
-  if min(population, generations, top) < 1 or not 0 <= mutation <= 1:
-    raise ValueError('mutation must be in [0, 1], the others at least 1')
-
-  def revise(history, arch, look):
-    if not decide or history.metrics:
-      return None
-    return evolution.decided(
-      *(arch, look, population, generations, mutation, top)
-    )
-
-  return method.Method(
-    init=paths.init,
+  return dataclasses.replace(
+    spos(population, generations, mutation, top, decide),
     sample=fairness.drawn,
     descend=fairness.descend,
-    moves=paths.never,
-    revise=revise,
-    stages=paths.stages,
   )

@@ -79,9 +79,8 @@ class Context:
     if not really:
       return self
     key = jax.random.key(0) if key is None else key
-    return self.replace(
-      noise=jax.random.fold_in(key, 1)
-    )  # drops have key's own
+    # The key itself is of what is dropped.
+    return self.replace(noise=jax.random.fold_in(key, 1))
 
   def alive(self, p: jax.Array) -> jax.Array:
     """What is not dead of what p weighs: bool of its shape."""

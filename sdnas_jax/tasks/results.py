@@ -60,10 +60,9 @@ class Run(NamedTuple):
   trainings: tuple[ConfigDict, ...]
   search: ConfigDict | None = None
   cell: Any = None  # a genotype that was not searched
-  among: tuple['Run', ...] = ()  # or those whose best one's cell is taken ...
-  choose: Callable[[tuple['Run', ...]], Any] | None = (
-    None  # ... or made of them
-  )
+  # Or those whose best one's cell is taken, or of which one is made.
+  among: tuple['Run', ...] = ()
+  choose: Callable[[tuple['Run', ...]], Any] | None = None
   error: str = 'test_error'  # or what else a training ends with
 
   @property
