@@ -52,13 +52,17 @@ def main():
   asked = given.parse_args()
   config = experiments.load(asked.config)
   scale = asked.config.partition(':')[2] or 'full'
+  mark = f'<!-- {scale} -->\n'
+  if not asked.page.is_file() or asked.page.read_text().count(mark) != 2:
+    given.error(f'{asked.page} needs the line {mark.strip()} twice')
   if not asked.done:
     study.run(config, asked.workdir, False)
   runs = study.plan(config, asked.workdir)
   found = read(asked.workdir, {one.name: one for one in runs}, RATED[scale])
+  if 'darts' not in found:
+    given.error('darts, which the others are compared with, has not run yet')
   text = '\n'.join([table.markdown(rows(found)), verdict(found)])
-  page, mark = asked.page.read_text(), f'<!-- {scale} -->\n'
-  before, _, after = page.split(mark)
+  before, _, after = asked.page.read_text().split(mark)
   asked.page.write_text(f'{before}{mark}\n{text}\n{mark}{after}')
 
 

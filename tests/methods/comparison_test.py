@@ -1,5 +1,7 @@
 """The table of all methods, of runs made by hand."""
 
+import sys
+
 import pytest
 
 from benchmarks import methods as comparison
@@ -62,3 +64,20 @@ def test_what_is_beyond_the_seeds(found):
   assert '+0.17 points' in told  # (1 - 2/3) / 2
   apart = told.split('each: ')[1]
   assert 'darts +1.00' in apart and 'gdas' not in apart
+
+
+@pytest.mark.parametrize(
+  'text, says',
+  [
+    ('', 'needs the line <!-- digits --> twice'),
+    ('<!-- digits -->\n<!-- digits -->\n', 'has not run yet'),
+  ],
+)
+def test_what_is_missing_is_told(text, says, tmp_path, monkeypatch, capsys):
+  (tmp_path / 'page.md').write_text(text)
+  flags = '--config=configs/methods.py:digits', f'--workdir={tmp_path}'
+  page = f'--page={tmp_path / "page.md"}'
+  monkeypatch.setattr(sys, 'argv', ['methods.py', *flags, page, '--done'])
+  with pytest.raises(SystemExit, match='2'):
+    comparison.main()
+  assert says in capsys.readouterr().err
