@@ -17,6 +17,8 @@ from sdnas_jax import malloc
 
 Tree = Any
 OTHERS = stat.S_IWGRP | stat.S_IWOTH
+# Of the memory that Linux lets a process map: 65,530 pieces, several a program.
+MAPS, MOST = pathlib.Path('/proc/self/maps'), 20_000
 
 
 def folder() -> pathlib.Path:
@@ -69,8 +71,10 @@ def build(
   """Compiles programs at the same time, their results to lie in `place`.
 
   What this process has compiled before serves again, for all runs of a
-  comparison that differ in numbers alone.
+  comparison that differ in numbers alone, until there is too much of it.
   """
+  if crowded():
+    forget()
   keys = [_key(program) for program in programs]
   todo = {k: p for k, p in zip(keys, programs, strict=True) if k not in _BUILT}
   lowered = [
@@ -85,6 +89,18 @@ def build(
   if todo:
     malloc.give_back()
   return [_BUILT[key] for key in keys]
+
+
+def crowded() -> bool:
+  """Whether this process has so many programs that it will soon get no more."""
+  return MAPS.exists() and MAPS.read_bytes().count(b'\n') > MOST
+
+
+def forget() -> None:
+  """Frees all programs that this process has compiled and does not run."""
+  _BUILT.clear()
+  jax.clear_caches()
+  malloc.give_back()
 
 
 def _key(program):

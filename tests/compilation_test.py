@@ -7,6 +7,7 @@ import stat
 import tempfile
 
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from configs import evaluate_digits
@@ -144,3 +145,16 @@ def test_no_library_is_loaded_from_a_folder_that_others_can_write(
   (folder,) = asked
   assert tmp_path not in folder.parents
   assert folder.parent == pathlib.Path(tempfile.gettempdir())
+
+
+def test_too_many_programs_are_forgotten_and_made_again(tmp_path, monkeypatch):
+  maps = tmp_path / 'maps'
+  monkeypatch.setattr(compilation, 'MAPS', maps)
+  x, setup = jnp.ones(3), searching()
+  first = built(x, setup)
+  maps.write_text('a\n' * compilation.MOST)
+  assert built(x, setup) is first
+  maps.write_text('a\n' * (compilation.MOST + 1))
+  again = built(x, setup)
+  assert again is not first and len(compilation._BUILT) == 1
+  np.testing.assert_array_equal(again(x, setup), first(x, setup))

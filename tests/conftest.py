@@ -99,9 +99,8 @@ def few_programs():
   """Frees a file's memory, and its programs before they are too many to map."""
   yield
   malloc.give_back()  # which tasks that ran here told to stay
-  maps = pathlib.Path('/proc/self/maps')
-  if maps.exists() and maps.read_bytes().count(b'\n') > 20_000:
-    forget()
+  if compilation.crowded():
+    compilation.forget()
 
 
 @pytest.fixture
@@ -118,9 +117,3 @@ def here(monkeypatch, capsys):
     return code, *capsys.readouterr()
 
   return call
-
-
-def forget():
-  """Frees all compiled programs of this process."""
-  compilation._BUILT.clear()
-  jax.clear_caches()
