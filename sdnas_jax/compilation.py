@@ -76,7 +76,8 @@ def build(
   if crowded():
     forget()
   keys = [_key(program) for program in programs]
-  todo = {k: p for k, p in zip(keys, programs, strict=True) if k not in _BUILT}
+  found = dict(_BUILT)  # another thread may forget
+  todo = {k: p for k, p in zip(keys, programs, strict=True) if k not in found}
   lowered = [
     jax.jit(p.function, donate_argnums=p.donated, out_shardings=place).lower(
       *p.operands
@@ -85,10 +86,11 @@ def build(
   ]
   with futures.ThreadPoolExecutor() as pool:
     built = list(pool.map(lambda program: program.compile(), lowered))
-  _BUILT.update(zip(todo, built, strict=True))
+  new = dict(zip(todo, built, strict=True))
+  _BUILT.update(new)
   if todo:
     malloc.give_back()
-  return [_BUILT[key] for key in keys]
+  return [(found | new)[key] for key in keys]
 
 
 def crowded() -> bool:

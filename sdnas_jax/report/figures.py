@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 import io
 import itertools
+import math
 from typing import Any
 
 from matplotlib import axes
@@ -118,8 +119,11 @@ def spread(
     marks: epochs to mark, by what begins there.
     best: of some measures, the highest there is.
   """
-  picture, row = panels(len(names), 4 * len(names), 3.2)
   methods = list(dict.fromkeys(row['method'] for row in rows))
+  # More than these leave a panel no room beside their names.
+  many, abreast = len(methods) > len(COLOURS), 2 * len(names)
+  below = 0.18 * math.ceil(len(methods) / abreast) if many else 0
+  picture, row = panels(len(names), 4 * len(names), 3.2 + below)
   for panel, name in zip(row, names, strict=True):
     for method, colour in coloured(methods):
       own = [row for row in rows if row['method'] == method]
@@ -132,7 +136,12 @@ def spread(
     panel.set_xlabel(by)
     if all(isinstance(row[by], int) for row in rows):
       panel.xaxis.set_major_locator(ticker.MaxNLocator(integer=True))
-  row[0].legend(frameon=False, fontsize=8)
+  legend = {'frameon': False, 'fontsize': 8}
+  if many:
+    told = row[0].get_legend_handles_labels()
+    picture.legend(*told, loc='outside lower center', ncols=abreast, **legend)
+  else:
+    row[0].legend(**legend)
   return png(picture)
 
 
