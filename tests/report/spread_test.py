@@ -1,5 +1,7 @@
 """The figure of several runs: what it shows, from its own objects."""
 
+import struct
+
 import numpy as np
 import pytest
 
@@ -51,3 +53,19 @@ def test_a_field_s_values_are_where_they_are(drawn):
   assert band[:, 1].min() == pytest.approx(0.5 - 0.5 / np.sqrt(2))
   assert panel.get_xlabel() == 'teachers'
   assert all(tick == round(tick) for tick in panel.get_xticks())
+
+
+def size(methods):
+  rows = [
+    {'method': f'sd_proxylessnas{m}', 'seed': 0, 'epoch': e, 'loss': m + e}
+    for m in range(methods)
+    for e in range(2)
+  ]
+  picture = figures.spread(rows, ['loss'])  # a warning would be an error
+  return struct.unpack('>II', picture[16:24])  # as PNG has them
+
+
+def test_names_of_many_methods_stand_below():
+  few, many = size(len(figures.COLOURS)), size(64)
+  assert few == (4 * 130, int(3.2 * 130))
+  assert many[0] == few[0] and many[1] > 2 * few[1]
